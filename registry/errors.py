@@ -1,0 +1,203 @@
+"""Everything that fitserve raises on purpose.
+
+::
+
+    FitserveError
+    ├── CallerError                 the one who called can mend it: an HTTP 4xx
+    │   ├── InvalidName
+    │   ├── InvalidResource
+    │   ├── InvalidArgument
+    │   └── NotFound
+    │       ├── ModelNotFound · RunNotFound · EnvironmentNotFound · ModelPathNotFound · ExperimentNotFound
+    ├── OperatorError               who runs the machine can mend it: one line and an exit code
+    │   ├── WorkspaceError          WorkspaceNotFound · WorkspaceLocked · WorkspaceReadOnly · WorkspaceCorrupt · WorkspaceTooNew
+    │   ├── DiskFull
+    │   ├── DoesNotFit
+    │   ├── MissingExtra
+    │   └── EnvironmentBuildError
+    └── ModelError                  whoever wrote the script or the model can mend it
+        ├── ArtifactError           NotAnArtifact · ArtifactChanged · MainModuleClass
+        └── RunFailed
+
+Each class writes its own sentence from its arguments, so the sentence exists once. Packages above add their
+own leaves (`gateway.errors`, `trainer.errors`). HTTP statuses are not known here: `gateway.http.errors` maps them.
+"""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class FitserveError(Exception):
+    """Root of all errors that carry a sentence meant for a person."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class CallerError(FitserveError):
+    """The request, argument or name is wrong; the sentence says what would be right."""
+
+    exit_code = 2
+
+
+class OperatorError(FitserveError):
+    """The machine or the workspace is not as it should be."""
+
+    exit_code = 3
+
+
+class ModelError(FitserveError):
+    """The script or the model itself is at fault."""
+
+    exit_code = 1
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """`value` as a short one-line literal, for use inside a sentence."""
+    text = ascii(value) if not isinstance(value, str) or not value.isprintable() else repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+class InvalidName(CallerError):
+    def __init__(self, kind: str, name: object, pattern: str) -> None:
+        super().__init__(
+            f"{shown(name)} is not a name for {'an' if kind[0] in 'aeiou' else 'a'} {kind}: it must match {pattern} and hold no '..'"
+        )
+
+
+class InvalidResource(CallerError):
+    def __init__(self, field: str, value: object, expected: str) -> None:
+        super().__init__(f"{field} is {shown(value)}, expected {expected}")
+
+
+class InvalidArgument(CallerError):
+    """`what` names the argument, `problem` is the rest of the sentence."""
+
+    def __init__(self, what: str, problem: str) -> None:
+        super().__init__(f"{what}: {problem}")
+
+
+class NotFound(CallerError):
+    exit_code = 4
+
+
+class ModelNotFound(NotFound):
+    def __init__(self, name: str, version: int | None = None, known: Iterable[object] = ()) -> None:
+        self.name, self.version = name, version
+        known = list(known)
+        what = f"model {shown(name)}" + (f" version {version}" if version is not None else "")
+        some = ", ".join(str(k) for k in known[:10]) + (", …" if len(known) > 10 else "")
+        hint = f"; there is: {some}" if known else ""
+        super().__init__(f"{what} is not registered in this workspace{hint}")
+
+
+class RunNotFound(NotFound):
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {shown(run_id)} is not in this workspace; `fitserve runs` lists them")
+
+
+class ExperimentNotFound(NotFound):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"experiment {shown(name)} is not in this workspace")
+
+
+class EnvironmentNotFound(NotFound):
+    def __init__(self, name: str, version: str | None = None) -> None:
+        what = f"environment {shown(name)}" + (f" version {version}" if version else "")
+        super().__init__(f"{what} is not in this workspace")
+
+
+class ModelPathNotFound(NotFound):
+    """Azure's sentence, with the files that there are."""
+
+    def __init__(self, path: str, files: Iterable[str]) -> None:
+        super().__init__(
+            f"Could not locate the provided model_path {path} in the set of files uploaded to the run: {sorted(files)}"
+        )
+
+
+class WorkspaceError(OperatorError):
+    pass
+
+
+class WorkspaceNotFound(WorkspaceError):
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            f"the workspace configuration file config.json could not be found in {where} or its parent directories"
+        )
+
+
+class WorkspaceLocked(WorkspaceError):
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            f"the workspace {where} is locked by another process for too long; try again when it has finished"
+        )
+
+
+class WorkspaceReadOnly(WorkspaceError):
+    def __init__(self, where: str) -> None:
+        super().__init__(f"the workspace {where} cannot be written: check the owner and the mode of that folder")
+
+
+class WorkspaceCorrupt(WorkspaceError):
+    def __init__(self, where: str, detail: str) -> None:
+        super().__init__(f"the database of the workspace {where} is damaged ({detail}); restore it from a backup")
+
+
+class WorkspaceTooNew(WorkspaceError):
+    def __init__(self, where: str, found: str) -> None:
+        super().__init__(
+            f"the workspace {where} was written by a newer fitserve (schema {found}); upgrade fitserve to open it"
+        )
+
+
+class DiskFull(OperatorError):
+    def __init__(self, where: str) -> None:
+        super().__init__(f"no space is left on the disk that holds {where}; nothing was registered or changed")
+
+
+class DoesNotFit(OperatorError):
+    """Admission: memory limits are promises, so they are added up. Sizes in GB (2**30 bytes)."""
+
+    def __init__(self, what: str, asked_gb: float, free_gb: float, total_gb: float) -> None:
+        super().__init__(
+            f"{what} asks for {asked_gb:g} GB of memory; {max(free_gb, 0):.2f} GB of {total_gb:.2f} GB is not promised to other models"
+        )
+
+
+class MissingExtra(OperatorError):
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'fitserve[{extra}]'")
+
+
+class EnvironmentBuildError(OperatorError):
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"environment {shown(name)} could not be built: {problem}")
+
+
+class ArtifactError(ModelError):
+    pass
+
+
+class NotAnArtifact(ArtifactError):
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name} is not a model file: {problem}")
+
+
+class ArtifactChanged(ArtifactError):
+    def __init__(self, name: str, expected: str, found: str) -> None:
+        super().__init__(
+            f"the stored bytes of {name} changed on disk since registration: SHA-256 {found[:12]}…, registered as {expected[:12]}…; "
+            "register it again"
+        )
+
+
+class MainModuleClass(ArtifactError):
+    def __init__(self, class_name: str) -> None:
+        super().__init__(
+            f"class {class_name} was defined in the script itself: move it to a module beside it and retrain"
+        )
+
+
+class RunFailed(ModelError):
+    def __init__(self, run_id: str, reason: str) -> None:
+        super().__init__(f"run {run_id} failed: {reason}")
