@@ -4,6 +4,7 @@ Where a value comes from, first that applies: a command-line flag, ``FITSERVE_<N
 ``settings.toml`` in the workspace, the default below.
 """
 
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ T = TypeVar("T")
 
 
 def _option(default: T, help: str, *, choices: tuple[str, ...] = (), least: float | None = None) -> T:
-    return cast(T, field(default=default, metadata={"help": help, "choices": choices, "least": least}))
+    return field(default=default, metadata={"help": help, "choices": choices, "least": least})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,7 @@ class Settings:
 
     @property
     def is_loopback(self) -> bool:
-        return self.host == "localhost" or self.host == "::1" or self.host.startswith("127.")
+        return self.host in {"localhost", "::1"} or self.host.startswith("127.")
 
     @property
     def needs_key(self) -> bool:
@@ -134,13 +135,13 @@ def _from_toml(file: Path, known: Mapping[str, Field[Any]]) -> dict[str, object]
 
 
 def _parse(option: Field[Any], text: str, where: str) -> object:
-    kind = type(option.default)
+    kind: type = type(option.default)
     if kind is bool:
         if text.lower() not in {"1", "0", "true", "false", "yes", "no", "on", "off", ""}:
             raise InvalidArgument(where, f"{text!r} is not true or false")
         return text.lower() in {"1", "true", "yes", "on"}
     try:
-        return kind(text)
+        return cast(object, kind(text))
     except ValueError:
         raise InvalidArgument(where, f"{text!r} is not a number") from None
 
@@ -149,7 +150,7 @@ def _check(option: Field[Any], value: object, where: str) -> None:
     kind = type(option.default)
     right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
     if kind is float:
-        right = isinstance(value, int | float) and not isinstance(value, bool) and value == value
+        right = isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
     if not right:
         raise InvalidArgument(where, f"{value!r} is not of type {kind.__name__}")
     choices, least = option.metadata["choices"], option.metadata["least"]

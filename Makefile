@@ -1,0 +1,49 @@
+# One word per chore, the same word in CI. `make up` and `make test` need Python 3.11+ and make, nothing else.
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8080
+
+.PHONY: help up test check bench format clean
+
+help:
+	@echo "make up      train examples/train_iris.py, register it, serve it on port $(PORT) (PORT=… for another)"
+	@echo "make test    the whole test suite"
+	@echo "make check   ruff and mypy --strict"
+	@echo "make bench   the measurements of benchmarks/, as ratios taken in one run"
+	@echo "make clean   remove .venv and caches; workspaces stay"
+
+$(VENV)/.base: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "fitserve needs Python 3.11 or newer with venv and pip; none was found on the PATH" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing fitserve into $(VENV) (once; takes under a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary numpy,scipy,scikit-learn,pandas -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.base
+	@echo "installing what the tests need into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+up: $(VENV)/.base
+	@$(BIN)/fitserve up examples/train_iris.py --name iris --port $(PORT)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
