@@ -1,0 +1,173 @@
+"""What can go wrong between a request and its answer, by who can mend it.
+
+::
+
+    CallerError                     a 4xx: the sentence says what would be right
+    ├── InvalidRequest              400, the body or a parameter
+    │   ├── SchemaMismatch          400, columns, widths and types
+    │   ├── UnknownMethod · InputRejected · AnswerTooLarge
+    ├── Unauthorized 401 · Forbidden 403 · RouteNotFound 404 · MethodNotAllowed 405 · SlowSender 408
+    ├── BodyTooLarge 413 · UnsupportedMediaType 415 · QueueFull 429 · HeaderTooLong 431
+    OperatorError                   a 5xx that whoever runs the gateway can mend
+    ├── ModelUnavailable            503, starting, failed, stopped
+    │   ├── MemoryLimitExceeded · ModelDied
+    ├── DeadlineExceeded            504
+    ├── InsufficientMemory          507
+    ModelError
+    ├── ModelFailed                 500, the model's own code raised; the message is in its log, not in the answer
+    └── NoScoringMethod             400
+
+Statuses are not known here: `gateway.http.errors` maps them. No sentence holds a path, a pid or a traceback.
+"""
+
+from collections.abc import Sequence
+
+from registry.errors import CallerError, ModelError, OperatorError, shown
+
+
+class InvalidRequest(CallerError):
+    """`problem` is the whole sentence."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+
+
+class InvalidJson(InvalidRequest):
+    """Azure's sentence, with the reason of the JSON reader."""
+
+    def __init__(self, reason: object) -> None:
+        super().__init__(f"POST body could not be decoded as JSON: {reason}")
+
+
+class SchemaMismatch(InvalidRequest):
+    """Columns, widths or types are not what the model takes."""
+
+
+class UnknownMethod(InvalidRequest):
+    def __init__(self, method: object, available: Sequence[str]) -> None:
+        self.available = tuple(available)
+        super().__init__(
+            f"the model has no method {shown(method)}; it has: {', '.join(available)}"
+            if available
+            else f"the model has no method {shown(method)}, nor any other that can be called"
+        )
+
+
+class InputRejected(InvalidRequest):
+    """The model's method raised on these rows: its own sentence, shortened."""
+
+    def __init__(self, message: str, kind: str = "ValueError") -> None:
+        self.kind = kind
+        text = " ".join(message.split())
+        super().__init__(f"the model refused this input: {text if len(text) <= 500 else text[:499] + '…'}")
+
+
+class AnswerTooLarge(InvalidRequest):
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        super().__init__(f"{what} would have {size:,} values, more than the {limit:,} that are sent in one answer")
+
+
+class Unauthorized(CallerError):
+    def __init__(self, problem: str = "a key is needed: send the header Authorization: Bearer <key>") -> None:
+        super().__init__(problem)
+
+
+class Forbidden(CallerError):
+    def __init__(self, problem: str = "this key does not allow that") -> None:
+        super().__init__(problem)
+
+
+class RouteNotFound(CallerError):
+    def __init__(self, problem: str = "there is nothing at this URL; GET /openapi.json lists what there is") -> None:
+        super().__init__(problem)
+
+
+class MethodNotAllowed(CallerError):
+    """Azure's sentence."""
+
+    def __init__(self, allowed: Sequence[str] = ()) -> None:
+        self.allowed = tuple(allowed)
+        super().__init__("The method is not allowed for the requested URL.")
+
+
+class SlowSender(CallerError):
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the body did not arrive within {seconds:g} s")
+
+
+class BodyTooLarge(CallerError):
+    """Sizes in bytes. `size` is None where the sender did not say and was cut off at the limit."""
+
+    def __init__(self, limit: int, size: int | None = None) -> None:
+        what = "the body" if size is None else f"the body of {size:,} bytes"
+        super().__init__(f"{what} is larger than the limit of {limit:,} bytes; send fewer rows at a time")
+
+
+class UnsupportedMediaType(CallerError):
+    """Azure's sentence, and what was sent."""
+
+    def __init__(self, given: str | None, expected: str = "application/json") -> None:
+        got = f", not {shown(given)}" if given else ""
+        super().__init__(f"Expects Content-Type to be {expected}{got}")
+
+
+class QueueFull(CallerError):
+    """`retry_after` in whole seconds goes into the answer's header."""
+
+    def __init__(self, model: str, waiting: int, limit: int, unit: str = "requests", retry_after: int = 1) -> None:
+        self.retry_after = retry_after
+        super().__init__(f"model {model} has {waiting:,} {unit} waiting, its limit is {limit:,}; try again shortly")
+
+
+class HeaderTooLong(CallerError):
+    """Azure's sentences."""
+
+    def __init__(self, names: Sequence[str], limit: int = 100) -> None:
+        super().__init__(f"{' and '.join(names)} must not exceed {limit} characters")
+
+
+class ModelUnavailable(OperatorError):
+    """The model is registered but does not answer now. `reason` is safe to show to callers."""
+
+    def __init__(self, model: str, reason: str, retry_after: int | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(f"model {model} is not available: {reason}")
+
+
+class MemoryLimitExceeded(ModelUnavailable):
+    """Sizes in GB (2**30 bytes)."""
+
+    def __init__(self, model: str, limit_gb: float, peak_gb: float | None = None) -> None:
+        peak = "" if peak_gb is None else f" (peak {peak_gb:.3g} GB)"
+        super().__init__(model, f"memory limit {limit_gb:g} GB exceeded{peak}; register it with more memory", 1)
+
+
+class ModelDied(ModelUnavailable):
+    def __init__(self, model: str, how: str = "its process ended while it computed") -> None:
+        super().__init__(model, how, 1)
+
+
+class DeadlineExceeded(OperatorError):
+    def __init__(self, milliseconds: float) -> None:
+        super().__init__(f"Scoring timeout after {milliseconds:g} ms")
+
+
+class InsufficientMemory(OperatorError):
+    """Sizes in GB (2**30 bytes)."""
+
+    def __init__(self, model: str, asked_gb: float, free_gb: float) -> None:
+        super().__init__(
+            f"model {model} cannot be started now: it asks for {asked_gb:g} GB of memory, {max(free_gb, 0):.2f} GB are free"
+        )
+
+
+class ModelFailed(ModelError):
+    """The model's own code raised something that is not about the input."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"model {model} failed on this input; the reason is in its log (`fitserve logs {model}`)")
+
+
+class NoScoringMethod(ModelError):
+    def __init__(self) -> None:
+        super().__init__("this model has no method that can be called with new data")
