@@ -1,0 +1,96 @@
+"""Asking the gateway that serves a workspace, from the command line."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from gateway.cli.errors import GatewayNotRunning, ScoringRefused
+from gateway.state import GatewayState, running_gateway
+from registry.workspace import Workspace
+
+
+class GatewayClient:
+    """HTTP calls to one gateway, with the key of `FITSERVE_KEY` or `FITSERVE_KEY_FILE` where there is one."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        key = os.environ.get("FITSERVE_KEY") or _first_line(os.environ.get("FITSERVE_KEY_FILE"))
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(
+            base_url=self.url, headers=headers, timeout=httpx.Timeout(120, connect=5), trust_env=False
+        )
+
+    def __enter__(self) -> "GatewayClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def model(self, name: str) -> dict[str, Any] | None:
+        """What the gateway says of a model; None while it does not know it."""
+        answer = self._http.get(f"/models/{name}")
+        if answer.status_code == 404:
+            return None
+        return dict(_checked(answer).json())
+
+    def wait_for_version(self, name: str, version: int, timeout_s: float) -> dict[str, Any]:
+        """Poll until that version is live, failed, or the time is over; gives its entry of the status."""
+        deadline = time.monotonic() + timeout_s
+        entry: dict[str, Any] = {"state": "unseen"}
+        while time.monotonic() < deadline:
+            status = self.model(name)
+            entry = _version(status, version) or entry
+            if entry["state"] in {"live", "failed", "quarantined", "idle"}:
+                return entry
+            time.sleep(0.02)
+        return entry
+
+    def score(self, path: str, body: bytes, content_type: str = "application/json") -> bytes:
+        """The body of a successful answer.
+
+        Raises:
+            ScoringRefused: any other answer, with its sentence.
+        """
+        return _checked(self._http.post(path, content=body, headers={"content-type": content_type})).content
+
+
+def connect(workspace: Workspace) -> GatewayClient:
+    """A client of the gateway that serves `workspace`.
+
+    Raises:
+        GatewayNotRunning: none does.
+    """
+    state = running(workspace)
+    if state is None:
+        raise GatewayNotRunning(str(workspace.root))
+    return GatewayClient(state.url)
+
+
+def running(workspace: Workspace) -> GatewayState | None:
+    return running_gateway(workspace.root)
+
+
+def _version(status: dict[str, Any] | None, version: int) -> dict[str, Any] | None:
+    if status is None:
+        return None
+    versions = status.get("versions", [])
+    entries = versions.values() if isinstance(versions, dict) else versions
+    return next((dict(entry) for entry in entries if entry.get("version") == version), None)
+
+
+def _checked(answer: httpx.Response) -> httpx.Response:
+    if answer.is_success:
+        return answer
+    try:
+        body = answer.json()
+        sentence = body.get("message") or body.get("error") or answer.text
+    except (ValueError, AttributeError):
+        sentence = answer.text
+    raise ScoringRefused(answer.status_code, str(sentence))
+
+
+def _first_line(file: str | None) -> str | None:
+    return Path(file).read_text(encoding="utf-8").partition("\n")[0].strip() if file else None

@@ -1,0 +1,100 @@
+"""`fitserve doctor`: what this machine can enforce, and what is installed."""
+
+import platform
+import sqlite3
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import click
+
+from gateway.cli.client import running
+from gateway.cli.output import print_json
+from registry.errors import FitserveError
+from registry.interpreters import find_pythons
+from registry.limits import choose_backend, machine_cores, machine_memory_bytes, survey
+from registry.resources import GB
+from registry.workspace import Workspace
+
+PACKAGES = (
+    "fitserve",
+    "scikit-learn",
+    "numpy",
+    "pandas",
+    "joblib",
+    "starlette",
+    "uvicorn",
+    "uvloop",
+    "SQLAlchemy",
+    "uv",
+)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def doctor(obj: dict[str, Any], as_json: bool) -> int:
+    """Tell what this machine can enforce, which Pythons it has, which versions are installed. Exit code 3: no limits."""
+    facts = gather(obj["workspace"])
+    if as_json:
+        print_json(facts)
+    else:
+        _print(facts)
+    return 0 if facts["limits"]["in_force"] != "none" else 3
+
+
+def gather(workspace: str | None) -> dict[str, Any]:
+    return {
+        "machine": {
+            "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+            "cores": machine_cores(),
+            "memory_gb": round(machine_memory_bytes() / GB, 2),
+        },
+        "limits": {"in_force": _in_force(), "back_ends": {name: reason or "works" for name, reason in survey()}},
+        "python": {"version": platform.python_version(), "executable": sys.executable},
+        "interpreters": [{"version": v, "path": str(path)} for v, path in find_pythons()],
+        "packages": {name: _version(name) for name in PACKAGES} | {"SQLite": sqlite3.sqlite_version},
+        "workspace": _workspace(workspace),
+    }
+
+
+def _in_force() -> str:
+    try:
+        backend = choose_backend("doctor")
+    except FitserveError:
+        return "none"
+    backend.close()
+    return backend.enforcement
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _workspace(where: str | None) -> dict[str, Any]:
+    try:
+        with Workspace.open(where, create=False) as workspace:
+            state = running(workspace)
+            return {"folder": str(workspace.root), "gateway": state.url if state else None}
+    except FitserveError as error:
+        return {"problem": str(error)}
+
+
+def _print(facts: dict[str, Any]) -> None:
+    machine = facts["machine"]
+    click.echo(f"machine       {machine['system']}, {machine['cores']:g} cores, {machine['memory_gb']:g} GB")
+    click.echo(f"limits        {facts['limits']['in_force']} is used")
+    for name, reason in facts["limits"]["back_ends"].items():
+        click.echo(f"  {name:<11} {reason}")
+    click.echo(f"python        {facts['python']['version']}")
+    click.echo("interpreters  " + (", ".join(i["version"] for i in facts["interpreters"]) or "none but this one"))
+    click.echo("packages")
+    for name, found in facts["packages"].items():
+        click.echo(f"  {name:<13} {found or 'not installed'}")
+    workspace = facts["workspace"]
+    click.echo(f"workspace     {workspace.get('folder') or workspace['problem']}")
+    if workspace.get("gateway"):
+        click.echo(f"gateway       {workspace['gateway']}")

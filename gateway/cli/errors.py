@@ -1,0 +1,32 @@
+"""What only the command line can run into."""
+
+from registry.errors import CallerError, ModelError, OperatorError
+
+
+class GatewayNotRunning(OperatorError):
+    def __init__(self, where: str) -> None:
+        super().__init__(f"no gateway serves the workspace {where}: start one with `fitserve serve`")
+
+
+class ScoringRefused(CallerError):
+    """The gateway answered, but not with a result; `status` is its HTTP status."""
+
+    exit_code = 1
+
+    def __init__(self, status: int, sentence: str) -> None:
+        self.status = status
+        super().__init__(f"{sentence} (HTTP {status})")
+
+
+class NoModelInRun(ModelError):
+    def __init__(self, run_id: str, files: list[str]) -> None:
+        there = ", ".join(files) or "nothing"
+        super().__init__(
+            f"run {run_id} wrote no model to ./outputs (there is: {there}): write one with "
+            "joblib.dump(model, 'outputs/model.joblib'), or name it with --model-path"
+        )
+
+
+class SeveralModelsInRun(CallerError):
+    def __init__(self, files: list[str]) -> None:
+        super().__init__(f"the run wrote several model files ({', '.join(files)}): choose one with --model-path")

@@ -1,0 +1,65 @@
+"""`fitserve logs`: of a run, or of a served model."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from registry.errors import InvalidArgument, RunNotFound
+from registry.model import Model
+from registry.workspace import Workspace
+from trainer import Run
+
+TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
+
+
+@click.command()
+@click.argument("name")
+@click.option("--lines", "-n", type=int, default=200, show_default=True, help="How many lines from the end.")
+@click.option("--follow", "-f", is_flag=True, help="Go on as the log grows.")
+@click.pass_obj
+def logs(obj: dict[str, Any], name: str, lines: int, follow: bool) -> None:
+    """Show the log of NAME: a run's id, a model, or a version as MODEL:VERSION."""
+    with Workspace.open(obj["workspace"], create=False) as workspace:
+        path, run = find_log(workspace, name)
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        for line in text.splitlines()[-lines:]:
+            click.echo(line)
+        if follow:
+            for piece in _growth(path, len(text.encode()), run):
+                click.echo(piece, nl=False)
+
+
+def find_log(workspace: Workspace, name: str) -> tuple[Path, Run | None]:
+    """The file that holds the log of a run or of a model version.
+
+    Raises:
+        ModelNotFound: it is neither.
+    """
+    try:
+        run = Run.get(workspace, name)
+        return run.log_path, run
+    except RunNotFound:
+        pass
+    model, _, version = name.partition(":")
+    if version and not version.isdigit():
+        raise InvalidArgument("NAME", f"{name!r} is not a run's id, MODEL or MODEL:VERSION")
+    found = Model(workspace, name=model, version=int(version) if version else None)
+    return workspace.logs_dir / f"{found.name}-{found.version}.log", None
+
+
+def _growth(path: Path, offset: int, run: Run | None) -> Iterator[str]:
+    while True:
+        ended = run is not None and run.get_status() in TERMINAL
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(min(offset, path.stat().st_size))
+                piece = file.read()
+            offset += len(piece)
+            if piece:
+                yield piece.decode("utf-8", errors="replace")
+        if ended:
+            return
+        time.sleep(0.2)

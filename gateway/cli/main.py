@@ -1,0 +1,99 @@
+"""`fitserve`: the composition root. Commands are imported when they are called, so `--help` answers at once."""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any, Final
+
+import click
+
+from registry.errors import FitserveError
+
+COMMANDS: Final = {
+    "up": ("gateway.cli.up:up", "Train a script, register its model, serve it."),
+    "train": ("gateway.cli.train:train", "Run a training script and keep what it logs and writes."),
+    "register": ("gateway.cli.models:register", "Register a model file as the next version of a name."),
+    "serve": ("gateway.cli.serve:serve", "Serve every registered model over HTTP."),
+    "models": ("gateway.cli.models:models", "List the registered models, or one with its versions."),
+    "delete": ("gateway.cli.models:delete", "Delete a model or one of its versions."),
+    "runs": ("gateway.cli.train:runs", "List the runs, or show one with its metrics and files."),
+    "logs": ("gateway.cli.logs:logs", "Show the log of a run or of a served model."),
+    "score": ("gateway.cli.score:score", "Send rows to a served model and print its answer."),
+    "doctor": ("gateway.cli.doctor:doctor", "Tell what this machine can enforce, and what is installed."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are a table: name → "module:attribute" and the line for `--help`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("fitserve"), prog_name="fitserve")
+@click.option(
+    "--workspace",
+    "-w",
+    metavar="FOLDER",
+    help="The workspace. Default: FITSERVE_WORKSPACE, else what a config.json upwards names, else ./.fitserve",
+)
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@click.pass_context
+def cli(context: click.Context, workspace: str | None, debug: bool) -> None:
+    """A training script goes in, a versioned HTTP endpoint with enforced CPU and memory limits comes out.
+
+    \b
+    fitserve up train.py                          train → register → serve, in the foreground
+    fitserve register model.joblib --name iris    an endpoint on the running gateway, within a second
+    fitserve score iris '[[5.1, 3.5, 1.4, 0.2]]'  ask it
+    """
+    context.obj = {"workspace": workspace, "debug": debug}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: what a person can mend is one line and an exit code; the rest is a traceback.
+
+    Exit codes: 0 done; 1 the script or the model failed; 2 a wrong argument; 3 the machine or the workspace is not as
+    it should be; 4 what was named is not there; 130 interrupted.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    debug = "--debug" in arguments or "FITSERVE_DEBUG" in os.environ
+    try:
+        code: Any = cli.main(arguments, prog_name="fitserve", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except FitserveError as error:
+        _fail(error, str(error), error.exit_code, debug)
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output has gone (`fitserve runs | head`): nothing is wrong, and nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _fail(error: BaseException, sentence: str, code: int, debug: bool) -> None:
+    if debug:
+        logging.getLogger("fitserve").error("traceback", exc_info=error)
+    click.echo(f"fitserve: {sentence}", err=True)
+    sys.exit(code)

@@ -1,0 +1,79 @@
+"""Options that several commands share, and the values they turn into."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import click
+
+from gateway.settings import Settings
+from registry.errors import InvalidArgument
+from registry.resources import ResourceConfiguration, parse_memory
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Memory(click.ParamType):
+    """0.5 (GB), 512Mi, 2Gi."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        return value if isinstance(value, float) else parse_memory(str(value))
+
+
+def resource_options(prefix: str = "", what: str = "the model") -> Callable[[Command], Command]:
+    """`--cpu` and `--memory`, with a prefix such as ``train-``."""
+
+    def decorate(command: Command) -> Command:
+        memory = click.option(
+            f"--{prefix}memory", type=Memory(), help=f"Memory for {what}: 0.5 (GB) or 512Mi.", show_default=False
+        )
+        cpu = click.option(f"--{prefix}cpu", type=float, help=f"Cores for {what}, such as 0.5 or 2.")
+        return cpu(memory(command))
+
+    return decorate
+
+
+def resources(cpu: float | None, memory: float | None) -> ResourceConfiguration:
+    return ResourceConfiguration(cpu=cpu, memory_in_gb=memory)
+
+
+def settings_options(command: Command) -> Command:
+    """One option for each field of `Settings`; None when it was not given."""
+    for option in reversed(fields(Settings)):
+        flag = f"--{option.name.replace('_', '-')}"
+        default = f" [default: {option.default}]" if option.default not in ("", False) else ""
+        text = str(option.metadata["help"])
+        help_ = f"{text[0].upper()}{text[1:]}.{default}"
+        choices: tuple[str, ...] = option.metadata["choices"]
+        if isinstance(option.default, bool):
+            made = click.option(f"{flag}/--no-{option.name.replace('_', '-')}", default=None, help=help_)
+            if option.name.startswith("no_"):
+                made = click.option(flag, is_flag=True, default=None, help=help_)
+        else:
+            kind: Any = click.Choice(choices) if choices else type(option.default)
+            made = click.option(flag, type=kind, default=None, help=help_)
+        command = cast(Command, made(command))
+    return command
+
+
+def settings_from(flags: dict[str, Any], root: Path) -> Settings:
+    return Settings.load(flags, file=root / "settings.toml")
+
+
+def take_settings(flags: dict[str, Any]) -> dict[str, Any]:
+    """Remove the settings from a command's keyword arguments and return them."""
+    return {option.name: flags.pop(option.name, None) for option in fields(Settings)}
+
+
+def pairs(texts: tuple[str, ...], what: str) -> dict[str, str]:
+    """``("key=value", …)`` as a dict."""
+    result = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise InvalidArgument(what, f"{text!r} is not of the form key=value")
+        result[key] = value
+    return result

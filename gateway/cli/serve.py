@@ -1,0 +1,51 @@
+"""`fitserve serve`, and what `up` shares with it: the gateway in the foreground."""
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from gateway.cli.client import running
+from gateway.cli.options import settings_from, settings_options, take_settings
+from gateway.settings import Settings
+from registry.errors import InvalidArgument
+from registry.workspace import Workspace
+
+
+@click.command()
+@settings_options
+@click.pass_obj
+def serve(obj: dict[str, Any], **flags: Any) -> int:
+    """Serve every registered model of the workspace, each inside its limits, until SIGTERM or Ctrl-C.
+
+    Every option is also FITSERVE_<NAME> in the environment, and a key of settings.toml in the workspace.
+    """
+    with Workspace.open(obj["workspace"]) as workspace:
+        settings = settings_from(take_settings(flags), workspace.root)
+        return serve_here(workspace, settings, lambda url: click.echo(f"serving {workspace.root} at {url}"))
+
+
+def serve_here(workspace: Workspace, settings: Settings, on_ready: Callable[[str], None]) -> int:
+    """Run the supervisor in this process until it is told to stop; gives its exit code.
+
+    Raises:
+        OperatorError: the port is in use, or another gateway serves this workspace.
+    """
+    from gateway.supervisor import serve as supervise
+
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname).1s [%(process)d] %(name)s - %(message)s",
+    )
+    if settings.no_auth and not settings.is_loopback:
+        click.echo(f"warning: {settings.host} is served without a key, as asked for by --no-auth", err=True)
+    return supervise(workspace, settings, on_ready=on_ready)
+
+
+def refuse_second(workspace: Workspace) -> None:
+    state = running(workspace)
+    if state is not None:
+        raise InvalidArgument("workspace", f"{workspace.root} is already served at {state.url} by process {state.pid}")

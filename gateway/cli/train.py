@@ -1,0 +1,166 @@
+"""`fitserve train` and `fitserve runs`."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.cli.options import pairs, resource_options, resources
+from gateway.cli.output import age, print_json, print_table
+from registry.environment import Environment
+from registry.errors import InvalidArgument
+from registry.workspace import Workspace
+from trainer import Experiment, Run, ScriptRunConfig
+
+TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
+
+
+def environment_from(file: str | None, name: str | None = None) -> Environment | None:
+    """An Environment from a conda file (.yml) or a pip requirements file.
+
+    Raises:
+        InvalidArgument: there is no such file.
+    """
+    if file is None:
+        return None
+    path = Path(file)
+    if not path.is_file():
+        raise InvalidArgument("--environment", f"there is no file {file}: give a conda .yml or a pip requirements file")
+    label = name or path.stem
+    if path.suffix in {".yml", ".yaml"}:
+        return Environment.from_conda_specification(label, file)
+    return Environment.from_pip_requirements(label, file)
+
+
+def run_script(
+    workspace: Workspace,
+    script: str,
+    arguments: tuple[str, ...],
+    environment: str | None,
+    experiment: str | None,
+    limits: tuple[float | None, float | None],
+    tags: dict[str, str] | None = None,
+) -> Run:
+    """Submit `script` with its folder as the snapshot, stream its log, and return the completed run.
+
+    Raises:
+        InvalidArgument: there is no such script.
+        trainer.errors.ActivityFailed: the script failed; the sentence says how.
+    """
+    path = Path(script)
+    if not path.is_file():
+        near = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        hint = f"; in that folder: {', '.join(near[:8])}" if near else ""
+        raise InvalidArgument("SCRIPT", f"there is no file {script}{hint}")
+    config = ScriptRunConfig(
+        source_directory=str(path.resolve().parent),
+        script=path.name,
+        arguments=list(arguments),
+        environment=environment_from(environment),
+        resource_configuration=resources(*limits) if limits != (None, None) else None,
+    )
+    run = Experiment(workspace, experiment or _experiment_name(path)).submit(config, tags=tags)
+    try:
+        run.wait_for_completion(show_output=True)
+    except KeyboardInterrupt:
+        run.cancel()
+        raise
+    return run
+
+
+def script_options(command: Any) -> Any:
+    """What `train` and `up` share about the script."""
+    for option in (
+        click.option(
+            "--environment", "-e", metavar="FILE", help="Conda .yml or pip requirements to train (and serve) in."
+        ),
+        click.option("--arg", "args", multiple=True, metavar="TEXT", help="An argument for the script; repeat it."),
+        click.option("--experiment", metavar="NAME", help="Experiment of the run. Default: the script's name."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@click.argument("script")
+@click.argument("script_args", nargs=-1)
+@script_options
+@resource_options(what="the training process")
+@click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag of the run; repeat it.")
+@click.pass_obj
+def train(
+    obj: dict[str, Any],
+    script: str,
+    script_args: tuple[str, ...],
+    environment: str | None,
+    args: tuple[str, ...],
+    experiment: str | None,
+    cpu: float | None,
+    memory: float | None,
+    tags: tuple[str, ...],
+) -> None:
+    """Run SCRIPT in a copy of its folder; keep its metrics, ./outputs and ./logs.
+
+    Arguments for the script follow `--`: fitserve train train.py -- --kernel rbf
+    """
+    with Workspace.open(obj["workspace"]) as workspace:
+        run = run_script(
+            workspace, script, args + script_args, environment, experiment, (cpu, memory), pairs(tags, "--tag")
+        )
+        for name, value in run.get_metrics().items():
+            click.echo(f"{name}: {value}")
+        files = [name for name in run.get_file_names() if name.startswith("outputs/")]
+        click.echo(f"\nfiles: {', '.join(files) or 'none in ./outputs'}")
+        if files:
+            click.echo(f"register one with: fitserve register --run {run.id} {files[0]} --name NAME")
+
+
+def _experiment_name(script: Path) -> str:
+    return "".join(c if c.isalnum() and c.isascii() else "-" for c in script.stem).strip("-") or "script"
+
+
+@click.command()
+@click.argument("run_id", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--most", type=int, default=20, show_default=True, help="How many runs to list.")
+@click.pass_obj
+def runs(obj: dict[str, Any], run_id: str | None, as_json: bool, most: int) -> None:
+    """List the runs, newest first; or show RUN_ID with its metrics and files."""
+    with Workspace.open(obj["workspace"], create=False) as workspace:
+        if run_id is not None:
+            _show(Run.get(workspace, run_id), as_json)
+            return
+        records = workspace.metadata.list_runs()[:most]
+        if as_json:
+            print_json(
+                [{"id": r.id, "status": r.status, "created": r.created_time, "script": r.script} for r in records]
+            )
+            return
+        print_table(
+            ("RUN", "STATUS", "SCRIPT", "CREATED", "ERROR"),
+            [
+                (r.id, r.status, r.script or "", age(r.created_time), (r.error or "").partition("\n")[0][:60])
+                for r in records
+            ],
+            empty="no runs yet: fitserve train SCRIPT",
+        )
+
+
+def _show(run: Run, as_json: bool) -> None:
+    details = run.get_details()
+    metrics, files = run.get_metrics(), run.get_file_names()
+    if as_json:
+        print_json({**details, "metrics": metrics, "files": files})
+        return
+    for key in ("runId", "status", "startTimeUtc", "endTimeUtc", "target"):
+        if details.get(key) is not None:
+            click.echo(f"{key}: {details[key]}")
+    if details.get("error"):
+        click.echo(f"error: {details['error']}", file=sys.stdout)
+    click.echo("metrics:")
+    for name, value in metrics.items():
+        click.echo(f"  {name}: {value}")
+    click.echo("files:")
+    for name in files:
+        click.echo(f"  {name}")
