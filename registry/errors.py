@@ -7,16 +7,19 @@
     │   ├── InvalidName
     │   ├── InvalidResource
     │   ├── InvalidArgument
+    │   ├── ModelInUse
     │   └── NotFound
     │       ├── ModelNotFound · RunNotFound · EnvironmentNotFound · ModelPathNotFound · ExperimentNotFound
+    │       ├── ServiceNotFound · LocalPathNotFound
     ├── OperatorError               who runs the machine can mend it: one line and an exit code
     │   ├── WorkspaceError          WorkspaceNotFound · WorkspaceLocked · WorkspaceReadOnly · WorkspaceCorrupt · WorkspaceTooNew
+    │   │                           WorkspaceOnNetworkDisk · WorkspaceUnreachable · WorkspaceExists · WorkspaceConfigError
     │   ├── DiskFull
     │   ├── DoesNotFit
     │   ├── MissingExtra
     │   └── EnvironmentBuildError
     └── ModelError                  whoever wrote the script or the model can mend it
-        ├── ArtifactError           NotAnArtifact · ArtifactChanged · MainModuleClass
+        ├── ArtifactError           NotAnArtifact · ArtifactChanged · ArtifactMissing · MainModuleClass
         └── RunFailed
 
 Each class writes its own sentence from its arguments, so the sentence exists once. Packages above add their
@@ -76,6 +79,11 @@ class InvalidArgument(CallerError):
         super().__init__(f"{what}: {problem}")
 
 
+class ModelInUse(CallerError):
+    def __init__(self, model_id: str, services: Iterable[str]) -> None:
+        super().__init__(f"model {model_id} is used by {', '.join(sorted(services))}; delete or update that first")
+
+
 class NotFound(CallerError):
     exit_code = 4
 
@@ -115,8 +123,45 @@ class ModelPathNotFound(NotFound):
         )
 
 
+class ServiceNotFound(NotFound):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"service {shown(name)} is not in this workspace; `fitserve services` lists them")
+
+
+class LocalPathNotFound(NotFound):
+    """A file or folder that was named on this machine does not exist."""
+
+    def __init__(self, what: str, path: str, there: Iterable[str] = ()) -> None:
+        names = sorted(there)
+        some = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+        super().__init__(f"{what} {path} does not exist" + (f"; beside it there is: {some}" if names else ""))
+
+
 class WorkspaceError(OperatorError):
     pass
+
+
+class WorkspaceExists(WorkspaceError):
+    def __init__(self, where: str) -> None:
+        super().__init__(f"there is a workspace in {where} already; pass exist_ok=True to use it")
+
+
+class WorkspaceConfigError(WorkspaceError):
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"the workspace configuration file {path} {problem}")
+
+
+class WorkspaceOnNetworkDisk(WorkspaceError):
+    def __init__(self, where: str, filesystem: str) -> None:
+        super().__init__(
+            f"the workspace {where} lies on a network disk ({filesystem}), where SQLite loses data; choose a local folder, "
+            "or keep the records in PostgreSQL: FITSERVE_WORKSPACE=postgresql://USER@HOST/DATABASE"
+        )
+
+
+class WorkspaceUnreachable(WorkspaceError):
+    def __init__(self, where: str, detail: str) -> None:
+        super().__init__(f"the database of the workspace {where} cannot be reached ({detail})")
 
 
 class WorkspaceNotFound(WorkspaceError):
@@ -189,6 +234,11 @@ class ArtifactChanged(ArtifactError):
             f"the stored bytes of {name} changed on disk since registration: SHA-256 {found[:12]}…, registered as {expected[:12]}…; "
             "register it again"
         )
+
+
+class ArtifactMissing(ArtifactError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the stored bytes of {name} are missing from the workspace; register it again")
 
 
 class MainModuleClass(ArtifactError):

@@ -12,7 +12,7 @@ from registry.resources import ResourceConfiguration
 
 Json = Any  # what json.loads gives
 ArtifactKind = Literal["file", "folder"]
-ArtifactFormat = Literal["pickle", "joblib", "skops", "onnx", "folder"]
+ArtifactFormat = Literal["pickle", "joblib", "skops", "onnx", "folder", "other"]  # "other" is stored, never loaded
 
 
 @dataclass(frozen=True, kw_only=True)
