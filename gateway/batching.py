@@ -1,0 +1,552 @@
+"""Rows wait, travel together, and come back to their callers. Knows no HTTP, no JSON and no sockets.
+
+One `VersionQueue` per model version. There is no timer: what arrives while a child computes travels in its next frame, at
+most two frames are outstanding on a child, and a request that finds everything idle is sent on the spot. A future travels
+with each request and is resolved once, whatever happens to its neighbours:
+
+- a caller that has gone, or whose deadline is over, is dropped when a frame is formed;
+- when a frame is refused, its requests are asked again one by one, so that only the guilty one fails;
+- when a child dies, the requests of the frame it computed are asked again alone, at most `MAX_DEATHS` times; a death by
+  memory is told to the lone caller at once.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+
+from gateway.errors import (
+    DeadlineExceeded,
+    InputRejected,
+    MemoryLimitExceeded,
+    ModelDied,
+    ModelFailed,
+    QueueFull,
+    UnknownMethod,
+)
+from gateway.joining import ReadyInputs, join, settle_alone
+from gateway.protocols.base import FrameResult, Output, ScoreRequest, ScoreResult, Table
+from gateway.table import VersionEntry
+from registry.errors import FitserveError
+
+MAX_FRAMES: Final = 2
+MAX_DEATHS: Final = 3
+VERDICT_WAIT_S: Final = 1.0  # how long a lone request waits for the supervisor to say what its child died of
+
+
+class ClientGone(Exception):
+    """The caller hung up before its rows were sent; nobody reads the answer."""
+
+
+class Moved(Exception):
+    """The version lost its children before the rows were sent, and another version answers now: ask that one."""
+
+
+class Answer(Protocol):
+    """What of `asyncio.Future` is needed of the place where an answer goes."""
+
+    def done(self) -> bool: ...
+
+    def set_result(self, result: ScoreResult, /) -> None: ...
+
+    def set_exception(self, error: BaseException, /) -> None: ...
+
+
+class Source(Protocol):
+    """Where a request came from."""
+
+    disconnected: bool
+
+
+class Pending:
+    """An accepted request on its way. `deadline` in the loop's time; `key` decides who may share a frame with it."""
+
+    __slots__ = ("answer", "deadline", "deaths", "key", "movable", "request", "source", "timeout_ms")
+
+    def __init__(
+        self,
+        request: ScoreRequest,
+        answer: Answer,
+        deadline: float,
+        timeout_ms: float,
+        source: Source | None = None,
+        movable: bool = True,
+    ) -> None:
+        self.request, self.answer, self.deadline, self.timeout_ms = request, answer, deadline, timeout_ms
+        self.source, self.movable = source, movable
+        self.key: Hashable = self if request.key is None else request.key
+        self.deaths = 0
+
+    @property
+    def alone(self) -> bool:
+        return self.key is self
+
+    def isolate(self) -> None:
+        """From now on it travels alone."""
+        self.key = self
+
+    def fail(self, error: BaseException) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPolicy:
+    """Most rows and bytes of a frame, except that a single request may be larger. `max_compute_s` in seconds."""
+
+    rows: int = 1024
+    nbytes: int = 4_000_000
+    batching: bool = True
+    max_compute_s: float = 60.0
+
+
+@dataclass(slots=True)
+class Load:
+    """What waits for one model, all its versions together, and how much may."""
+
+    max_requests: int
+    max_bytes: int
+    requests: int = 0
+    nbytes: int = 0
+
+    def check(self, model: str, nbytes: int) -> None:
+        """Raises QueueFull. A request larger than the bound still passes when nothing else waits."""
+        if self.requests >= self.max_requests:
+            raise QueueFull(model, self.requests, self.max_requests)
+        if self.nbytes and self.nbytes + nbytes > self.max_bytes:
+            raise QueueFull(model, self.nbytes, self.max_bytes, "bytes")
+
+    def add(self, nbytes: int) -> None:
+        self.requests += 1
+        self.nbytes += nbytes
+
+    def remove(self, nbytes: int) -> None:
+        self.requests -= 1
+        self.nbytes -= nbytes
+
+
+class Frame:
+    """Requests that travel together. `rows` is their sum; `sent_at` in the loop's time."""
+
+    __slots__ = ("batch", "id", "rows", "sent_at", "stuck")
+
+    def __init__(self, number: int, batch: list[Pending], rows: int, sent_at: float) -> None:
+        self.id, self.batch, self.rows, self.sent_at = number, batch, rows, sent_at
+        self.stuck = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A child's answer that is none. `kind`: input, model, memory or method (see gateway.workers.child)."""
+
+    kind: str
+    type: str
+    message: str
+
+
+class Link(Protocol):
+    """A connection to one scoring child. `frames` are outstanding, the oldest first."""
+
+    id: int
+    frames: deque[Frame]
+
+    def send(self, frame: Frame, method: str, inputs: ReadyInputs, checked: bool) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Office(Protocol):
+    """What a queue needs of the process it lives in."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def wake(self, queue: "VersionQueue") -> None:
+        """From now on `queue.tick` is called every few milliseconds until it gives False."""
+
+    def stuck(self, child: int) -> None: ...
+
+    def released(self) -> None:
+        """A retired child is not in use any more."""
+
+
+class Lanes:
+    """Requests that wait: one line per key, taken in turn, so that nobody starves behind a popular key."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._lines: dict[Hashable, deque[Pending]] = {}
+        self.turn: deque[Hashable] = deque()
+
+    def __iter__(self) -> Iterator[Pending]:
+        return (pending for line in self._lines.values() for pending in line)
+
+    def add(self, pending: Pending) -> None:
+        line = self._lines.get(pending.key)
+        if line is None:
+            self._lines[pending.key] = line = deque()
+            self.turn.append(pending.key)
+        line.append(pending)
+        self._load.add(pending.request.nbytes)
+
+    def put_back(self, batch: Iterable[Pending]) -> None:
+        """Requests that were taken once go before those that came later, in their order."""
+        for pending in reversed(list(batch)):
+            if pending.answer.done():
+                continue
+            line = self._lines.get(pending.key)
+            if line is None:
+                self._lines[pending.key] = line = deque()
+                self.turn.appendleft(pending.key)
+            line.appendleft(pending)
+            self._load.add(pending.request.nbytes)
+
+    def take(self, rows: int, nbytes: int) -> tuple[list[Pending], int]:
+        """The next frame: requests of one key, up to the limits, at least one; and the sum of their rows."""
+        while self.turn:
+            key = self.turn.popleft()
+            line = self._lines[key]
+            batch, total = self._take_from(line, rows, nbytes)
+            if line:
+                self.turn.append(key)
+            else:
+                del self._lines[key]
+            if batch:
+                return batch, total
+        return [], 0
+
+    def _take_from(self, line: deque[Pending], rows: int, nbytes: int) -> tuple[list[Pending], int]:
+        batch: list[Pending] = []
+        total = size = 0
+        load = self._load
+        while line:
+            pending = line[0]
+            request = pending.request
+            if batch and (total + request.n_rows > rows or size + request.nbytes > nbytes):
+                break
+            line.popleft()
+            load.requests -= 1
+            load.nbytes -= request.nbytes
+            if pending.answer.done():
+                continue
+            if pending.source is not None and pending.source.disconnected:
+                pending.answer.set_exception(ClientGone())
+                continue
+            batch.append(pending)
+            total += request.n_rows
+            size += request.nbytes
+        return batch, total
+
+    def clear(self, keep: Callable[[Pending], bool]) -> None:
+        """Drop all for which `keep` is false; it has told them."""
+        waiting = list(self)
+        self._lines, self.turn = {}, deque()
+        for pending in waiting:
+            self._load.remove(pending.request.nbytes)
+        for pending in waiting:
+            if keep(pending):
+                self.add(pending)
+
+
+class VersionQueue:
+    """Everything that waits for one version, and the children that answer for it.
+
+    `submit` is the way in. The owner connects and retires links, and passes on what they say (`answered`, `lost`).
+    """
+
+    def __init__(self, entry: VersionEntry, policy: BatchPolicy, load: Load, office: Office) -> None:
+        self.entry, self.policy, self.load = entry, policy, load
+        self._office = office
+        self._loop = office.loop
+        self.links: list[Link] = []
+        self.retired: list[Link] = []
+        self._lanes = Lanes(load)
+        self._held: list[tuple[Pending, int, float]] = []  # lone requests, the child that died over them, until when
+        self._unbatchable: set[str] = set()
+        self._flush_due = False
+        self._awake = False
+        self._last_batch = 0
+        self._next_deadline = float("inf")
+        self._next_id = 1
+        self.answers = 0  # requests answered well, ever
+        self.frames = 0
+
+    # the way in
+
+    def submit(self, pending: Pending) -> None:
+        """Take a request; its answer is given later, or before this returns.
+
+        Raises:
+            QueueFull: too much waits for this model already.
+        """
+        if self.load.requests or self.load.nbytes:
+            self.load.check(self.entry.name, pending.request.nbytes)
+        self._next_deadline = min(self._next_deadline, pending.deadline)
+        if not self._awake:
+            self._awake = True
+            self._office.wake(self)
+        if not self.policy.batching or pending.request.method in self._unbatchable:
+            pending.isolate()
+        if self._last_batch <= 1 and not self._lanes.turn:
+            link = self._free_link()
+            if link is not None and not link.frames:
+                self._send(link, [pending], pending.request.n_rows)
+                return
+        self._lanes.add(pending)
+        if not self._flush_due:
+            self._flush_soon()
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._lanes.turn or self._held)
+
+    def _flush_soon(self) -> None:
+        # At the end of the loop's turn: what else is ready in this turn travels along.
+        self._flush_due = True
+        self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        lanes, policy = self._lanes, self.policy
+        while lanes.turn:
+            link = self._free_link()
+            if link is None:
+                return
+            batch, rows = lanes.take(policy.rows, policy.nbytes)
+            if batch:
+                self._send(link, batch, rows)
+        self._release_retired()
+
+    def _free_link(self) -> Link | None:
+        """The child with the fewest frames outstanding that may take one more. Retired ones only finish what waits."""
+        best, fewest = None, MAX_FRAMES
+        for link in self.links or self.retired:
+            if len(link.frames) < fewest:
+                best, fewest = link, len(link.frames)
+        return best
+
+    def _send(self, link: Link, batch: list[Pending], rows: int) -> None:
+        self._last_batch = len(batch)
+        request = batch[0].request
+        try:
+            inputs = join([pending.request for pending in batch])
+        except FitserveError as error:  # only a lone request says what is wrong with it
+            batch[0].fail(error)
+            return
+        if inputs is None:
+            self._lanes.put_back(pending for pending in batch if self._stands_alone(pending))
+            self._flush_soon()
+            return
+        frame = Frame(self._next_id, batch, rows, self._loop.time())
+        self._next_id += 1
+        self.frames += 1
+        link.send(frame, request.method, inputs, request.checked)
+
+    def _stands_alone(self, pending: Pending) -> bool:
+        """Make an array of this request's own rows, so that it shares frames only with its like."""
+        try:
+            settle_alone(pending.request)
+        except FitserveError as error:
+            pending.fail(error)
+            return False
+        if not pending.alone:
+            pending.key = pending.request.key or pending
+        return True
+
+    # what children say
+
+    def answered(self, link: Link, frame: Frame, answer: FrameResult | Refusal) -> None:
+        """`frame` came back and is not among ``link.frames`` any more."""
+        if isinstance(answer, FrameResult):
+            self._deliver(frame, answer)
+        elif len(frame.batch) > 1:
+            self._ask_alone(frame.batch)
+        else:
+            frame.batch[0].fail(self._error_of(answer))
+        if link.frames:
+            link.frames[0].sent_at = self._loop.time()  # its turn starts now
+        if self._lanes.turn:
+            self._flush()
+        else:
+            self._release_retired()
+
+    def _deliver(self, frame: Frame, result: FrameResult) -> None:
+        batch = frame.batch
+        if len(batch) == 1:
+            self.answers += 1
+            if not batch[0].answer.done():
+                batch[0].answer.set_result(ScoreResult(result, 0, -1))
+            return
+        if not _splits(result.output, frame.rows):
+            self._unbatchable.add(batch[0].request.method)
+            self._ask_alone(batch)
+            return
+        self.answers += len(batch)
+        start = 0
+        for pending in batch:
+            stop = start + pending.request.n_rows
+            if not pending.answer.done():
+                pending.answer.set_result(ScoreResult(result, start, stop))
+            start = stop
+
+    def _ask_alone(self, batch: Collection[Pending]) -> None:
+        for pending in batch:
+            pending.isolate()
+        self._lanes.put_back(batch)
+
+    def _error_of(self, refusal: Refusal) -> FitserveError:
+        if refusal.kind == "input":
+            return InputRejected(refusal.message, refusal.type)
+        if refusal.kind == "memory":
+            return MemoryLimitExceeded(self.entry.name, self.entry.memory_in_gb)
+        if refusal.kind == "method":
+            return UnknownMethod(refusal.message, (self.entry.description or {}).get("methods", ()))
+        return ModelFailed(self.entry.name)
+
+    def lost(self, link: Link, frames: Collection[Frame]) -> None:
+        """The connection broke; `frames` were outstanding, the oldest first."""
+        self.links = [other for other in self.links if other is not link]
+        self.retired = [other for other in self.retired if other is not link]
+        for frame in reversed(list(frames)[1:]):  # not begun: nothing speaks against them
+            self._lanes.put_back(frame.batch)
+        for frame in list(frames)[:1]:
+            self._suspect(link.id, frame)
+        if self._lanes.turn:
+            self._flush()
+
+    def _suspect(self, child: int, frame: Frame) -> None:
+        """The child died over this frame."""
+        lone = len(frame.batch) == 1
+        for pending in frame.batch:
+            pending.deaths += 1
+            pending.isolate()
+        if lone and not frame.batch[0].answer.done():
+            self._held.append((frame.batch[0], child, self._loop.time() + VERDICT_WAIT_S))
+            self._judge(None)
+        else:
+            self._lanes.put_back(frame.batch)
+
+    def _judge(self, now: float | None) -> None:
+        """Decide about lone requests whose child died: the supervisor says of what, or the wait for it is over."""
+        entry, held = self.entry, self._held
+        alive = {child.id for child in entry.children}
+        self._held = []
+        for item in held:
+            pending, child, until = item
+            told = child not in alive and entry.last_death is not None
+            if told and entry.last_death is not None and entry.last_death.cause == "memory":
+                limit = entry.last_death.limit_gb or entry.memory_in_gb
+                pending.fail(MemoryLimitExceeded(entry.name, limit, entry.last_death.peak_gb))
+            elif pending.deaths >= MAX_DEATHS:
+                pending.fail(ModelDied(entry.name))
+            elif told or (now is not None and now >= until):
+                self._lanes.put_back([pending])
+            else:
+                self._held.append(item)
+        if self._lanes.turn and not self._flush_due:
+            self._flush_soon()
+
+    # what the owner says
+
+    def connected(self, link: Link) -> None:
+        self.links.append(link)
+        self._flush()
+
+    def retire(self, link: Link) -> None:
+        """No new requests for it; what is bound to this version may still use it."""
+        self.links = [other for other in self.links if other is not link]
+        self.retired.append(link)
+        self._release_retired()
+
+    def update(self, entry: VersionEntry, policy: BatchPolicy) -> None:
+        self.entry, self.policy = entry, policy
+        self._unbatchable.clear()
+        if self._held:
+            self._judge(None)
+
+    def refuse(self, error: Callable[[Pending], BaseException | None]) -> None:
+        """Tell those that wait what `error` gives for them; None lets one wait on."""
+
+        def keep(pending: Pending) -> bool:
+            reason = error(pending)
+            if reason is not None:
+                pending.fail(reason)
+            return reason is None
+
+        self._lanes.clear(keep)
+        self._held = [item for item in self._held if keep(item[0])]
+
+    def busy(self) -> list[int]:
+        """Retired children that are still needed here."""
+        if self.waiting and not self.links:
+            return [link.id for link in self.retired]
+        return [link.id for link in self.retired if link.frames]
+
+    def _release_retired(self) -> None:
+        if not self.retired or (self.waiting and not self.links):
+            return
+        idle = [link for link in self.retired if not link.frames]
+        if idle:
+            self.retired = [link for link in self.retired if link.frames]
+            for link in idle:
+                link.close()
+            self._office.released()
+
+    # time
+
+    def tick(self, now: float) -> bool:
+        """End the wait of those whose deadline is over, and notice a stuck child. False: nothing to look after."""
+        if now >= self._next_deadline:
+            self._expire(now)
+        if self._held:
+            self._judge(now)
+        outstanding = False
+        for link in [*self.links, *self.retired]:
+            if link.frames:
+                outstanding = True
+                frame = link.frames[0]
+                if not frame.stuck and now - frame.sent_at > self.policy.max_compute_s:
+                    self._stuck(link, frame)
+        self._awake = outstanding or self.waiting
+        return self._awake
+
+    def _stuck(self, link: Link, frame: Frame) -> None:
+        frame.stuck = True
+        if len(frame.batch) == 1:
+            frame.batch[0].fail(DeadlineExceeded(self.policy.max_compute_s * 1000))
+        self._office.stuck(link.id)
+
+    def _expire(self, now: float) -> None:
+        soonest = float("inf")
+
+        def keep(pending: Pending) -> bool:
+            nonlocal soonest
+            if pending.answer.done():
+                return False
+            if pending.deadline <= now:
+                pending.answer.set_exception(DeadlineExceeded(pending.timeout_ms))
+                return False
+            soonest = min(soonest, pending.deadline)
+            return True
+
+        if any(pending.deadline <= now for pending in self._lanes):
+            self._lanes.clear(keep)
+        for pending in self._lanes:
+            soonest = min(soonest, pending.deadline)
+        self._held = [item for item in self._held if keep(item[0])]
+        for link in [*self.links, *self.retired]:
+            for frame in link.frames:
+                for pending in frame.batch:
+                    keep(pending)
+        self._next_deadline = soonest
+
+
+def _splits(output: Output, rows: int) -> bool:
+    """Whether every part of the answer has the rows first."""
+    if isinstance(output, np.ndarray):
+        return output.ndim > 0 and output.shape[0] == rows
+    if isinstance(output, Table):
+        return bool(output.array.shape[0] == rows)
+    return bool(output) and all(_splits(part, rows) for part in output)

@@ -1,0 +1,122 @@
+"""Connections to scoring children: frames out, frames in. Both ends of the wire are defined in `gateway.workers.child`."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import Any, Final, cast
+
+from gateway.batching import Frame, Refusal
+from gateway.joining import ReadyInputs
+from gateway.protocols.base import ArrayInput, ColumnsInput, FrameResult, Output, Table
+from gateway.workers import child as wire
+
+log = logging.getLogger("fitserve.http")
+
+#: Many frames' worth; beyond it the kernel's socket buffer pushes back and the transport buffers in user space.
+_HIGH_WATER: Final = 64 * 2**20
+
+Answered = Callable[["ChildLink", Frame, FrameResult | Refusal], None]
+Lost = Callable[["ChildLink", Collection[Frame]], None]
+
+
+class ChildLink(asyncio.BufferedProtocol):
+    """One connection to one child. Says each frame's fate once: answered, or lost with the connection.
+
+    Answers come in the order of the frames; anything else is a broken child, whose connection is dropped.
+    """
+
+    def __init__(self, child_id: int, on_answer: Answered, on_lost: Lost) -> None:
+        self.id = child_id
+        self.frames: deque[Frame] = deque()
+        self.answered_once = False
+        self._on_answer, self._on_lost = on_answer, on_lost
+        self._reader = wire.FrameReader()
+        self._transport: asyncio.Transport | None = None
+        self._closing = False
+
+    @classmethod
+    async def open(cls, child_id: int, socket_path: str, on_answer: Answered, on_lost: Lost) -> "ChildLink":
+        """Raises OSError when the child does not listen any more; `on_lost` is not called then."""
+        loop = asyncio.get_running_loop()
+        _, link = await loop.create_unix_connection(lambda: cls(child_id, on_answer, on_lost), socket_path)
+        return link
+
+    def send(self, frame: Frame, method: str, inputs: ReadyInputs, checked: bool) -> None:
+        """Never waits. When the child has just died, `on_lost` follows."""
+        header, body = _request(inputs)
+        header = {"id": frame.id, "method": method, "input": header, "checked": checked}
+        parts = wire.encode_frame(header, body.arrays)
+        self.frames.append(frame)
+        assert self._transport is not None, "a lost link was used"
+        self._transport.writelines(parts)
+
+    def close(self) -> None:
+        """Drop the connection without a word; only called while no frame is outstanding."""
+        self._closing = True
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Drop the connection now; outstanding frames are lost."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # asyncio.BufferedProtocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(_HIGH_WATER)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._reader.get_buffer(sizehint)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        try:
+            received = [_answer(header, body) for header, body in self._reader.buffer_updated(nbytes)]
+        except (wire.BrokenFrame, MemoryError, KeyError, TypeError, ValueError) as error:
+            log.error("a child's answer could not be read (%s); its connection is dropped", type(error).__name__)
+            self.abort()
+            return
+        for number, answer in received:
+            if not self.frames or number != self.frames[0].id:
+                log.error("a child answered what was not asked; its connection is dropped")
+                self.abort()
+                return
+            self._on_answer(self, self.frames.popleft(), answer)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._transport = None
+        frames, self.frames = self.frames, deque()
+        if not self._closing or frames:
+            self._on_lost(self, frames)
+
+
+def _answer(header: dict[str, Any], body: bytearray | memoryview) -> tuple[int, FrameResult | Refusal]:
+    if header["ok"]:
+        return header["id"], FrameResult(_output(wire.arrays_from(header["output"], body)), header["exec_ns"])
+    error = header["error"]
+    return header["id"], Refusal(error["kind"], error.get("type", ""), error.get("message", ""))
+
+
+def _request(inputs: ReadyInputs) -> tuple[dict[str, Any], wire.Body]:
+    body = wire.Body()
+    if isinstance(inputs, ArrayInput):
+        return {"kind": "array", "array": body.add(inputs.array)}, body
+    if isinstance(inputs, ColumnsInput):
+        columns = [body.add(column) for column in inputs.columns]
+        return {"kind": "columns", "names": list(inputs.names), "columns": columns}, body
+    return {"kind": "list", "values": inputs.values}, body
+
+
+def _output(value: Any) -> Output:
+    if isinstance(value, wire.Table):
+        return Table(tuple(value.names), value.array)
+    if isinstance(value, list):
+        return [_output(part) for part in value]
+    if isinstance(value, tuple):
+        return tuple(_output(part) for part in value)
+    return cast(Output, value)
