@@ -1,0 +1,65 @@
+"""One gateway for a workspace, found by others, and nothing of a killed one in the way."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.state import AlreadyServed, GatewayLock, make_runtime_dir, running_gateway
+
+
+def test_a_serving_gateway_is_found_and_a_stopped_one_is_not(tmp_path: Path) -> None:
+    assert running_gateway(tmp_path) is None
+    with GatewayLock(tmp_path) as lock:
+        lock.write("http://127.0.0.1:8080", "127.0.0.1", 8080)
+        state = running_gateway(tmp_path)
+        assert state is not None
+        assert (state.pid, state.url, state.port) == (os.getpid(), "http://127.0.0.1:8080", 8080)
+        assert (tmp_path / "gateway.json").exists()
+    assert running_gateway(tmp_path) is None
+    assert not (tmp_path / "gateway.json").exists()
+
+
+def test_a_second_gateway_is_refused_with_the_url_of_the_first(tmp_path: Path) -> None:
+    with GatewayLock(tmp_path) as lock:
+        lock.write("http://127.0.0.1:8080", "127.0.0.1", 8080)
+        with pytest.raises(AlreadyServed, match=r"at http://127\.0\.0\.1:8080; stop it first"):
+            GatewayLock(tmp_path)
+    GatewayLock(tmp_path).close()
+
+
+def test_a_killed_gateway_leaves_the_workspace_free(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from gateway.state import GatewayLock\n"
+        "GatewayLock(Path(sys.argv[1])).write('http://x', 'x', 1); print('held', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        assert running_gateway(tmp_path) is not None
+        process.send_signal(signal.SIGKILL)
+    assert (tmp_path / "gateway.json").exists()
+    assert running_gateway(tmp_path) is None
+    GatewayLock(tmp_path).close()
+
+
+def test_the_runtime_dir_is_private_short_and_replaces_what_was_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/nowhere")
+    first = make_runtime_dir(tmp_path)
+    (first / "1.sock").touch()
+    second = make_runtime_dir(tmp_path)
+    try:
+        assert not first.exists()
+        assert second.stat().st_mode & 0o777 == 0o700
+        assert len(os.fsencode(second / "1234567890.sock")) < 107
+        other = make_runtime_dir(tmp_path / "other")
+        assert second.exists()
+        other.rmdir()
+    finally:
+        second.rmdir()
