@@ -269,8 +269,10 @@ def test_curl_reads_the_refusal_of_a_large_body(gateway: Gateway, tmp_path: Path
     body = tmp_path / "body"
     body.write_bytes(b" " * (100 * 2**20))
     done = subprocess.run(
-        ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Content-Type: application/json"]
-        + ["--data-binary", f"@{body}", f"{gateway.url}/models/iris/score"],
+        [
+            *("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Content-Type: application/json"),
+            *("--data-binary", f"@{body}", f"{gateway.url}/models/iris/score"),
+        ],
         capture_output=True,
         text=True,
         timeout=60,

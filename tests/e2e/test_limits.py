@@ -1,0 +1,153 @@
+"""Limits as callers and neighbours see them, with each back end that this machine has."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from registry.limits import survey
+from tests.e2e.gateway import Gateway, eventually, fitserve, serving
+from tests.e2e.models import SETOSA, code_model, iris_svc
+
+WORKING = {name: reason for name, reason in survey() if name != "none"}
+
+# Values of the first feature choose what the model does, so that recorded golden rows stay harmless.
+HUNGRY = """\
+if X[0, 0] == 666:
+    kept = []
+    while True:
+        kept.append(np.ones(2**20))
+return np.zeros(len(X))
+"""
+SPINNING = """\
+import os, time
+if X[0, 0] == 777:
+    end = time.monotonic() + X[0, 1]
+    if X[0, 2]:
+        for _ in range(int(X[0, 2])):
+            if os.fork() == 0:
+                while time.monotonic() < end:
+                    pass
+                os._exit(0)
+    while time.monotonic() < end:
+        pass
+return np.full(len(X), float(os.getpid()))
+"""
+
+
+@pytest.fixture(scope="module", params=["cgroup2", "cgroup1", "watchdog"])
+def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    backend = request.param
+    if WORKING.get(backend, "unknown") is not None:
+        pytest.skip(f"{backend}: {WORKING.get(backend)}")
+    folder = tmp_path_factory.mktemp(backend)
+    with serving(folder / "ws", env={"FITSERVE_LIMITS": backend}) as gateway:
+        hungry, hungry_code = code_model(folder, HUNGRY, name="hungry")
+        spinning, spinning_code = code_model(folder, SPINNING, name="spinning")
+        for name, file, more in (
+            ("iris", iris_svc(folder), ()),
+            ("hungry", hungry, ("--code", str(hungry_code), "--memory", "0.3")),
+            ("spinning", spinning, ("--code", str(spinning_code), "--cpu", "0.5")),
+            ("pair", spinning, ("--code", str(spinning_code), "--cpu", "0.5", "--children", "2")),
+        ):
+            done = fitserve("register", str(file), "--name", name, *more, workspace=gateway.workspace)
+            assert done.returncode == 0, done.stderr
+        gateway.backend = backend  # type: ignore[attr-defined]
+        yield gateway
+
+
+def test_the_status_says_what_is_in_force(gateway: Gateway) -> None:
+    limits = gateway.status("spinning")["limits"]
+    assert limits["enforcement"] == gateway.backend  # type: ignore[attr-defined]
+    assert limits["cpu"] == 0.5
+    assert limits["memory_in_gb"] == 0.5
+
+
+def test_a_hungry_model_dies_alone_and_its_caller_is_told_both_numbers(gateway: Gateway) -> None:
+    stop, failures, answers = threading.Event(), [], 0
+
+    def neighbour() -> None:
+        nonlocal answers
+        with httpx.Client(base_url=gateway.url, timeout=30, trust_env=False) as client:
+            while not stop.is_set():
+                answer = client.post("/models/iris/score", json={"data": [SETOSA]})
+                if answer.status_code != 200 or answer.json() != {"predict": [0]}:
+                    failures.append(answer.text)
+                answers += 1
+
+    thread = threading.Thread(target=neighbour)
+    thread.start()
+    before = gateway.status("hungry")
+    try:
+        answer = gateway.score("hungry", [[666.0, 0, 0, 0]])
+    finally:
+        stop.set()
+        thread.join()
+    assert answer.status_code == 503, answer.text
+    assert "memory limit" in answer.json()["message"]
+    assert "0.3 GB" in answer.json()["message"]
+    assert "peak 0." in answer.json()["message"]
+    assert failures == []
+    assert answers > 0
+    after = eventually(lambda: gateway.status("hungry"), lambda s: s.get("pids"), what="the restart")
+    assert set(after["pids"]).isdisjoint(before["pids"])
+    assert after["restarts"] > before["restarts"]
+    assert gateway.score("hungry", [[1.0, 0, 0, 0]]).json() == {"predict": [0.0]}
+
+
+@pytest.mark.parametrize("processes", [0, 3])
+def test_a_spinning_model_uses_its_half_core_with_all_that_it_starts(gateway: Gateway, processes: int) -> None:
+    used, seconds = spin(gateway, ["spinning"], processes)
+    assert 0.4 < used / seconds < 0.6
+
+
+def test_two_children_of_one_model_share_one_limit(gateway: Gateway) -> None:
+    assert len(gateway.status("pair")["pids"]) == 2
+    used, seconds = spin(gateway, ["pair", "pair"], 0)
+    assert 0.4 < used / seconds < 0.6
+
+
+def spin(gateway: Gateway, models: list[str], processes: int) -> tuple[float, float]:
+    """Keep the models busy; (CPU seconds, seconds) in a window inside that time, by the group's own account."""
+    length = 4.0
+    threads = [
+        threading.Thread(target=gateway.score, args=(model, [[777.0, length, float(processes), 0]])) for model in models
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        started = eventually(lambda: cpu(gateway, models[0]), lambda now: now > 0.2, what="the spinning")
+        begin = time.monotonic()
+        time.sleep(2.5)  # the window that is measured, not a wait for something
+        return cpu(gateway, models[0]) - started, time.monotonic() - begin
+    finally:
+        for thread in threads:
+            thread.join()
+
+
+def cpu(gateway: Gateway, model: str) -> float:
+    return float(gateway.status(model)["usage"]["cpu_seconds"])
+
+
+def test_no_group_is_left_behind(tmp_path: Path) -> None:
+    def groups() -> set[str]:
+        return (
+            {
+                str(path)
+                for root in ("cpu", "memory", "unified", "")
+                for path in Path("/sys/fs/cgroup", root).glob("**/fitserve*")
+                if path.is_dir()
+            }
+            if os.path.isdir("/sys/fs/cgroup")
+            else set()
+        )
+
+    before = groups()
+    with serving(tmp_path / "ws") as gateway:
+        done = fitserve("register", str(iris_svc(tmp_path)), "--name", "iris", workspace=gateway.workspace)
+        assert done.returncode == 0
+    assert groups() - before == set()
