@@ -1,0 +1,104 @@
+"""Making a database, and bringing an older one up to date. Alembic is imported only for the latter."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, Engine, create_engine, insert, inspect, select
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from registry.errors import InvalidArgument, MissingExtra, WorkspaceCorrupt, WorkspaceTooNew
+from registry.stores import disk, sqlite
+from registry.stores import tables as t
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_EXTRAS: Final = {"psycopg": "postgresql", "psycopg2": "postgresql"}
+
+
+def url_engine(url: str) -> Engine:
+    """An engine for a SQLAlchemy URL. `postgresql://` means the psycopg driver.
+
+    Raises:
+        InvalidArgument: not a URL of a database.
+        MissingExtra: its driver is not installed.
+    """
+    scheme, separator, rest = url.partition("://")
+    driver = "postgresql+psycopg" if scheme in ("postgresql", "postgres") else scheme
+    try:
+        return create_engine(f"{driver}{separator}{rest}", pool_pre_ping=True)
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise InvalidArgument("workspace", f"{scheme}://… is not a database that can be used") from error
+    except ModuleNotFoundError as error:
+        package = error.name or driver
+        raise MissingExtra(package, _EXTRAS.get(package, package), f"a workspace at {scheme}://…") from error
+
+
+def create_sqlite(path: Path) -> None:
+    """A new database appears under its name complete, or not at all; who comes second uses the first one's."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # SQLite gives its side files this mode
+        engine = sqlite.sqlite_engine(draft)
+        with engine.connect() as connection:
+            make_tables(connection)
+            connection.commit()
+        engine.dispose()
+        disk.link_or("rename", draft, path)
+        disk.sync_folder(path.parent)
+    except FileExistsError:
+        return
+    finally:
+        for left in (draft, draft.with_name(f"{draft.name}-journal")):
+            left.unlink(missing_ok=True)
+
+
+def make_tables(connection: Connection) -> None:
+    """All tables of the current schema, stamped. `tests/registry` proves them equal to what the migrations make."""
+    t.metadata.create_all(connection, checkfirst=False)
+    connection.execute(insert(t.revision), {"id": 1, "value": 0})
+    connection.execute(insert(t.schema_version), {"version_num": t.SCHEMA})
+
+
+def make_current(engine: Engine, where: Path) -> None:
+    """Check the schema of the database; make or migrate it where that is needed.
+
+    Raises:
+        WorkspaceTooNew: a newer fitserve wrote it.
+        WorkspaceCorrupt: it is a database, but not one of ours.
+    """
+    file = engine.dialect.name == "sqlite"
+    if file:
+        with engine.connect().execution_options(**{sqlite.BEGIN: ""}) as connection:
+            sqlite.use_wal(connection)
+    with engine.connect() as connection:
+        found = stored_schema(connection)
+    if found == t.SCHEMA:
+        return
+    if found is None and file:  # a file is never there without its tables: see `create_sqlite`
+        raise WorkspaceCorrupt(str(where), "it holds no tables of fitserve")
+    if found is not None and found > t.SCHEMA:
+        raise WorkspaceTooNew(str(where), found)
+    with engine.connect().execution_options(**{sqlite.BEGIN: "BEGIN IMMEDIATE"}) as connection, connection.begin():
+        if found is None:
+            make_tables(connection)
+        else:
+            migrate(connection)
+
+
+def stored_schema(connection: Connection) -> str | None:
+    """The number of the last migration that ran, None where fitserve has no tables."""
+    if not inspect(connection).has_table(t.schema_version.name):
+        return None
+    return connection.execute(select(t.schema_version.c.version_num)).scalar()
+
+
+def migrate(connection: Connection, target: str = "head", scripts: Path = MIGRATIONS) -> None:
+    """Run what lies between the stored schema and `target`, inside the connection's transaction: all of it or nothing."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    command.upgrade(config, target)
