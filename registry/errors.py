@@ -16,6 +16,7 @@
     │   │                           WorkspaceOnNetworkDisk · WorkspaceUnreachable · WorkspaceExists · WorkspaceConfigError
     │   ├── DiskFull
     │   ├── DoesNotFit
+    │   ├── LimitsUnavailable
     │   ├── MissingExtra
     │   └── EnvironmentBuildError
     └── ModelError                  whoever wrote the script or the model can mend it
@@ -207,6 +208,13 @@ class DoesNotFit(OperatorError):
         super().__init__(
             f"{what} asks for {asked_gb:g} GB of memory; {max(free_gb, 0):.2f} GB of {total_gb:.2f} GB is not promised to other models"
         )
+
+
+class LimitsUnavailable(OperatorError):
+    """A way to hold limits was asked for by name and does not work here."""
+
+    def __init__(self, enforcement: str, reason: str) -> None:
+        super().__init__(f"limits by {enforcement} are not possible here: {reason}")
 
 
 class MissingExtra(OperatorError):
