@@ -13,6 +13,7 @@
     │   ├── MemoryLimitExceeded · ModelDied
     ├── DeadlineExceeded            504
     ├── InsufficientMemory          507
+    │   └── StartRefused
     ModelError
     ├── ModelFailed                 500, the model's own code raised; the message is in its log, not in the answer
     └── NoScoringMethod             400
@@ -159,6 +160,13 @@ class InsufficientMemory(OperatorError):
         super().__init__(
             f"model {model} cannot be started now: it asks for {asked_gb:g} GB of memory, {max(free_gb, 0):.2f} GB are free"
         )
+
+
+class StartRefused(InsufficientMemory):
+    """The supervisor's own sentence, with its numbers."""
+
+    def __init__(self, sentence: str) -> None:
+        OperatorError.__init__(self, sentence)
 
 
 class ModelFailed(ModelError):

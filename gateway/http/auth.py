@@ -1,0 +1,43 @@
+"""Bearer keys, checked before anything else is looked at. Only their SHA-256 is known here."""
+
+import hashlib
+import hmac
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from gateway.errors import Unauthorized
+
+#: Paths that answer without a key, whatever the method: load balancers and orchestrators ask them.
+PUBLIC_PATHS: Final = frozenset({"/", "/healthz", "/readyz"})
+
+
+class Guard:
+    """Default deny: with keys in force every path but `PUBLIC_PATHS` asks for one.
+
+    `digests` are lower-case hexadecimal; None means that no key is asked for. An empty collection lets nobody in.
+    """
+
+    def __init__(self) -> None:
+        self._digests: tuple[bytes, ...] | None = None
+
+    def update(self, digests: Collection[str] | None) -> None:
+        self._digests = None if digests is None else tuple(digest.encode("ascii") for digest in digests)
+
+    @property
+    def on(self) -> bool:
+        return self._digests is not None
+
+    def check(self, headers: Mapping[bytes, bytes]) -> None:
+        """Raises Unauthorized unless `headers` (lower-case names) carry a key in force."""
+        if self._digests is None:
+            return
+        scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
+        key = key.strip()
+        if scheme.lower() != b"bearer" or not key:
+            raise Unauthorized
+        given = hashlib.sha256(key).hexdigest().encode("ascii")
+        right = False
+        for digest in self._digests:  # all of them: the time says nothing about which one matched
+            right |= hmac.compare_digest(given, digest)
+        if not right:
+            raise Unauthorized("this key is not in force here")

@@ -1,0 +1,41 @@
+"""Cross-origin headers for the scoring routes, off unless origins are configured; as Azure's server does it."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.http.ids import Headers
+
+_ALLOW: Final = b"access-control-allow-origin"
+
+
+class Cors:
+    """`origins`: allowed ones separated by commas, ``*`` for all, empty for none.
+
+    One configured origin is named in every answer; of several, the one that the request names.
+    """
+
+    def __init__(self, origins: str = "") -> None:
+        self._origins = [origin.strip().encode("latin-1", "ignore") for origin in origins.split(",") if origin.strip()]
+
+    @property
+    def on(self) -> bool:
+        return bool(self._origins)
+
+    def headers(self, request: Mapping[bytes, bytes]) -> Headers:
+        """For any answer to `request`."""
+        if b"*" in self._origins:
+            return [(_ALLOW, b"*")]
+        if len(self._origins) == 1:
+            return [(_ALLOW, self._origins[0])]
+        origin = request.get(b"origin", b"")
+        return [(_ALLOW, origin), (b"vary", b"Origin")] if origin in self._origins else []
+
+    def preflight(self, request: Mapping[bytes, bytes]) -> Headers:
+        """What an answer to OPTIONS has on top of `headers`."""
+        origin = request.get(b"origin", b"")
+        if not origin or not (b"*" in self._origins or origin in self._origins):
+            return []
+        return [
+            (b"access-control-allow-methods", b"GET, POST"),
+            (b"access-control-allow-headers", request.get(b"access-control-request-headers", b"*")),
+        ]

@@ -1,0 +1,215 @@
+"""The scoring routes: body in, dialect, batcher, body out. Raw ASGI; nothing here is made per request that is not needed."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection, Mapping
+from importlib.metadata import version
+from typing import Any, Final
+
+from gateway.batching import ClientGone, Moved, Pending
+from gateway.errors import (
+    BodyTooLarge,
+    DeadlineExceeded,
+    InvalidRequest,
+    MemoryLimitExceeded,
+    MethodNotAllowed,
+    ModelDied,
+    SlowSender,
+)
+from gateway.fleet import Fleet, Model
+from gateway.http import errors
+from gateway.http.auth import Guard
+from gateway.http.cors import Cors
+from gateway.http.ids import Headers, RequestIds
+from gateway.http.logging import AccessLog
+from gateway.methods import METHODS
+from gateway.protocols.base import Call, Dialect, ScoreResult
+from registry.errors import FitserveError, ModelError
+
+Scope = Any
+Receive = Any
+Send = Any
+
+LONGEST_TIMEOUT_MS: Final = 3_600_000.0
+
+VERSION: Final = version("fitserve")
+
+_JSON: Final = (b"content-type", b"application/json")
+_WELL: Final = (b"x-ms-run-function-failed", b"False")
+_FAILED: Final = (b"x-ms-run-function-failed", b"True")
+_SERVER: Final = (b"x-ms-server-version", f"fitserve/{VERSION}".encode())
+_VERBS: Final = ("GET", "OPTIONS", "POST")
+
+log = logging.getLogger("fitserve.http")
+
+
+class Route:
+    """A scoring path: a model, perhaps one version and one method of it, and the dialect spoken there."""
+
+    __slots__ = ("dialect", "method", "model", "number")
+
+    def __init__(self, dialect: Dialect, model: Model, number: int | None = None, method: str | None = None) -> None:
+        self.dialect, self.model, self.number, self.method = dialect, model, number, method
+
+
+class Routes:
+    """Path → route, for all models: one look-up in one dictionary, whatever their number."""
+
+    def __init__(self, fleet: Fleet, azure: Dialect) -> None:
+        self.by_path: dict[str, Route] = {}
+        self._fleet, self._azure = fleet, azure
+        self._paths: dict[str, list[str]] = {}  # of each model
+
+    def get(self, path: str) -> Route | None:
+        return self.by_path.get(path)
+
+    def update(self, names: Collection[str]) -> None:
+        """Called after a table was put in force, with the names whose entry changed."""
+        for name in names:
+            for path in self._paths.pop(name, ()):
+                self.by_path.pop(path, None)
+            model = self._fleet.models.get(name)
+            if model is not None:
+                routes = self._of(model)
+                self._paths[name] = list(routes)
+                self.by_path.update(routes)
+        default = self._fleet.models.get(self._fleet.table.default or "")
+        if default is None:
+            self.by_path.pop("/score", None)
+        else:
+            self.by_path["/score"] = Route(self._azure, default)
+
+    def _of(self, model: Model) -> dict[str, Route]:
+        azure, base = self._azure, f"/models/{model.name}"
+        scored = Route(azure, model)
+        routes = {f"{base}/{method}": Route(azure, model, None, method) for method in METHODS}
+        routes |= {f"{base}/versions/{number}/score": Route(azure, model, number) for number in model.versions}
+        return routes | {f"{base}/score": scored, f"/api/v1/service/{model.name}/score": scored}
+
+
+class Scoring:
+    """Answers requests on scoring routes, under any ASGI server."""
+
+    def __init__(self, fleet: Fleet, guard: Guard, cors: Cors, access_log: AccessLog | None = None) -> None:
+        settings = fleet.settings
+        self.fleet, self.guard, self.cors, self.access_log = fleet, guard, cors, access_log
+        self.ids = RequestIds()
+        self.body_limit = int(settings.body_limit_mb * 1e6)
+        self.body_timeout_s = settings.body_timeout_s
+        self.timeout_ms = settings.request_timeout_ms
+        self._loop = fleet.loop
+
+    async def __call__(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        headers = dict(scope["headers"])
+        ids: Headers = []
+        try:
+            if self.guard.on:
+                self.guard.check(headers)
+            ids = self.ids.headers(headers)
+            verb = scope["method"]
+            if verb != "POST" and verb not in _VERBS:
+                raise MethodNotAllowed(_VERBS)
+            if verb == "OPTIONS":
+                status, body, extra = 200, b"", [(b"content-type", b"text/html; charset=utf-8"), _WELL]
+                extra += self.cors.preflight(headers)
+            else:
+                content = await self._body(headers, receive)
+                call = Call(content, headers, scope["query_string"], route.method, verb)
+                body, exec_ns = await self.score(route, call, getattr(receive, "__self__", None))
+                status = 200
+                extra = [_JSON, _WELL, (b"x-ms-run-fn-exec-ms", b"%.3f" % (exec_ns / 1e6))]
+        except ClientGone:
+            return
+        except Exception as error:
+            status, body, extra = self.failure(route.dialect, error, ids)
+        extra += ids or self.ids.headers({})
+        if self.cors.on:
+            extra += self.cors.headers(headers)
+        extra.append(_SERVER)
+        extra.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": status, "headers": extra})
+        await send({"type": "http.response.body", "body": body})
+        if self.access_log is not None:
+            seconds = time.perf_counter() - started
+            self.access_log.add(scope["method"], scope["path"], status, seconds, len(body))
+
+    async def score(self, route: Route, call: Call, source: Any) -> tuple[bytes, int]:
+        """The body of the answer, and the nanoseconds that the model took."""
+        timeout_ms = self.timeout_of(call.headers)
+        deadline = self._loop.time() + timeout_ms / 1000
+        model, number, dialect = route.model, route.number, route.dialect
+        while True:
+            version = model.live if number is None else model.versions.get(number)
+            if version is None or not version.queue.links:
+                version = await self.fleet.opened(model, number, deadline, timeout_ms, len(call.body))
+            request = dialect.parse(call, version.target)
+            answer: asyncio.Future[ScoreResult] = self._loop.create_future()
+            version.queue.submit(Pending(request, answer, deadline, timeout_ms, source, number is None))
+            try:
+                result = await answer
+            except Moved:
+                continue
+            return dialect.format(request, result, version.target), result.exec_ns
+
+    def timeout_of(self, headers: Mapping[bytes, bytes]) -> float:
+        """Milliseconds that the caller gives us. Raises InvalidRequest."""
+        text = headers.get(b"x-request-timeout-ms")
+        if text is None:
+            return self.timeout_ms
+        try:
+            milliseconds = float(text)
+        except ValueError:
+            milliseconds = 0.0
+        if not milliseconds > 0:
+            raise InvalidRequest("the header x-request-timeout-ms must be a positive number of milliseconds")
+        return min(milliseconds, LONGEST_TIMEOUT_MS)
+
+    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        """The whole body.
+
+        Raises:
+            BodyTooLarge · SlowSender · ClientGone
+        """
+        length = headers.get(b"content-length")
+        if length is not None and int(length) > self.body_limit:  # the server has checked that it is a number
+            raise BodyTooLarge(self.body_limit, int(length))
+        if getattr(getattr(receive, "__self__", None), "more_body", True) is False:  # it is here already
+            message = await receive()
+            if message["type"] == "http.request" and len(message["body"]) <= self.body_limit:
+                return bytes(message["body"])
+            raise ClientGone if message["type"] != "http.request" else BodyTooLarge(self.body_limit)
+        try:
+            async with asyncio.timeout(self.body_timeout_s):
+                return await self._stream(receive)
+        except TimeoutError:
+            raise SlowSender(self.body_timeout_s) from None
+
+    async def _stream(self, receive: Receive) -> bytes:
+        parts, size, more = [], 0, True
+        while more:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise ClientGone
+            part = message.get("body", b"")
+            parts.append(part)
+            size += len(part)
+            if size > self.body_limit:
+                raise BodyTooLarge(self.body_limit)
+            more = message.get("more_body", False)
+        return b"".join(parts)
+
+    def failure(self, dialect: Dialect, error: Exception, ids: Headers) -> tuple[int, bytes, Headers]:
+        """Status, body and headers for `error`. What is not meant for callers goes to the log, with the request's id."""
+        status = errors.status_of(error)
+        sentence = errors.sentence_of(error)
+        if status >= 500 and not isinstance(error, FitserveError):
+            number = ids[0][1].decode("ascii", "replace") if ids else "-"
+            log.error("request %s: unexpected %s", number, type(error).__name__, exc_info=error)
+        failed = isinstance(error, ModelError | ModelDied | MemoryLimitExceeded | DeadlineExceeded)
+        headers = [_JSON, _FAILED if failed else _WELL]
+        headers += [(name.encode("ascii"), value.encode("latin-1")) for name, value in errors.headers_of(error).items()]
+        if isinstance(error, BodyTooLarge | SlowSender):
+            headers.append((b"connection", b"close"))  # the rest of the body is not read
+        return status, dialect.error(sentence), headers
