@@ -101,12 +101,22 @@ Output = Array | Table | list[Any] | tuple[Any, ...]
 
 
 def plain(output: Output) -> Any:
-    """`output` as JSON knows it: lists of Python numbers, float32 widened as `tolist` does. Tables become their rows."""
-    if isinstance(output, np.ndarray):
-        return output.tolist()
+    """`output` as JSON knows it: lists of Python numbers, float32 widened as `tolist` does, times as ISO 8601.
+
+    Tables become their rows, tuples lists.
+    """
     if isinstance(output, Table):
-        return output.array.tolist()
+        return plain(output.array)
+    if isinstance(output, np.ndarray):
+        return _times(output) if output.dtype.kind in "mM" else output.tolist()
     return [plain(part) for part in output]
+
+
+def _times(array: Array) -> Any:
+    """ISO 8601 text, None for what is no time: `tolist` would give nanoseconds as integers."""
+    values = array.astype(str).astype(object)
+    values[np.isnat(array)] = None
+    return values.tolist()
 
 
 def sliced(output: Output, start: int, stop: int) -> Output:

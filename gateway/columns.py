@@ -1,0 +1,240 @@
+"""JSON values of one type → one array, exactly, or a sentence that names the value's row and column.
+
+"Exactly" is the rule of the numbers: float64, or int64 when an integer is too large for float64 to hold; ``null`` and a bare
+``NaN`` are missing; ``true`` is 1.0 as numpy has it; text is never a number. An integer that does not fit into 64 bits is read
+as a float, which is what JSON readers do with it.
+"""
+
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.errors import SchemaMismatch
+from registry.errors import shown
+
+Array = NDArray[Any]
+ColumnType = Literal["number", "integer", "string", "boolean", "datetime"]
+Where = Callable[[int], str]
+
+EXACT: Final = 2**53  # up to here float64 holds every integer
+_EXACT_SQUARED: Final = float(EXACT) ** 2
+LEAST, GREATEST = -(2**63), 2**63 - 1  # of int64
+_SMALL: Final = 4096  # values; above, the dot product would wake BLAS threads
+
+_EXPECTED: Final[dict[str, str]] = {
+    "number": "a number",
+    "integer": "a number",
+    "string": "a string",
+    "boolean": "true or false",
+    "datetime": "a date and time as an ISO 8601 string",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column that a model takes.
+
+    Attributes:
+        name: None for a model that was fitted without names.
+        type: None when neither the model nor a sample tells; then the values decide.
+        dtype: of the sample, where that is a narrower float; None means float64.
+        categories: the values seen at fitting, for the documentation. Others are not refused: many models ignore them.
+    """
+
+    name: str | None = None
+    type: ColumnType | None = None
+    dtype: str | None = None
+    categories: tuple[Any, ...] | None = None
+
+
+def ordinary(values: Array) -> bool:
+    """True when all of `values` (1-D float64) are finite and small enough to have been integers without loss.
+
+    One pass for the common case. False is not a verdict but a reason to look closer.
+    """
+    if values.size <= _SMALL:
+        # A sum of squares below 2**106 bounds every value by 2**53, and is not a number if one value is not.
+        return bool(values.dot(values) < _EXACT_SQUARED)
+    return bool(values.max() < EXACT and values.min() > -EXACT)
+
+
+def quick_numbers(values: list[Any]) -> Array | None:
+    """`values` as float64 when they are plain finite numbers; None means look closer. Never raises."""
+    try:
+        # Unlike numpy, array.array takes no text, no null and no nested list, and cannot be made to allocate more.
+        numbers = np.frombuffer(array("d", values))
+    except (TypeError, OverflowError):
+        return None
+    return numbers if ordinary(numbers) else None
+
+
+def numbers(values: list[Any], where: Where, allows_nan: bool | None = None) -> Array:
+    """`values` as float64, or as int64 when an integer needs it.
+
+    Args:
+        where: names the row and column of an index, for sentences.
+        allows_nan: False refuses missing and infinite values; None (unknown) leaves that to the model.
+
+    Raises:
+        SchemaMismatch
+    """
+    quick = quick_numbers(values)
+    if quick is not None:
+        return quick
+    large: list[int] = []  # where the integers are that float64 may not hold
+    fractions = False
+    for index, value in enumerate(values):
+        kind = type(value)
+        if kind is float:
+            fractions = fractions or not value.is_integer()  # so NaN and infinities count as fractions
+        elif kind is int:
+            if abs(value) > EXACT:
+                large.append(index)
+        elif value is None:
+            fractions = True
+        elif kind is not bool:
+            raise SchemaMismatch(f"{where(index)}: expected a number, got {described(value)}")
+    if large and not fractions and all(LEAST <= value <= GREATEST for value in values):
+        return np.array([int(value) for value in values], np.int64)
+    for index in large:
+        _check_float_holds(values[index], where, index)
+    result = np.array([np.nan if value is None else value for value in values], np.float64)
+    if allows_nan is False:
+        refuse_missing(result, where)
+    return result
+
+
+def refuse_missing(values: Array, where: Where) -> None:
+    """Raises SchemaMismatch at the first of `values` (1-D floats) that is NaN or infinite."""
+    finite = np.isfinite(values)
+    if finite.all():
+        return
+    index = int(np.argmin(finite))
+    if np.isnan(values[index]):
+        raise SchemaMismatch(
+            f"{where(index)}: the value is missing (null or NaN), and this model does not take missing values"
+        )
+    raise SchemaMismatch(f"{where(index)}: the value is infinite, and this model takes finite numbers only")
+
+
+def column_array(column: Column, values: list[Any], where: Where, allows_nan: bool | None = None) -> Array:
+    """The values of one named column as an array (n,) of the column's type.
+
+    Missing values are NaN in numbers and in text (as pandas has them) and NaT in times. A time with an offset becomes UTC.
+
+    Raises:
+        SchemaMismatch
+    """
+    if column.type in ("number", "integer"):
+        result = numbers(values, where, allows_nan)
+        return result.astype(column.dtype) if column.dtype else result
+    if column.type == "string":
+        return _objects(values, where, str, allows_nan)
+    if column.type == "boolean":
+        return _booleans(values, where, allows_nan)
+    if column.type == "datetime":
+        return _times(values, where, allows_nan)
+    return guessed(values, where)
+
+
+def guessed(values: list[Any], where: Where) -> Array:
+    """A column about which nothing is known: numbers if all values are, true and false if all are, else as they are."""
+    kinds = set(map(type, values)) - {type(None)}
+    if kinds <= {int, float, bool}:
+        return np.array(values, np.bool_) if kinds == {bool} and None not in values else numbers(values, where)
+    for index, value in enumerate(values):
+        if isinstance(value, list | dict):
+            raise SchemaMismatch(f"{where(index)}: expected one value, got {described(value)}")
+    return objects([np.nan if value is None else value for value in values])
+
+
+def objects(values: Sequence[Any]) -> Array:
+    """`values` as a 1-D object array, whatever they are (numpy alone would look into lists)."""
+    result = np.empty(len(values), object)
+    result[:] = values
+    return result
+
+
+def described(value: Any) -> str:
+    """`value` for a sentence: what kind of JSON it is, and the value itself where it is short."""
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return f"the string {shown(value, 40)}"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "a list"
+    return "an object" if isinstance(value, dict) else f"the number {shown(value, 40)}"
+
+
+def expected(column: Column) -> str:
+    """What a column takes, for a sentence."""
+    return _EXPECTED[column.type] if column.type else "a value"
+
+
+def _check_float_holds(value: int, where: Where, index: int) -> None:
+    try:
+        lost = int(float(value)) != value
+    except OverflowError:
+        raise SchemaMismatch(f"{where(index)}: the number is too large") from None
+    if lost and LEAST <= value <= GREATEST:
+        raise SchemaMismatch(
+            f"{where(index)}: the integer {value} cannot be held exactly beside fractions or missing values in one array of "
+            "64-bit floats"
+        )
+
+
+def _objects(values: list[Any], where: Where, kind: type, allows_nan: bool | None) -> Array:
+    result = values
+    if set(map(type, values)) != {kind}:
+        result = list(values)
+        for index, value in enumerate(values):
+            if value is None or value != value:  # noqa: PLR0124 - NaN
+                _missing(where, index, allows_nan)
+                result[index] = np.nan
+            elif type(value) is not kind:
+                raise SchemaMismatch(f"{where(index)}: expected {_EXPECTED['string']}, got {described(value)}")
+    return objects(result)
+
+
+def _booleans(values: list[Any], where: Where, allows_nan: bool | None) -> Array:
+    missing = False
+    for index, value in enumerate(values):
+        if value is None:
+            _missing(where, index, allows_nan)
+            missing = True
+        elif type(value) is not bool and value not in (0, 1):
+            raise SchemaMismatch(f"{where(index)}: expected {_EXPECTED['boolean']}, got {described(value)}")
+    if missing:
+        return objects([np.nan if value is None else bool(value) for value in values])
+    return np.array(values, np.bool_)
+
+
+def _times(values: list[Any], where: Where, allows_nan: bool | None) -> Array:
+    result = np.empty(len(values), "datetime64[us]")
+    for index, value in enumerate(values):
+        if value is None:
+            _missing(where, index, allows_nan)
+            result[index] = "NaT"
+            continue
+        try:
+            moment = datetime.fromisoformat(value)
+            if moment.tzinfo is not None:
+                moment = moment.astimezone(UTC).replace(tzinfo=None)
+        except (TypeError, ValueError, OverflowError):
+            raise SchemaMismatch(f"{where(index)}: expected {_EXPECTED['datetime']}, got {described(value)}") from None
+        result[index] = moment
+    return result
+
+
+def _missing(where: Where, index: int, allows_nan: bool | None) -> None:
+    if allows_nan is False:
+        raise SchemaMismatch(
+            f"{where(index)}: the value is missing (null or NaN), and this model does not take missing values"
+        )

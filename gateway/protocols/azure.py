@@ -1,0 +1,82 @@
+"""Azure ML's scoring contract: ``{"data": [[…]], "method": "predict"}`` → ``{"predict": […]}``.
+
+Accepts more than Azure's own server did: records, split and columns in ``data``, and the ``input_data`` of its second version; extra
+top-level keys are ignored. The default method is Azure's documented one, ``predict_proba`` where the model has it.
+"""
+
+from typing import Any
+
+import orjson
+
+from gateway.errors import InvalidJson, InvalidRequest
+from gateway.methods import check_method, default_method
+from gateway.protocols.answers import json_answer, json_values
+from gateway.protocols.base import Call, ScoreRequest, ScoreResult, Target
+from gateway.protocols.body import PLAIN, check_json_type, json_body, json_object, options, query_pairs
+from gateway.protocols.tables import table_request
+from gateway.schema import ANY
+
+_ABSENT = object()
+
+
+class Azure:
+    """The default dialect. Errors are ``{"message": …}``."""
+
+    name = "azure"
+
+    def parse(self, call: Call, target: Target) -> ScoreRequest:
+        asked = options(call.query) if call.query else PLAIN
+        if call.verb == "GET":
+            body = _from_query(call.query)
+        else:
+            check_json_type(call)
+            body = json_object(call.body)
+        data = body.get("data", _ABSENT)
+        what = "data"
+        if data is _ABSENT:
+            data, what = body.get("input_data", _ABSENT), "input_data"
+            if data is _ABSENT:
+                raise InvalidRequest("A value is not provided for the 'data' parameter.")
+        method = call.method or body.get("method")
+        if method is None:
+            method = default_method(target.methods, "azure", target.settings.get("default_method"))
+        else:
+            method = check_method(method, target.methods)
+        return table_request(target.schema or ANY, method, data, what, asked)
+
+    def format(self, request: ScoreRequest, result: ScoreResult, target: Target) -> bytes:
+        asked = request.extra
+        if asked is PLAIN:
+            return json_answer({request.method: json_values(result, request.n_rows)})
+        body: dict[str, Any] = {request.method: json_values(result, request.n_rows, asked.nonfinite)}
+        if asked.classes:
+            body["classes"] = _classes(target)
+        return json_answer(body)
+
+    def error(self, message: str) -> bytes:
+        return orjson.dumps({"message": message})
+
+
+def _classes(target: Target) -> Any:
+    """Labels in the order of `predict_proba`'s columns; null for a model without."""
+    return target.description.get("classes")
+
+
+def _from_query(query: bytes) -> dict[str, Any]:
+    """``?data=[[…]]&method=predict``: each value is JSON where it can be, else text; a repeated key is a list."""
+    body: dict[str, Any] = {}
+    seen: set[str] = set()
+    for key, text in query_pairs(query):
+        value: Any
+        try:
+            value = json_body(text.encode())
+        except InvalidJson:
+            value = text
+        if key not in body:
+            body[key] = value
+        elif key in seen:
+            body[key].append(value)
+        else:
+            seen.add(key)
+            body[key] = [body[key], value]
+    return body

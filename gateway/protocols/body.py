@@ -1,0 +1,112 @@
+"""What all JSON dialects do first: the body as JSON, the query string, the two common options."""
+
+import functools
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+
+from gateway.errors import InvalidJson, InvalidRequest, UnsupportedMediaType
+from gateway.protocols.base import Call
+
+_JSON = frozenset({b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"})
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a query string may ask of any answer: ``?classes=1`` adds labels, ``?nonfinite=string`` keeps NaN and infinities."""
+
+    classes: bool = False
+    nonfinite: bool = False
+
+
+PLAIN = Options()
+
+
+@functools.lru_cache(256)
+def options(query: bytes) -> Options:
+    """The options in a raw query string.
+
+    Raises:
+        InvalidRequest: an option has a value that it does not know.
+    """
+    if not query:
+        return PLAIN
+    given = dict(query_pairs(query))
+    nonfinite = given.get("nonfinite", "null")
+    if nonfinite not in ("null", "string"):
+        raise InvalidRequest("nonfinite is either null or string")
+    return Options(classes=given.get("classes", "0").lower() in ("1", "true", ""), nonfinite=nonfinite == "string")
+
+
+def query_pairs(query: bytes) -> list[tuple[str, str]]:
+    """Decoded (key, value) pairs of a raw query string, in order.
+
+    Raises:
+        InvalidRequest: there are more than a person would send.
+    """
+    try:
+        return parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=1_000, errors="replace")
+    except ValueError:
+        raise InvalidRequest("the query string has more than 1,000 fields") from None
+
+
+def check_json_type(call: Call) -> None:
+    """As Flask's `is_json`, so as Azure: ``application/json`` or ``application/*+json``, with or without parameters.
+
+    Raises:
+        UnsupportedMediaType: it is another type, or none is given.
+    """
+    given = call.headers.get(b"content-type")
+    if given in _JSON:
+        return
+    text = (given or b"").split(b";", 1)[0].strip().lower()
+    if text != b"application/json" and not (text.startswith(b"application/") and text.endswith(b"+json")):
+        raise UnsupportedMediaType(None if given is None else given.decode("latin-1"))
+
+
+def json_body(body: bytes) -> Any:
+    """The body as JSON. Bare ``NaN``, ``Infinity`` and a byte order mark are accepted, as Python clients send them.
+
+    Numbers and texts come out exactly; of duplicate keys the last one counts.
+
+    Raises:
+        InvalidJson
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _tolerant(body)
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The body as a JSON object, with Azure's sentences for what is none.
+
+    Raises:
+        InvalidJson
+        InvalidRequest: it is empty or not an object.
+    """
+    if not body:
+        raise InvalidRequest("POST body is empty. Expecting a JSON dictionary.")
+    value = json_body(body)
+    if type(value) is not dict:
+        raise InvalidRequest("POST body should be a JSON dictionary.")
+    return value
+
+
+def _tolerant(body: bytes) -> Any:
+    try:
+        text = body.decode("utf-8-sig")
+        value = json.loads(text)
+        if "\\u" in text:
+            # Half of a surrogate pair is no text and could not be sent on.
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise InvalidJson("it is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise InvalidJson("a string holds half of a surrogate pair") from None
+    except ValueError as error:  # also UnicodeDecodeError, and integers of more than 4,300 digits
+        raise InvalidJson(str(error)[:200]) from None
+    return value

@@ -1,0 +1,120 @@
+"""Rows of numbers → one array: the reader that the batcher uses once a frame (`protocols.base.RowReader`)."""
+
+from array import array
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway import columns
+from gateway.errors import SchemaMismatch
+
+Array = NDArray[Any]
+
+
+class NumberRows:
+    """Reads rows of `width` numbers each, as float64 or the narrower float `dtype`.
+
+    Attributes:
+        width: columns that the model takes; None takes any width, as long as all rows of a request have the same.
+        names: for sentences; empty for a model without names.
+        allows_nan: False refuses missing and infinite values, None (unknown) leaves that to the model.
+        checked: True when an array from here has passed every check that the model would make of it.
+    """
+
+    __slots__ = ("allows_nan", "checked", "dtype", "names", "width")
+
+    def __init__(
+        self,
+        width: int | None,
+        names: Sequence[str] = (),
+        allows_nan: bool | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        self.width, self.names, self.allows_nan = width, tuple(names), allows_nan
+        self.dtype = None if dtype in (None, "<f8", "float64") else np.dtype(dtype)
+        self.checked = width is not None and allows_nan is False
+
+    def alone(self, rows: list[list[Any]]) -> Array:
+        quick = self.together(rows)
+        return self._carefully(rows) if quick is None else quick
+
+    def together(self, rows: list[list[Any]]) -> Array | None:
+        width = self.width
+        try:
+            if len(rows) == 1:
+                row = rows[0]
+                if type(row) is not list or (len(row) != width and (width is not None or not row)):
+                    return None
+                # Unlike numpy, array.array takes no text, no null and no nested list, and cannot be made to allocate more.
+                numbers = np.frombuffer(array("d", row))
+            else:
+                widths = {*map(len, rows)}
+                if len(widths) != 1 or (width not in widths and width is not None) or 0 in widths:
+                    return None
+                numbers = np.frombuffer(array("d", [*chain.from_iterable(rows)]))
+        except (TypeError, OverflowError):
+            return None
+        if not columns.ordinary(numbers):
+            return None
+        result = numbers.reshape(len(rows), -1)
+        return result if self.dtype is None else result.astype(self.dtype)
+
+    def _carefully(self, rows: list[list[Any]]) -> Array:
+        """For what is unusual or wrong: the array, or the sentence."""
+        width = self.check_widths(rows)
+
+        def where(index: int) -> str:
+            return place(*divmod(index, width), self.names)
+
+        result = columns.numbers([*chain.from_iterable(rows)], where, self.allows_nan).reshape(len(rows), width)
+        return result if self.dtype is None or result.dtype.kind == "i" else result.astype(self.dtype)
+
+    def check_widths(self, rows: list[Any]) -> int:
+        """The number of columns of all of `rows`.
+
+        Raises:
+            SchemaMismatch: a row is not a list, or has not as many values as the model takes.
+        """
+        width = self.width
+        for index, row in enumerate(rows):
+            if type(row) is not list:
+                raise SchemaMismatch(
+                    f"row {index} (counted from 0): expected a list of values, got {columns.described(row)}"
+                )
+            if width is None:
+                width = len(row)
+            if len(row) != width:
+                raise SchemaMismatch(self._width_sentence(index, len(row), len(rows[0])))
+        if not width:
+            raise SchemaMismatch("row 0 (counted from 0) holds no values")
+        return width
+
+    def _width_sentence(self, index: int, got: int, first: int) -> str:
+        if self.width is None:
+            return f"row {index} (counted from 0) has {_values(got)}, row 0 has {first}: all rows must have the same number"
+        names = f" ({listed(self.names)})" if self.names else ""
+        return f"the model takes {_values(self.width)} a row{names}; row {index} (counted from 0) has {got}"
+
+
+def place(row: int, column: int, names: Sequence[str]) -> str:
+    """Where a value is, for a sentence."""
+    name = f"'{names[column]}'" if column < len(names) else str(column)
+    return f"row {row}, column {name} (counted from 0)"
+
+
+def listed(names: Sequence[str], limit: int = 20) -> str:
+    """Names for a sentence, the first `limit` of them."""
+    more = f", and {len(names) - limit:,} more" if len(names) > limit else ""
+    return ", ".join(quoted(name) for name in names[:limit]) + more
+
+
+def quoted(name: str) -> str:
+    """A name that a stranger may have chosen, short enough for a sentence."""
+    return f"'{name}'" if len(name) <= 100 else f"'{name[:99]}…'"
+
+
+def _values(count: int) -> str:
+    return f"{count:,} value{'' if count == 1 else 's'}"

@@ -1,0 +1,202 @@
+"""What a model takes and gives: from what the fitted model says of itself, widened by a registered sample.
+
+The supervisor makes it once a version (`schema_for`), it travels as JSON in the routing table, and HTTP processes compile it
+(`ModelSchema.from_json`). Checking requests against it is `gateway.protocols.tables`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Final, Literal, cast
+
+from gateway.columns import Column, ColumnType
+from gateway.rows import NumberRows
+from registry.records import Json
+
+Kind = Literal["array", "columns", "list"]
+
+#: Methods whose input is another one's output, of which a model does not tell the width.
+FREE_METHODS: Final = frozenset({"inverse_transform"})
+
+#: More columns than this are not listed one by one in documentation and examples.
+MANY: Final = 1_000
+
+
+@dataclass(frozen=True)
+class ModelSchema:
+    """Input and output of one version.
+
+    Attributes:
+        kind: an array (n, width), a DataFrame of `columns`, or a list of values (texts, dicts).
+        columns: in the order of fitting; empty where nothing is known of them but the `width`.
+        width: values a row; None where any is taken.
+        item: of a "list": "text", "record" or None for any.
+        allows_nan: whether missing values are taken; None: the model does not tell.
+        classes: labels in the order of `predict_proba`'s columns; of a multi-output model a list of such lists.
+        example: a few rows in the form of `kind`, to be sent as ``data``; empty where none can be made.
+        sample: the documentation of the registered sample's rows by inference-schema, or None.
+    """
+
+    kind: Kind = "array"
+    columns: tuple[Column, ...] = ()
+    width: int | None = None
+    item: str | None = None
+    allows_nan: bool | None = None
+    dtype: str | None = None
+    classes: tuple[Any, ...] | None = None
+    n_outputs: int | None = None
+    output_dtype: str | None = None
+    example: tuple[Any, ...] = ()
+    sample: Mapping[str, Json] | None = field(default=None, hash=False)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Column names in order; empty for a model that was fitted without names."""
+        return tuple(column.name for column in self.columns if column.name is not None)
+
+    @cached_property
+    def positions(self) -> dict[str, int]:
+        return {name: index for index, name in enumerate(self.names)}
+
+    @cached_property
+    def numeric(self) -> bool:
+        """True when rows are plain numbers for a plain array: the fast path. In an array, true is 1.0."""
+        return self.kind == "array" and not any(column.type in ("string", "datetime") for column in self.columns)
+
+    @cached_property
+    def frame_of_floats(self) -> bool:
+        """True when all columns of a DataFrame are known to be float64."""
+        return all(column.type in ("number", "integer") and column.dtype is None for column in self.columns)
+
+    @cached_property
+    def rows(self) -> NumberRows:
+        """Reader of rows of numbers. For a model of other columns it checks widths only."""
+        return NumberRows(self.width, self.names, self.allows_nan, self.dtype)
+
+    @cached_property
+    def free_rows(self) -> NumberRows:
+        return NumberRows(None)
+
+    def to_json(self) -> dict[str, Json]:
+        """Only what differs from the defaults, so that a plain model's schema is a few bytes in each routing table."""
+        data: dict[str, Json] = {"kind": self.kind}
+        if self.columns:
+            data["columns"] = [_column_json(column) for column in self.columns]
+        for key in ("width", "item", "allows_nan", "dtype", "n_outputs", "output_dtype"):
+            if getattr(self, key) is not None:
+                data[key] = getattr(self, key)
+        if self.classes is not None:
+            data["classes"] = list(self.classes)
+        if self.example:
+            data["example"] = list(self.example)
+        if self.sample is not None:
+            data["sample"] = dict(self.sample)
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Json]) -> "ModelSchema":
+        values: dict[str, Any] = dict(data)
+        values["columns"] = tuple(
+            Column(
+                column.get("name"),
+                column.get("type"),
+                column.get("dtype"),
+                tuple(column["categories"]) if "categories" in column else None,
+            )
+            for column in values.get("columns", ())
+        )
+        values["example"] = tuple(values.get("example", ()))
+        if values.get("classes") is not None:
+            values["classes"] = tuple(values["classes"])
+        return cls(**values)
+
+
+#: For a version of which nothing is known yet.
+ANY: Final = ModelSchema()
+
+
+def schema_for(
+    description: Mapping[str, Json], sample: bytes | None = None, sample_name: str | None = None
+) -> dict[str, Json]:
+    """The schema, as JSON, of a model that describes itself as `description` (see gateway.workers.child).
+
+    Args:
+        sample: content of the sample file registered with the version (CSV, JSON, Parquet or .npy, by `sample_name`). Its
+            names, types and rows widen the description; where they contradict it, the description is right.
+
+    Raises:
+        gateway.samples.BadSample: the sample cannot be read or does not fit the model.
+    """
+    schema = _described(description)
+    if sample is not None:
+        from gateway.samples import read_sample, widened
+
+        schema = widened(schema, read_sample(sample, sample_name or "sample.json"))
+    if not schema.example:
+        schema = replace(schema, example=_made_up(schema))
+    return schema.to_json()
+
+
+def _described(description: Mapping[str, Json]) -> ModelSchema:
+    names: Sequence[str] = description.get("feature_names") or ()
+    width = description.get("n_features")
+    if width is None and names:
+        width = len(names)
+    types: Mapping[str, Any] = description.get("column_types") or {}
+    categories: Mapping[str, Any] = description.get("categories") or {}
+    columns: tuple[Column, ...] = ()
+    if names or types or categories:
+        keys = list(names) or [str(index) for index in range(width or 0)]
+        columns = tuple(
+            _described_column(names[index] if names else None, types.get(key), categories.get(key))
+            for index, key in enumerate(keys)
+        )
+    classes = description.get("classes")
+    return ModelSchema(
+        kind=description.get("kind") or "array",
+        columns=columns,
+        width=width,
+        item=description.get("item"),
+        allows_nan=description.get("allows_nan"),
+        classes=tuple(classes) if isinstance(classes, list) else None,
+        n_outputs=description.get("n_outputs"),
+        output_dtype=description.get("output_dtype"),
+    )
+
+
+def _described_column(name: str | None, kind: str | None, categories: Sequence[Any] | None) -> Column:
+    if kind is None and categories and all(isinstance(value, str) for value in categories):
+        kind = "string"
+    return Column(name, cast("ColumnType | None", kind), None, tuple(categories) if categories else None)
+
+
+def _made_up(schema: ModelSchema) -> tuple[Any, ...]:
+    """One row that has the right form; its values are the least surprising ones."""
+    if schema.kind == "list":
+        return () if schema.item not in ("text", None) else ("some text",)
+    if schema.columns and len(schema.columns) <= MANY:
+        row = [_made_up_value(column) for column in schema.columns]
+        return (dict(zip(schema.names, row, strict=True)),) if schema.kind == "columns" and schema.names else (row,)
+    return ([0.0] * schema.width,) if schema.width and schema.width <= MANY else ()
+
+
+def _made_up_value(column: Column) -> Any:
+    if column.categories:
+        return column.categories[0]
+    made_up: dict[str | None, Any] = {
+        "string": "text",
+        "boolean": False,
+        "datetime": "2026-01-01T00:00:00",
+        "integer": 0,
+    }
+    return made_up.get(column.type, 0.0)
+
+
+def _column_json(column: Column) -> dict[str, Json]:
+    data: dict[str, Json] = {}
+    for key in ("name", "type", "dtype"):
+        if getattr(column, key) is not None:
+            data[key] = getattr(column, key)
+    if column.categories is not None:
+        data["categories"] = list(column.categories)
+    return data
