@@ -274,6 +274,7 @@ class ControlPeer:
         self._on_change = on_change
         self._channel: Channel | None = None
         self.ready = False
+        self.since = 0  # the revision of the whole table that it was greeted with
         self.revision = 0  # acknowledged
         self.busy: frozenset[int] = frozenset()
 
@@ -283,6 +284,11 @@ class ControlPeer:
     @property
     def connected(self) -> bool:
         return self._channel is not None and not self._channel.closed
+
+    def greet(self, table: Mapping[str, Json]) -> None:
+        """Send the whole table to a process that has none yet."""
+        self.since = table["revision"]
+        self.send_line(encode(table))
 
     def send_line(self, line: bytes) -> None:
         """An encoded message; the table goes to all processes in the same bytes."""
@@ -304,7 +310,9 @@ class ControlPeer:
 
     def released(self, child: int, revision: int) -> bool:
         """This process will send nothing more to that child, which is not in the table since `revision`."""
-        return not self.connected or (self.revision >= revision and child not in self.busy)
+        if not self.connected or self.since >= revision:  # gone, or too young to have heard of the child
+            return True
+        return self.revision >= revision and child not in self.busy
 
     def _received(self, message: Message) -> None:
         match message["op"]:

@@ -117,6 +117,16 @@ def test_a_process_that_went_away_holds_no_child() -> None:
     asyncio.run(run())
 
 
+def test_a_process_that_never_heard_of_a_child_holds_it_not() -> None:
+    async def run() -> None:
+        async with connected() as ends:
+            ends.peer.greet({"op": "table", "revision": 5, "set": {}, "remove": []})
+            assert all_released([ends.peer], 4, 5)
+            assert not all_released([ends.peer], 4, 6)
+
+    asyncio.run(run())
+
+
 def test_requests_are_answered_by_their_number_in_any_order() -> None:
     async def run() -> None:
         async with connected() as ends:

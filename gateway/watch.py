@@ -1,0 +1,67 @@
+"""Watching the registry from a thread of its own, so that a slow disk or database never holds up the supervisor's loop."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from registry.errors import FitserveError
+from registry.records import ModelVersion
+from registry.workspace import Workspace
+
+log = logging.getLogger("fitserve.supervisor")
+
+INTERVAL_S: Final = 0.05  # half of it is the mean delay of a registration; asking costs some ten microseconds
+_PAUSE_S: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What is registered at one revision. `default` is the model that the operator put behind ``/score``, if any."""
+
+    revision: int
+    models: Sequence[ModelVersion]
+    default: str | None
+
+
+def read_registered(workspace: Workspace) -> Registered:
+    """Blocking. The revision is read first, so that a change during the reading is seen at the next look."""
+    revision = workspace.revision()
+    default = workspace.metadata.get_value("default_service")
+    return Registered(revision, workspace.metadata.list_models(), default)
+
+
+class RegistryWatch:
+    """Calls `on_change` (in the watching thread) with what is registered, at first and after each change."""
+
+    def __init__(self, workspace: Workspace, on_change: Callable[[Registered], None], seen: int = -1) -> None:
+        self._workspace = workspace
+        self._on_change = on_change
+        self._seen = seen
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="registry-watch", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        troubled = False
+        pause = INTERVAL_S
+        while not self._stop.wait(pause):
+            try:
+                if self._workspace.revision() != self._seen:
+                    registered = read_registered(self._workspace)
+                    self._seen = registered.revision
+                    self._on_change(registered)
+                if troubled:
+                    log.info("the registry can be read again")
+                troubled, pause = False, INTERVAL_S
+            except FitserveError as error:  # what is served goes on; nothing new is seen until it can be read again
+                if not troubled:
+                    log.error("the registry cannot be read: %s", error)
+                troubled, pause = True, _PAUSE_S
