@@ -162,19 +162,28 @@ class Publisher:
     def __init__(self) -> None:
         self.revision = 0
         self._models: dict[str, dict[str, Json]] = {}
-        self._common: tuple[Json, ...] = (None, None)
+        self._default: str | None = None
+        self._auth: dict[str, Json] | None = None
 
     def update(
-        self, models: Mapping[str, ModelEntry], default: str | None, keys: frozenset[str] | None
+        self, models: Mapping[str, ModelEntry | None], default: str | None, keys: frozenset[str] | None
     ) -> dict[str, Json] | None:
-        """The message that turns the last published table into this one, or None when nothing changed."""
-        wanted = {name: entry.to_json() for name, entry in models.items()}
-        common = (default, None if keys is None else {"keys": sorted(keys)})
-        changed = {name: data for name, data in wanted.items() if self._models.get(name) != data}
-        removed = [name for name in self._models if name not in wanted]
-        if self.revision and not changed and not removed and common == self._common:
+        """The message that brings what was published up to date, or None when nothing changed.
+
+        `models` holds those that may have changed; None stands for one that is gone. The others stay as they are.
+        """
+        changed: dict[str, Json] = {}
+        removed = []
+        for name, entry in models.items():
+            if entry is None:
+                if self._models.pop(name, None) is not None:
+                    removed.append(name)
+            elif self._models.get(name) != (data := entry.to_json()):
+                self._models[name] = changed[name] = data
+        auth = None if keys is None else {"keys": sorted(keys)}
+        if self.revision and not changed and not removed and (default, auth) == (self._default, self._auth):
             return None
-        self._models, self._common = wanted, common
+        self._default, self._auth = default, auth
         self.revision += 1
         return self._message(changed, removed)
 
@@ -183,12 +192,11 @@ class Publisher:
         return self._message(self._models, [])
 
     def _message(self, changed: Mapping[str, Json], removed: list[str]) -> dict[str, Json]:
-        default, auth = self._common
         return {
             "op": "table",
             "revision": self.revision,
             "set": dict(changed),
             "remove": removed,
-            "default": default,
-            "auth": auth,
+            "default": self._default,
+            "auth": self._auth,
         }

@@ -50,8 +50,9 @@ def test_only_what_changed_is_sent(publisher: Publisher) -> None:
     iris, wine = model("iris", version("iris", 1, 1)), model("wine", version("wine", 1, 2))
     publisher.update({"iris": iris, "wine": wine}, "iris", None)
     assert publisher.update({"iris": iris, "wine": wine}, "iris", None) is None
+    assert publisher.update({"other": None}, "iris", None) is None
     swapped = model("wine", version("wine", 1, 3))
-    message = publisher.update({"iris": iris, "wine": swapped}, "iris", None)
+    message = publisher.update({"wine": swapped}, "iris", None)
     assert message is not None
     assert (message["revision"], set(message["set"]), message["remove"]) == (2, {"wine"}, [])
 
@@ -60,7 +61,7 @@ def test_a_removed_model_is_gone_and_a_late_process_gets_the_whole_table(publish
     iris, wine = model("iris", version("iris", 1, 1)), model("wine", version("wine", 1, 2))
     table = RoutingTable()
     table.apply(over_the_wire(publisher.update({"iris": iris, "wine": wine}, "iris", None)))
-    assert table.apply(over_the_wire(publisher.update({"wine": wine}, "wine", None))) == {"iris"}
+    assert table.apply(over_the_wire(publisher.update({"iris": None}, "wine", None))) == {"iris"}
     late = RoutingTable()
     late.apply(over_the_wire(publisher.whole()))
     assert late.models == table.models == {"wine": wine}
