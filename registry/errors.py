@@ -13,7 +13,7 @@
     │       ├── ServiceNotFound · LocalPathNotFound
     ├── OperatorError               who runs the machine can mend it: one line and an exit code
     │   ├── WorkspaceError          WorkspaceNotFound · WorkspaceLocked · WorkspaceReadOnly · WorkspaceCorrupt · WorkspaceTooNew
-    │   │                           WorkspaceOnNetworkDisk · WorkspaceUnreachable · WorkspaceExists · WorkspaceConfigError
+    │   │                           NoWorkspace · WorkspaceOnNetworkDisk · WorkspaceUnreachable · WorkspaceExists · WorkspaceConfigError
     │   ├── DiskFull
     │   ├── DoesNotFit
     │   ├── LimitsUnavailable
@@ -169,6 +169,18 @@ class WorkspaceNotFound(WorkspaceError):
     def __init__(self, where: str) -> None:
         super().__init__(
             f"the workspace configuration file config.json could not be found in {where} or its parent directories"
+        )
+
+
+class NoWorkspace(WorkspaceNotFound):
+    """The place is known, but no workspace is there; or, where `found` is given, another one."""
+
+    def __init__(self, where: str, found: str | None = None) -> None:
+        WorkspaceError.__init__(
+            self,
+            f"the workspace in {where} is {found}"
+            if found
+            else f"there is no workspace in {where}; `fitserve up` and `fitserve register` make one, --workspace names another",
         )
 
 

@@ -38,7 +38,8 @@ class MetadataStore(Protocol):
     def update_model(self, name: str, version: int, change: Callable[[ModelVersion], ModelVersion]) -> ModelVersion:
         """`change` gets the current record inside the transaction, so that two writers never lose an update."""
 
-    def delete_model(self, name: str, version: int) -> None: ...
+    def delete_model(self, name: str, version: int) -> None:
+        """Raises `registry.errors.ModelInUse` while a service needs it."""
 
     # environments: the same spec under the same name is the same version.
     def put_environment(self, name: str, digest: str, spec: Mapping[str, Json]) -> EnvironmentRecord: ...
@@ -51,6 +52,9 @@ class MetadataStore(Protocol):
     def get_run(self, run_id: str) -> RunRecord: ...
     def list_runs(self, experiment: str | None = None, parent: str | None = None) -> Sequence[RunRecord]:
         """Newest first."""
+
+    def list_experiments(self) -> Sequence[str]:
+        """Names of the experiments that ever had a run, in order of the alphabet."""
 
     def update_run(self, run_id: str, change: Callable[[RunRecord], RunRecord]) -> RunRecord: ...
     def add_metrics(self, metrics: Sequence[MetricRecord]) -> None:
@@ -91,6 +95,9 @@ class ArtifactStore(Protocol):
     def local_path(self, digest: str) -> Path:
         """A readable local path with that content: the stored file itself where it is local, else a cached copy.
         Of a folder: a folder. Its bytes are to be checked by who loads them."""
+
+    def verify(self, digest: str) -> None:
+        """Read all of it; `registry.errors.ArtifactChanged` or `ArtifactMissing` when it is not what was stored."""
 
     def exists(self, digest: str) -> bool: ...
     def delete(self, digest: str) -> None: ...

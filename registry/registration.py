@@ -1,0 +1,185 @@
+"""Putting a model version together: check what was said, read the file, store the bytes, then one transaction."""
+
+import getpass
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from registry.code import code_files
+from registry.errors import InvalidArgument, InvalidResource, LocalPathNotFound, NotAnArtifact
+from registry.records import Artifact, Json, ModelVersion
+from registry.resources import ResourceConfiguration
+from registry.sample import read_sample
+from registry.stores import disk
+from registry.stores.base import ArtifactStore, MetadataStore
+from registry.stores.files import is_digest
+
+if TYPE_CHECKING:
+    from registry.artifact import ArtifactFacts
+    from registry.environment import Environment
+
+# Declared to be one of these, or nothing, a file must be what scikit-learn's users save.
+_READ: Final = (None, "ScikitLearn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+    """What was said about a model that is to be registered; see `Model.register`."""
+
+    name: str
+    path: Path
+    child_paths: Sequence[str] | None
+    tags: Mapping[str, str]
+    properties: Mapping[str, str]
+    description: str | None
+    framework: str | None
+    framework_version: str | None
+    sample: object
+    sample_output: object
+    resource_configuration: ResourceConfiguration | None
+    code: Path | None
+    environment: "Environment | str | None"
+    run_id: str | None
+    experiment_name: str | None
+    settings: Mapping[str, Json]
+
+    def store(self, metadata: MetadataStore, artifacts: ArtifactStore) -> ModelVersion:
+        self._check()
+        before = _state(self.path)
+        facts = self._facts()
+        artifact = replace(self._put_model(artifacts), format=facts.format)
+        if _state(self.path) != before:
+            raise InvalidArgument("model_path", f"{self.path} changed while it was registered; try again")
+        settings = dict(self.settings)
+        sample = None if self.sample is None else store_sample(artifacts, "sample", self.sample)
+        if self.sample_output is not None:
+            output = store_sample(artifacts, "sample_output_dataset", self.sample_output)
+            settings |= {"sample_output": output.digest, "sample_output_name": output.name}
+        run = None if self.run_id is None else metadata.get_run(self.run_id)
+        environment = environment_digest(metadata, self.environment)
+        return metadata.add_model(
+            ModelVersion(
+                name=self.name,
+                version=0,
+                created_time=datetime.now(UTC),
+                artifact=artifact,
+                framework=self.framework,
+                framework_version=self.framework_version,
+                description=self.description,
+                tags=self.tags,
+                properties=self.properties,
+                resource_configuration=self.resource_configuration or ResourceConfiguration(),
+                run_id=self.run_id,
+                experiment_name=self.experiment_name or (run.experiment if run else None),
+                created_by=_user(),
+                environment=environment or (run.environment if run else None),
+                code=self._put_code(artifacts, facts.modules),
+                sample=sample.digest if sample else None,
+                sample_name=sample.name if sample else None,
+                facts=facts.to_json(),
+                settings=settings,
+            )
+        )
+
+    def _check(self) -> None:
+        """What can be wrong before any byte is read."""
+        if self.framework_version is not None and self.framework is None:
+            raise InvalidArgument("model_framework_version", "model_framework is needed with it")
+        limits = self.resource_configuration
+        if limits is not None and not isinstance(limits, ResourceConfiguration):
+            raise InvalidResource("resource_configuration", limits, "a ResourceConfiguration")
+        try:
+            json.dumps(dict(self.settings), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise InvalidArgument("settings", f"they must be JSON values: {error}") from error
+        if not self.path.exists():
+            beside = self.path.parent
+            raise LocalPathNotFound("model_path", str(self.path), os.listdir(beside) if beside.is_dir() else ())
+        if self.path.is_dir():
+            return
+        if self.child_paths is not None:
+            raise InvalidArgument("child_paths", f"model_path {self.path} is a file; they choose files of a folder")
+        with disk.open_plain(self.path):  # a pipe or a file that may not be read says so here
+            pass
+
+    def _facts(self) -> "ArtifactFacts":
+        from registry.artifact import ArtifactFacts, read_artifact
+
+        try:
+            return read_artifact(self.path)
+        except NotAnArtifact:
+            if self.framework in _READ:
+                raise
+            return ArtifactFacts(format="other", complete=False)
+
+    def _put_model(self, artifacts: ArtifactStore) -> Artifact:
+        if self.path.is_dir():
+            return artifacts.put_folder(self.path, files=self.child_paths)
+        return artifacts.put_file(self.path)
+
+    def _put_code(self, artifacts: ArtifactStore, modules: Sequence[str]) -> str | None:
+        files = code_files(self.code, modules) if self.code is not None else []
+        if self.code is None or not files:
+            return None
+        return artifacts.put_folder(self.code, "code", files).digest
+
+
+def store_sample(artifacts: ArtifactStore, what: str, sample: object) -> Artifact:
+    data, name = read_sample(what, sample)
+    return artifacts.put_bytes(data, name)
+
+
+def environment_digest(metadata: MetadataStore, environment: "Environment | str | None") -> str | None:
+    """Of an environment, which is stored with it; or of one that the workspace knows, by name or digest.
+
+    Raises:
+        EnvironmentNotFound: the workspace does not know it.
+    """
+    if environment is None:
+        return None
+    if isinstance(environment, str):
+        if is_digest(environment):
+            return metadata.get_environment_by_digest(environment).digest
+        return metadata.get_environment(environment).digest
+    return metadata.put_environment(environment.name, environment.digest, environment.spec()).digest
+
+
+def as_text(what: str, values: Mapping[str, object] | None) -> dict[str, str]:
+    """Tags and properties are text, whatever was given.
+
+    Raises:
+        InvalidArgument: it is not a dictionary with names for keys.
+    """
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping) or not all(isinstance(key, str) and key for key in values):
+        raise InvalidArgument(what, "they must be a dictionary whose keys are text")
+    return {key: value if isinstance(value, str) else str(value) for key, value in values.items()}
+
+
+def immutable(old: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
+    """`old` with `more`.
+
+    Raises:
+        InvalidArgument: a key is there with another value.
+    """
+    for key, value in more.items():
+        if old.get(key, value) != value:
+            raise InvalidArgument("properties", f"{key!r} is {old[key]!r} for ever; use a tag for what changes")
+    return {**old, **more}
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    state = path.stat()
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user has no name
+        return str(os.getuid())
