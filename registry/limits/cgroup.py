@@ -1,0 +1,280 @@
+"""What the two versions of control groups have in common: where they are, how groups are named, filled, and removed."""
+
+import contextlib
+import errno
+import itertools
+import logging
+import os
+import re
+import signal
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from registry.limits import proc
+from registry.limits.base import Enforcement
+from registry.resources import ResourceConfiguration
+
+log = logging.getLogger(__name__)
+
+_SHORTEST_US: Final = 20_000  # of a period: short ones make short pauses
+_LONGEST_US: Final = 100_000
+_LEAST_QUOTA_US: Final = 5_000  # the kernel hands out slices of this size
+
+
+# where
+
+
+@dataclass(frozen=True)
+class Mount:
+    """One line of mountinfo that is a cgroup hierarchy."""
+
+    version: int
+    point: Path
+    root: str  # the part of the hierarchy that is seen at `point`
+    controllers: frozenset[str]  # version 1 only
+    read_only: bool
+
+
+def mounts(mountinfo: str) -> list[Mount]:
+    """The cgroup hierarchies in the text of ``/proc/self/mountinfo``."""
+    found = []
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        fields, (kind, _, options) = left.split(), right.split(" ", 2)
+        if kind in ("cgroup", "cgroup2"):
+            read_only = "ro" in fields[5].split(",") or "ro" in options.split(",")
+            controllers = frozenset(options.split(",")) if kind == "cgroup" else frozenset()
+            found.append(
+                Mount(1 + (kind == "cgroup2"), Path(_plain(fields[4])), _plain(fields[3]), controllers, read_only)
+            )
+    return found
+
+
+def own_paths(cgroup: str) -> dict[str, str]:
+    """Controller → path from the text of ``/proc/self/cgroup``; version 2 is the controller ``""``."""
+    paths = {}
+    for line in cgroup.splitlines():
+        _, controllers, path = line.split(":", 2)
+        paths.update(dict.fromkeys(controllers.split(","), path))
+    return paths
+
+
+def locate(controller: str, found: Iterable[Mount], paths: dict[str, str]) -> tuple[Mount, Path] | None:
+    """The mount of a controller and the folder of our own group in it; None when it cannot be seen from here."""
+    path = paths.get(controller)
+    for mount in found:
+        if path is None or (controller not in mount.controllers if controller else mount.version != 2):
+            continue
+        inside = os.path.relpath(path, mount.root)
+        if not inside.startswith(".."):
+            return mount, Path(os.path.normpath(mount.point / inside))
+    return None
+
+
+def here(controller: str) -> tuple[Mount, Path] | None:
+    """`locate` for this process, now."""
+    try:
+        return locate(controller, mounts(_text("/proc/self/mountinfo")), own_paths(_text("/proc/self/cgroup")))
+    except OSError:
+        return None
+
+
+# names
+
+
+class Names:
+    """Folder names that say whose they are: ``<prefix>-<pid namespace>-<pid>-<start time>-<number>-<group>``."""
+
+    def __init__(self, prefix: str) -> None:
+        self.namespace = _namespace()
+        self.owner = f"{self.namespace}-{os.getpid()}-{proc.start_time(os.getpid()) or 0}"
+        self.prefix = prefix
+        self._numbers = itertools.count(1)
+        self._pattern = re.compile(re.escape(prefix) + r"-(\d+)-(\d+)-(\d+)-.*")
+
+    def new(self, name: str) -> str:
+        return f"{self.prefix}-{self.owner}-{next(self._numbers)}-{name[:100]}"
+
+    def is_stale(self, folder: str) -> bool:
+        """Whether it was made by a supervisor that is gone. What another pid namespace made is left alone."""
+        found = self._pattern.fullmatch(folder)
+        return bool(found) and owner_is_gone(*map(int, found.groups()))  # type: ignore[union-attr]
+
+
+def owner_is_gone(namespace: int, pid: int, started: int) -> bool:
+    return namespace == _namespace() and proc.start_time(pid) != started
+
+
+# files
+
+
+def write(path: Path, value: object) -> None:
+    """One value into one kernel file; raises OSError that names the file."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, str(value).encode())
+    except OSError as e:
+        raise OSError(e.errno, e.strerror, str(path)) from None
+    finally:
+        os.close(fd)
+
+
+def number(path: Path) -> int:
+    """The number in a file; 0 where there is none, and for ``max``."""
+    try:
+        text = proc.read(str(path)).strip()
+    except OSError:
+        return 0
+    return int(text) if text.isdigit() else 0
+
+
+def table(path: Path) -> dict[bytes, int]:
+    """A file of ``name number`` lines; empty when it is not there."""
+    try:
+        lines = proc.read(str(path)).splitlines()
+    except OSError:
+        return {}
+    return {name: int(value) for name, _, value in (line.partition(b" ") for line in lines)}
+
+
+def members(folder: Path) -> list[int]:
+    try:
+        text = proc.read(str(folder / "cgroup.procs"), 1 << 20)
+    except OSError:
+        return []
+    return [int(pid) for pid in text.split() if pid != b"0"]  # 0: of another pid namespace
+
+
+def kill_all(folder: Path, seconds: float = 1.0) -> None:
+    """SIGKILL to each member until none is new: whoever has one pending forks no more."""
+    killed: set[int] = set()
+    deadline = time.monotonic() + seconds
+    while (fresh := set(members(folder)) - killed) and time.monotonic() < deadline:
+        for pid in fresh:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        killed |= fresh
+
+
+def quota(cores: float) -> tuple[int, int]:
+    """(quota, period) in microseconds for that many cores; periods are as short as the kernel does well."""
+    period = min(max(int(_LEAST_QUOTA_US / cores), _SHORTEST_US), _LONGEST_US)
+    return max(int(cores * period), 1000), period
+
+
+def why(error: OSError) -> str:
+    """An error of a kernel file as part of a sentence."""
+    return f"{error.filename or 'a control file'}: {error.strerror}"
+
+
+# groups
+
+
+class Graveyard:
+    """Removes folders of groups: a group that still has dying processes cannot be removed, so it is tried again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._folders: set[Path] = set()
+        self._thread: threading.Thread | None = None
+
+    def bury(self, folders: Iterable[Path]) -> None:
+        """Never blocks."""
+        left = {folder for folder in folders if not _removed(folder)}
+        with self._lock:
+            self._folders |= left
+            if left and self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="fitserve-cgroups", daemon=True)
+                self._thread.start()
+
+    def close(self, seconds: float = 5.0) -> None:
+        """Wait until all is removed."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(seconds)
+        for folder in sorted(self._folders):
+            log.warning("the control group %s still has processes and stays", folder)
+
+    def _run(self) -> None:
+        pause = 0.002
+        while True:
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.25)
+            left = {folder for folder in list(self._folders) if not _removed(folder)}
+            with self._lock:
+                self._folders &= left
+                if not self._folders:
+                    self._thread = None
+                    return
+
+
+class CgroupGroup(ABC):
+    """What both versions do alike. `folders` are the group's, one for each hierarchy, the first tells the members."""
+
+    enforcement: Enforcement
+
+    def __init__(self, name: str, limits: ResourceConfiguration, folders: Sequence[Path], graveyard: Graveyard) -> None:
+        self.name, self.limits = name, limits
+        self._folders = list(folders)
+        self._graveyard = graveyard
+
+    def add(self, pid: int) -> None:
+        for folder in self._folders:
+            write(folder / "cgroup.procs", pid)
+
+    def rlimits(self) -> dict[str, int]:
+        return {}
+
+    def pids(self) -> Sequence[int]:
+        return members(self._folders[0])
+
+    @abstractmethod
+    def kill(self) -> None:
+        """SIGKILL to all of it."""
+
+    def close(self) -> None:
+        self.kill()
+        self._graveyard.bury(self._folders)
+
+
+def stale(folder: Path, names: Names) -> Iterator[Path]:
+    """Groups in `folder` that were left behind."""
+    try:
+        entries = list(folder.iterdir())
+    except OSError:
+        return
+    yield from (entry for entry in entries if names.is_stale(entry.name))
+
+
+def _removed(folder: Path) -> bool:
+    """Try to remove a group with what its processes may have made inside; True when it is gone."""
+    for inner, _, _ in os.walk(folder, topdown=False):
+        try:
+            os.rmdir(inner)
+        except FileNotFoundError:
+            continue
+        except OSError as e:
+            if e.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+                log.warning("the control group %s cannot be removed: %s", inner, e.strerror)
+                return True
+            return False
+    return True
+
+
+def _namespace() -> int:
+    """The number of our pid namespace: pids of another one say nothing here."""
+    return os.stat("/proc/self/ns/pid").st_ino
+
+
+def _text(path: str) -> str:
+    return proc.read(path, 1 << 20).decode("utf-8", "surrogateescape")
+
+
+def _plain(field: str) -> str:
+    """mountinfo writes blanks as \\040."""
+    return re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), field)
