@@ -1,0 +1,76 @@
+"""Runs on this machine, each under a detached launcher (`trainer.launch`)."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import trainer
+from registry.records import RunRecord
+from registry.workspace import Workspace
+from trainer.errors import LaunchFailed
+from trainer.folder import RunFolder
+from trainer.history import now
+from trainer.mark import ProcessMark
+from trainer.variables import USER_PYTHONPATH
+
+_START_TIME: Final = timedelta(seconds=20)  # after which a launcher that never said its pid is taken for dead
+
+
+class LocalTarget:
+    """A `trainer.compute.base.ComputeTarget`."""
+
+    def start(self, workspace: Workspace, run: RunRecord) -> None:
+        folder = RunFolder(workspace.runs_dir / run.id)
+        # -P and our own path: a folder called `registry` where the user stands must not be taken for ours.
+        command = [sys.executable, "-P", "-m", "trainer.launch", "--workspace", str(workspace.root), "--run", run.id]
+        packages, users = str(Path(trainer.__file__).parent.parent), os.environ.get("PYTHONPATH", "")
+        path = os.pathsep.join([packages, users] if users else [packages])
+        environment = {**os.environ, "PYTHONPATH": path, USER_PYTHONPATH: users}
+        with folder.launcher_log.open("ab") as log:
+            try:
+                # This process forks the launcher, says its pid and ends, so it is soon done and leaves no zombie.
+                subprocess.run(
+                    command,
+                    cwd=folder.root,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    check=True,
+                    timeout=60,
+                )
+            except (OSError, subprocess.SubprocessError) as error:
+                raise LaunchFailed(run.id, f"{error}; see {folder.launcher_log}") from error
+
+    def cancel(self, workspace: Workspace, run: RunRecord) -> None:
+        mark = launcher_of(workspace, run)
+        if mark is not None and mark.here and mark.alive:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(mark.pid, signal.SIGTERM)
+
+    def lost(self, workspace: Workspace, run: RunRecord) -> str | None:
+        mark = launcher_of(workspace, run)
+        if mark is None:
+            return "its launcher was never started" if now() - run.created_time > _START_TIME else None
+        if not mark.here or mark.alive:
+            return None
+        return f"its launcher (process {mark.pid}) was ended from outside, for instance by SIGKILL or a restart"
+
+
+def launcher_of(workspace: Workspace, run: RunRecord) -> ProcessMark | None:
+    """The launcher, from the run's record or from the file that is there a little earlier."""
+    mark = ProcessMark.from_json(run.details.get("launcher"))
+    if mark is not None:
+        return mark
+    try:
+        text = RunFolder(workspace.runs_dir / run.id).launcher_mark.read_text(encoding="utf-8")
+        return ProcessMark.from_json(json.loads(text))
+    except (FileNotFoundError, ValueError):
+        return None

@@ -1,0 +1,68 @@
+"""The end of a run: by its launcher, or by whoever finds that the launcher was killed."""
+
+import contextlib
+import os
+import signal
+
+from registry.records import RunRecord
+from registry.workspace import Workspace
+from trainer.compute.base import find_target
+from trainer.folder import RunFolder
+from trainer.history import CHILD_TYPE, TERMINAL, add_details, end_children, move, take_in
+from trainer.log import last_lines
+from trainer.mark import has_variable, session_members
+from trainer.outcome import Outcome, with_last_lines
+from trainer.shim.azureml._fitserve.wire import EventReader
+
+
+def finish(workspace: Workspace, run: RunRecord, outcome: Outcome, reader: EventReader | None = None) -> RunRecord:
+    """What is left when the script has ended, however it did; also done for a run whose launcher was killed."""
+    store, folder = workspace.metadata, RunFolder(workspace.runs_dir / run.id)
+    take_in(store, run, (reader or EventReader(str(folder.events))).read())
+    try:
+        left = folder.collect()
+    except OSError as error:
+        left = [f"outputs ({error.strerror})"]
+        if outcome.status == "Completed":
+            outcome = Outcome("Failed", f"its files could not be collected: {error}", outcome.exit_code)
+    if left:
+        add_details(store, run.id, {"left_behind": left})
+    end_children(store, run, outcome.status)
+    return move(store, run.id, outcome.status, error=outcome.error, exit_code=outcome.exit_code)
+
+
+def settle(workspace: Workspace, run: RunRecord) -> RunRecord:
+    """Give the record; when the run has not ended but nobody is left to end it, end it as Failed with the reason.
+
+    What the script logged and wrote until then is kept, and what it left running is ended.
+    """
+    if run.status in TERMINAL or run.type == CHILD_TYPE:
+        return run
+    reason = find_target(run.target).lost(workspace, run)
+    if reason is None:
+        return run
+    now = workspace.metadata.get_run(run.id)  # it may have ended properly in the meantime
+    if now.status in TERMINAL:
+        return now
+    _end_orphans(now)
+    log = RunFolder(workspace.runs_dir / run.id).log
+    status = "Canceled" if now.status == "CancelRequested" else "Failed"
+    sentence = f"{label_of(now)} did not finish: {reason}"
+    return finish(
+        workspace, now, Outcome(status, None if status == "Canceled" else with_last_lines(sentence, last_lines(log)))
+    )
+
+
+def label_of(run: RunRecord) -> str:
+    """What to call the script in a sentence."""
+    command = run.details.get("command")
+    return run.script or (str(command[0]) if command else "the script")
+
+
+def _end_orphans(run: RunRecord) -> None:
+    """The script dies with its launcher; what it had started is found by its session and by the run's id."""
+    session = run.details.get("script_pid")
+    for pid in session_members(int(session)) if session else ():
+        if has_variable(pid, "AZUREML_RUN_ID", run.id):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,88 @@
+"""What the trainer raises, as leaves of the tree in `registry.errors`.
+
+::
+
+    CallerError      ScriptNotFound · SnapshotTooLarge · SnapshotTooManyFiles · SnapshotUnreadable · FileExists · PropertyIsFixed
+      NotFound       RunFileNotFound
+    OperatorError    LaunchFailed
+    ModelError
+      RunFailed      ActivityFailed
+"""
+
+from collections.abc import Iterable, Sequence
+
+from registry.errors import CallerError, NotFound, OperatorError, RunFailed, shown
+
+
+class ScriptNotFound(CallerError):
+    def __init__(self, script: str, folder: str, there: Iterable[str]) -> None:
+        names = sorted(there)
+        some = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+        super().__init__(
+            f"there is no script {script} in {folder}"
+            + (f"; there is: {some}" if names else ", nor any other .py file")
+        )
+
+
+class SnapshotError(CallerError):
+    """The source folder cannot be copied as it is."""
+
+
+class SnapshotTooLarge(SnapshotError):
+    """`largest` are the largest entries as (name, bytes)."""
+
+    def __init__(self, folder: str, limit_mb: float, largest: Sequence[tuple[str, int]]) -> None:
+        most = ", ".join(f"{name} ({size / 1e6:.1f} MB)" for name, size in largest)
+        super().__init__(
+            f"While attempting to take snapshot of {folder}\n"
+            f"Your total snapshot size exceeds the limit of {limit_mb} MB.\n"
+            f"Largest: {most}. Name in .amlignore what the script does not need, or set FITSERVE_SNAPSHOT_MAX_MB."
+        )
+
+
+class SnapshotTooManyFiles(SnapshotError):
+    """`fullest` are the entries with the most files as (name, number)."""
+
+    def __init__(self, folder: str, limit: int, fullest: Sequence[tuple[str, int]]) -> None:
+        most = ", ".join(f"{name} ({number} files)" for name, number in fullest)
+        super().__init__(
+            f"While attempting to take snapshot of {folder}\n"
+            f"Your project exceeds the file limit of {limit}.\n"
+            f"Most are in: {most}. Name in .amlignore what the script does not need, set FITSERVE_SNAPSHOT_MAX_FILES, or "
+            "set AML_SNAPSHOT_NO_FILE_LIMIT=True."
+        )
+
+
+class SnapshotUnreadable(SnapshotError):
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(
+            f"{path} cannot be copied into the snapshot ({problem}); name it in .amlignore if the script does not need it"
+        )
+
+
+class RunFileNotFound(NotFound):
+    def __init__(self, name: str, files: Iterable[str]) -> None:
+        super().__init__(f"File with path {name} was not found, available files include: {', '.join(sorted(files))}")
+
+
+class FileExists(CallerError):
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} exists already and is not overwritten")
+
+
+class PropertyIsFixed(CallerError):
+    def __init__(self, key: str, value: str) -> None:
+        super().__init__(f"the property {shown(key)} is {shown(value)} already, and properties cannot be changed")
+
+
+class LaunchFailed(OperatorError):
+    def __init__(self, run_id: str, problem: str) -> None:
+        super().__init__(f"run {run_id} could not be started: {problem}")
+
+
+class ActivityFailed(RunFailed):
+    """The run that was waited for has failed; `reason` is its own sentence."""
+
+    def __init__(self, run_id: str, reason: str) -> None:
+        self.run_id, self.reason = run_id, reason
+        super().__init__(run_id, reason)

@@ -1,0 +1,166 @@
+"""Experiment: a name under which runs are kept, and where one is submitted."""
+
+import secrets
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from registry.errors import InvalidArgument
+from registry.names import EXPERIMENT_NAME, check_name
+from registry.records import Json, RunRecord
+from registry.workspace import Workspace
+from trainer.compute.base import find_target, target_name
+from trainer.errors import LaunchFailed
+from trainer.folder import RunFolder
+from trainer.git import git_properties
+from trainer.history import move, now
+from trainer.run import Run, definition_of
+from trainer.script import ScriptRunConfig
+from trainer.snapshot import take_snapshot
+
+# `Experiment.list` hides the built-in name inside of the class.
+_Experiments = list["Experiment"]
+
+
+class Experiment:
+    """An experiment of a workspace. It is there as soon as it has a run.
+
+    Raises:
+        InvalidName: the name has other characters than Azure allows, or is too long.
+    """
+
+    def __init__(self, workspace: Workspace, name: str) -> None:
+        self.workspace = workspace
+        self.name = check_name("experiment", name, EXPERIMENT_NAME)
+
+    @property
+    def id(self) -> str:
+        """The same for the same name in the same workspace."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.workspace.root}/{self.name}"))
+
+    def __repr__(self) -> str:
+        return f"Experiment(Name: {self.name}, Workspace: {self.workspace.name})"
+
+    def submit(self, config: ScriptRunConfig, tags: Mapping[str, object] | None = None) -> Run:
+        """Copy the source folder, start the script, and return its run at once; it goes on when this process ends.
+
+        Raises:
+            ScriptNotFound, InvalidArgument, SnapshotError: before anything is stored.
+            LaunchFailed: the run is in the store as Failed.
+        """
+        if not isinstance(config, ScriptRunConfig):
+            raise InvalidArgument("config", f"a ScriptRunConfig is expected, not {type(config).__name__}")
+        config.check()
+        target = target_name(config.compute_target)
+        run_id = new_run_id(self.name)
+        folder = RunFolder(self.workspace.runs_dir / run_id)
+        environment = register_environment(self.workspace, config.environment)
+        try:
+            folder.create()
+            snapshot = take_snapshot(config.source, folder.snapshot, leave_out=self.workspace.root)
+            folder.write_manifest(snapshot.files)
+            properties = {"ContentSnapshotId": snapshot.digest, **git_properties(config.source)}
+            record = self._record(config, run_id, target, environment, properties, tags or {})
+            record = self.workspace.metadata.add_run(record)
+            folder.write_facts(facts_of(record))
+        except BaseException:
+            shutil.rmtree(folder.root, ignore_errors=True)
+            raise
+        try:
+            find_target(target).start(self.workspace, record)
+        except LaunchFailed as error:
+            move(self.workspace.metadata, run_id, "Failed", error=str(error))
+            raise
+        return Run(self, run_id)
+
+    def get_runs(
+        self,
+        type: str | None = None,
+        tags: Any = None,
+        properties: Any = None,
+        include_children: bool = False,
+    ) -> Iterator[Run]:
+        """The runs of this experiment, newest first."""
+        yield from Run.list(self, type=type, tags=tags, properties=properties, include_children=include_children)
+
+    @staticmethod
+    def list(workspace: Workspace, experiment_name: str | None = None) -> "_Experiments":
+        """The experiments that have runs, by name."""
+        names = [name for name in workspace.experiments if experiment_name in (None, name)]
+        return [Experiment(workspace, name) for name in names]
+
+    def _record(
+        self,
+        config: ScriptRunConfig,
+        run_id: str,
+        target: str,
+        environment: str | None,
+        properties: Mapping[str, str],
+        tags: Mapping[str, object],
+    ) -> RunRecord:
+        limits = config.resource_configuration
+        duration = config.max_run_duration_seconds
+        details: dict[str, Json] = {
+            "source_directory": str(config.source),
+            "environment_name": getattr(config.environment, "name", None),
+            "command": config.command_list(),
+            "resources": None if limits is None else {"cpu": limits.cpu, "memory_in_gb": limits.memory_in_gb},
+            "max_run_duration_seconds": None if duration is None else float(duration),
+        }
+        return RunRecord(
+            id=run_id,
+            experiment=self.name,
+            number=0,
+            status="NotStarted",
+            created_time=now(),
+            script=None if config.script is None else Path(config.script).as_posix(),
+            arguments=config.argument_list(),
+            target=target,
+            environment=environment,
+            snapshot=properties["ContentSnapshotId"],
+            tags={str(key): str(value) for key, value in tags.items()},
+            properties=properties,
+            details=details,
+        )
+
+
+def new_run_id(experiment: str) -> str:
+    """Azure's form: experiment, seconds since 1970, eight hexadecimal digits."""
+    return f"{experiment}_{int(time.time())}_{secrets.token_hex(4)}"
+
+
+def register_environment(workspace: Workspace, environment: Any) -> str | None:
+    """Keep what the launcher will build the interpreter from; gives its digest, None for fitserve's own Python.
+
+    Raises:
+        InvalidArgument: it is not an Environment.
+    """
+    if environment is None:
+        return None
+    from registry.environment import Environment
+
+    if not isinstance(environment, Environment):
+        raise InvalidArgument("environment", f"an Environment is expected, not {type(environment).__name__}")
+    spec = environment.spec()
+    if not any(spec.values()):
+        return None
+    return workspace.metadata.put_environment(environment.name, environment.digest, spec).digest
+
+
+def facts_of(run: RunRecord) -> dict[str, Json]:
+    """What a script may know of its run; see the shim's `FolderSink`."""
+    return {
+        "run_id": run.id,
+        "experiment": run.experiment,
+        "number": run.number,
+        "type": run.type,
+        "target": run.target,
+        "parent": run.parent,
+        "display_name": run.display_name,
+        "tags": dict(run.tags),
+        "properties": dict(run.properties),
+        "definition": definition_of(run),
+    }

@@ -1,0 +1,59 @@
+"""The launcher of one run: ``python -m trainer.launch --workspace W --run ID``.
+
+It forks away from whoever started it, so that the run goes on when that ends, and supervises the script: statuses in
+Azure's order, the log live and bounded, metrics into the store twice a second, limits, cancellation, the longest
+duration, ./outputs and ./logs collected however the script ends. Signal handlers only note; the loop acts.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from registry.workspace import Workspace
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m trainer.launch", description="Supervise one run.")
+    parser.add_argument("--workspace", required=True, help="folder of the workspace")
+    parser.add_argument("--run", required=True, help="id of the run")
+    parser.add_argument("--foreground", action="store_true", help="do not detach; for debugging")
+    given = parser.parse_args(arguments)
+    if not given.foreground:
+        detach(Path.cwd())
+    from registry.workspace import Workspace
+
+    with Workspace.open(Path(given.workspace), create=False) as workspace:
+        return supervise(workspace, given.run)
+
+
+def detach(folder: Path) -> None:
+    """Called before anything heavy is imported. Returns in the grandchild; this process says its pid and ends."""
+    pid = os.fork()
+    if pid == 0:
+        return
+    from trainer.mark import ProcessMark
+
+    part = folder / "launcher.json.part"
+    part.write_text(json.dumps(ProcessMark.of(pid).to_json()), encoding="utf-8")
+    part.rename(folder / "launcher.json")
+    _leave()
+
+
+def _leave() -> NoReturn:
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def supervise(workspace: "Workspace", run_id: str) -> int:
+    """Carry the run out and bring it to a terminal status; 0 when that is Completed or Canceled."""
+    from trainer.supervision import Supervision
+
+    return Supervision(workspace, run_id).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""Start a training script as ``python script.py`` would, with this folder's `azureml` at the end of its path.
+
+    python _bootstrap.py GO_FD PARENT_PID script|exec SCRIPT [ARGUMENTS…]
+
+Why not PYTHONPATH: it stands before site-packages, so that a real `azureml` would be shadowed. Here the shim is appended,
+and only where the interpreter finds no `azureml.core` of its own. Processes that the script starts with the same
+interpreter must find it too; they inherit PYTHONPATH, which is set only after that same check. What remains: a script that
+starts a *different* interpreter, one which has a real azureml, gets the shim there. That is rare, and better than
+children that cannot import what their parent could.
+
+Before anything of the script is read, this waits on GO_FD for ``{"rlimits": {…}}``: by then the launcher has put the
+process into its limit group. A closed pipe means that the launcher is gone, and so does this process. Standard library
+only, Python 3.6 and later; runs as ``__main__`` and leaves no trace there.
+"""
+
+import importlib.machinery
+import os
+import sys
+import types
+
+
+def main():
+    go, parent, mode, target, arguments = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5:]
+    here = os.path.dirname(os.path.abspath(__file__))
+    if sys.path and os.path.abspath(sys.path[0]) == here:
+        del sys.path[0]
+    die_with(parent)
+    set_limits(wait_for_go(go))
+    add_shim(os.path.dirname(here), target if mode == "script" else None)
+    if mode == "exec":
+        execute(target, arguments)
+    run(target, arguments)
+
+
+def die_with(parent):
+    """SIGKILL for this process when the launcher ends, however it ends."""
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG
+    except (ImportError, OSError, AttributeError):
+        pass  # no ctypes, or not Linux: the launcher's own clean-up has to do
+    if os.getppid() != parent:
+        sys.exit("fitserve: the launcher of this run has ended")
+
+
+def wait_for_go(descriptor):
+    import json
+
+    with os.fdopen(descriptor, "rb") as pipe:
+        text = pipe.read()
+    if not text:
+        sys.exit("fitserve: the launcher of this run has ended")
+    return json.loads(text.decode("utf-8"))
+
+
+def set_limits(go):
+    import resource
+
+    for name, value in go.get("rlimits", {}).items():
+        extra = name.endswith("_EXTRA")
+        kind = getattr(resource, name[: -len("_EXTRA")] if extra else name, None)
+        if kind is not None:
+            limit = data_bytes() + value if extra else value
+            hard = resource.getrlimit(kind)[1]
+            resource.setrlimit(kind, (limit, limit) if hard == resource.RLIM_INFINITY else (min(limit, hard), hard))
+
+
+def data_bytes():
+    """What RLIMIT_DATA counts for this process now."""
+    with open("/proc/self/status") as status:
+        for line in status:
+            if line.startswith("VmData:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def add_shim(shim, script):
+    """Append `shim` where no azureml.core is found, for this process and for the ones it starts."""
+    paths = ([os.path.dirname(os.path.realpath(script))] if script else []) + sys.path
+    if finds_azureml(paths):
+        return
+    sys.path.append(shim)
+    inherited = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = inherited + os.pathsep + shim if inherited else shim
+
+
+def finds_azureml(paths):
+    spec = importlib.machinery.PathFinder.find_spec("azureml", paths)
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    return any(os.path.exists(os.path.join(f, part)) for f in folders for part in ("core", "core.py"))
+
+
+def execute(program, arguments):
+    try:
+        os.execvp(program, [program] + arguments)  # noqa: S606
+    except OSError as error:
+        sys.exit("fitserve: cannot start {}: {}".format(program, error.strerror))
+
+
+def run(script, arguments):
+    """As the interpreter does it: a fresh ``__main__``, the script's folder first on the path, no frame of ours shown."""
+    sys.argv = [script] + arguments
+    if not getattr(sys.flags, "safe_path", False):
+        sys.path.insert(0, os.path.dirname(os.path.realpath(script)))
+    if os.path.isdir(script) or script.endswith((".zip", ".pyz", ".pyc")):
+        import runpy
+
+        runpy.run_path(script, run_name="__main__")
+        return
+    module = types.ModuleType("__main__")
+    module.__dict__.update(
+        __file__=os.path.abspath(script),
+        __builtins__=__builtins__,
+        __loader__=importlib.machinery.SourceFileLoader("__main__", script),
+        __cached__=None,
+    )
+    sys.modules["__main__"] = module
+    try:
+        with open(script, "rb") as file:
+            source = file.read()
+        exec(compile(source, script, "exec", dont_inherit=True), module.__dict__)  # noqa: S102  it is what is to be run
+    except SystemExit:
+        raise
+    except BaseException:
+        kind, error, trace = sys.exc_info()
+        trace = trace.tb_next  # the frame of this function
+        if isinstance(error, (SyntaxError, ValueError)) and trace is None:
+            error = error.with_traceback(None)
+        else:
+            error = error.with_traceback(trace)
+        sys.excepthook(kind, error, trace)
+        code = 130 if isinstance(error, KeyboardInterrupt) else 1
+    else:
+        return
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

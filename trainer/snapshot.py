@@ -1,0 +1,145 @@
+"""The snapshot: a copy of the source folder by the rules of its ignore file, inside limits, named by its content.
+
+Azure's rules: ``.amlignore`` if there is one, else ``.gitignore``, never both, of the top folder only; 300 MB and 2000 files.
+Links are followed, since a link to data is meant as data; what is neither a file nor a folder is passed over.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from trainer.errors import SnapshotTooLarge, SnapshotTooManyFiles, SnapshotUnreadable
+
+MAX_MB: Final = 300.0
+MAX_FILES: Final = 2000
+
+# Azure's own defaults but for `docs`, which a script may well read.
+_NEVER_NAMES: Final = frozenset(
+    {".git", ".azureml", ".ipynb_checkpoints", "azureml-logs", "azureml-setup", "__pycache__", ".venv", ".fitserve"}
+)
+_NEVER_AT_TOP: Final = frozenset({"outputs"})  # else the outputs of an earlier run would be those of this one
+_VENV_SIGNS: Final = ("pyvenv.cfg", "conda-meta")
+_CHUNK: Final = 1 << 20
+
+Ignore = Callable[[str], bool]
+
+
+@dataclass(frozen=True)
+class SnapshotLimits:
+    """`files` None means any number."""
+
+    megabytes: float = MAX_MB
+    files: int | None = MAX_FILES
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "SnapshotLimits":
+        files: int | None = int(environ.get("FITSERVE_SNAPSHOT_MAX_FILES", MAX_FILES))
+        if environ.get("AML_SNAPSHOT_NO_FILE_LIMIT", "").lower() not in ("", "0", "false"):
+            files = None
+        return cls(float(environ.get("FITSERVE_SNAPSHOT_MAX_MB", MAX_MB)), files)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """`files`: relative path → SHA-256. `digest` is that of the sorted list of both."""
+
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps(sorted(self.files.items())).encode()).hexdigest()
+
+
+def take_snapshot(
+    source: Path, target: Path, *, leave_out: Path | None = None, limits: SnapshotLimits | None = None
+) -> Snapshot:
+    """Copy `source` to the new folder `target`. `leave_out` is a folder that never goes along: the workspace.
+
+    Raises:
+        SnapshotTooLarge, SnapshotTooManyFiles: it exceeds `limits`; nothing was copied.
+        SnapshotUnreadable: a file cannot be read.
+    """
+    limits = limits or SnapshotLimits.from_environment()
+    names = sorted(_walk(source, read_ignore(source), leave_out))
+    _check(source, names, limits)
+    target.mkdir(mode=0o700)
+    files = {}
+    for name in names:
+        try:
+            files[name] = _copy(source / name, target / name)
+        except OSError as error:
+            raise SnapshotUnreadable(name, error.strerror or str(error)) from error
+    return Snapshot(files)
+
+
+def read_ignore(source: Path) -> Ignore:
+    """What the source folder's own ignore file says of a relative path; folders end with a slash."""
+    for name in (".amlignore", ".gitignore"):
+        path = source / name
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            if any(line.strip() and not line.startswith("#") for line in lines):
+                import pathspec
+
+                return pathspec.GitIgnoreSpec.from_lines(lines).match_file
+            break
+    return lambda _: False
+
+
+def _walk(source: Path, ignored: Ignore, leave_out: Path | None) -> Iterator[str]:
+    """Relative names of the files that go along."""
+    top = str(source)
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(top, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(real)
+        prefix = "" if folder == top else os.path.relpath(folder, top).replace(os.sep, "/") + "/"
+        folders[:] = [name for name in folders if _goes_along(folder, prefix, name, ignored, leave_out)]
+        for name in files:
+            if not ignored(prefix + name) and (Path(folder) / name).is_file():
+                yield prefix + name
+
+
+def _goes_along(folder: str, prefix: str, name: str, ignored: Ignore, leave_out: Path | None) -> bool:
+    if name in _NEVER_NAMES or (not prefix and name in _NEVER_AT_TOP) or ignored(f"{prefix}{name}/"):
+        return False
+    path = Path(folder) / name
+    if leave_out is not None and path.resolve() == leave_out.resolve():
+        return False
+    return not any((path / sign).exists() for sign in _VENV_SIGNS)
+
+
+def _check(source: Path, names: list[str], limits: SnapshotLimits) -> None:
+    if limits.files is not None and len(names) > limits.files:
+        raise SnapshotTooManyFiles(str(source), limits.files, _top(dict.fromkeys(names, 1)))
+    sizes = {name: (source / name).stat().st_size for name in names}
+    if sum(sizes.values()) > limits.megabytes * 2**20:
+        raise SnapshotTooLarge(str(source), limits.megabytes, _top(sizes))
+
+
+def _top(weights: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The three heaviest entries of the top folder."""
+    total: dict[str, int] = {}
+    for name, weight in weights.items():
+        entry = name.split("/", 1)[0] + ("/" if "/" in name else "")
+        total[entry] = total.get(entry, 0) + weight
+    return sorted(total.items(), key=lambda item: -item[1])[:3]
+
+
+def _copy(source: Path, target: Path) -> str:
+    """Copy one file with its mode and give the SHA-256 of the bytes that were copied."""
+    digest = hashlib.sha256()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as file, target.open("xb") as copy:
+        while piece := file.read(_CHUNK):
+            digest.update(piece)
+            copy.write(piece)
+        os.fchmod(copy.fileno(), 0o600 | (os.fstat(file.fileno()).st_mode & 0o111))
+    return digest.hexdigest()
