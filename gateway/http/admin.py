@@ -1,0 +1,197 @@
+"""What the gateway says of itself: probes, models, documentation. Off the hot path, so written for reading."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from gateway.control import ControlError
+from gateway.errors import InvalidRequest, ModelUnavailable, RouteNotFound
+from gateway.fleet import Fleet, Version
+from gateway.http import errors
+from gateway.table import ModelEntry, VersionEntry
+from registry.errors import ModelNotFound
+
+
+class Json(Response):
+    """orjson reads NaN as null and numbers as they are."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+
+
+class Admin:
+    """The plain routes of one HTTP process."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+
+    # probes
+
+    async def root(self, _: Request) -> Response:
+        """Azure's liveness probe."""
+        return HTMLResponse("Healthy")
+
+    async def healthz(self, _: Request) -> Response:
+        """This process answers, and knows its models."""
+        return Json({"status": "ok"})
+
+    async def readyz(self, _: Request) -> Response:
+        """200 when every model that should answer does; of no model at all that is true too."""
+        if not self.fleet.table.revision:
+            return Json({"ready": False, "message": "the gateway is starting"}, 503)
+        models = {name: _ready(self.fleet, entry) for name, entry in self.fleet.table.models.items()}
+        ready = all(models.values())
+        return Json(
+            {"ready": ready, "models": len(models), "not_ready": sum(not r for r in models.values())}, _status(ready)
+        )
+
+    async def model_ready(self, request: Request) -> Response:
+        """Whether a request sent now would be answered without waiting."""
+        entry = self._model(request)
+        ready = _ready(self.fleet, entry)
+        current = entry.current
+        body: dict[str, Any] = {"name": entry.name, "ready": ready, "version": current.version, "state": current.state}
+        return Json(body, _status(ready))
+
+    # models
+
+    async def models(self, request: Request) -> Response:
+        """All models in short."""
+        default = self.fleet.table.default
+        entries = sorted(self.fleet.table.models.values(), key=lambda entry: entry.name)
+        return Json({"models": [_short(entry, request, default) for entry in entries], "default": default})
+
+    async def model(self, request: Request) -> Response:
+        """One model in full: what the table says, and what the supervisor knows beside it."""
+        entry = self._model(request)
+        told = await self._told(entry.name)
+        versions = _by_version(told.pop("versions", None))
+        shown = [_version(each, versions.get(each.version, {})) for each in entry.versions.values()]
+        current = next(each for each in shown if each["version"] == entry.current.version)
+        own = {key: value for key, value in current.items() if key not in {"version", "children", "name"}}
+        return Json(own | told | _short(entry, request, self.fleet.table.default) | {"versions": shown})
+
+    async def version(self, request: Request) -> Response:
+        """One version in full."""
+        entry = self._model(request)
+        one = self._version_of(entry, request)
+        told = await self._told(entry.name)
+        return Json(_version(one, _by_version(told.get("versions")).get(one.version, {})))
+
+    async def no_such_model_route(self, request: Request) -> Response:
+        """Anything else under a model: says whether the model or the path is unknown."""
+        entry = self._model(request)
+        rest = request.path_params.get("rest", "score")
+        if rest.startswith("versions/"):
+            self._version_of(entry, request, rest.split("/")[1])
+        raise RouteNotFound(
+            f"model {entry.name} has no {rest!r}; POST /models/{entry.name}/score or /models/{entry.name}/predict"
+        )
+
+    # documentation
+
+    async def swagger(self, request: Request) -> Response:
+        """Of the default service."""
+        name = self.fleet.table.default
+        if name is None:
+            raise RouteNotFound("no model is registered yet, so there is no default service")
+        return self._swagger(name, "/score", request)
+
+    async def model_swagger(self, request: Request) -> Response:
+        entry = self._model(request)
+        return self._swagger(entry.name, f"/models/{entry.name}/score", request)
+
+    async def service_swagger(self, request: Request) -> Response:
+        entry = self._model(request)
+        return self._swagger(entry.name, f"/api/v1/service/{entry.name}/score", request)
+
+    async def openapi(self, _: Request) -> Response:
+        """One document for the whole gateway."""
+        from gateway.openapi import openapi_of_gateway
+
+        return Json(openapi_of_gateway(self.fleet.table))
+
+    async def no_default(self, _: Request) -> Response:
+        """POST /score before there is a model."""
+        raise RouteNotFound("no model is registered yet: `fitserve register FILE --name NAME` makes it answer here")
+
+    def _swagger(self, name: str, path: str, request: Request) -> Response:
+        from gateway.openapi import swagger_of_model
+
+        version = request.query_params.get("version", "2")
+        return Json(swagger_of_model(self.fleet.table.models[name].current, version, path))
+
+    # helpers
+
+    def _model(self, request: Request) -> ModelEntry:
+        name = request.path_params["name"]
+        entry = self.fleet.table.models.get(name)
+        if entry is None:
+            raise ModelNotFound(name, None, sorted(self.fleet.table.models))
+        return entry
+
+    def _version_of(self, entry: ModelEntry, request: Request, text: str | None = None) -> VersionEntry:
+        text = request.path_params["version"] if text is None else text
+        if not (text.isascii() and text.isdigit() and len(text) < 10):
+            raise InvalidRequest("a version is a whole number")
+        if int(text) not in entry.versions:
+            raise ModelNotFound(entry.name, int(text), sorted(entry.versions))
+        return entry.versions[int(text)]
+
+    async def _told(self, name: str) -> dict[str, Any]:
+        """What the supervisor says of a model."""
+        try:
+            return dict(await self.fleet.control.request("status", model=name) or {})
+        except ControlError as refusal:
+            raise ModelUnavailable(name, str(refusal)) from None
+
+
+def error_response(error: Exception, request_id: bytes) -> Response:
+    """Any error as JSON, with the request's id and without anything of the machine's."""
+    response = Json({"message": errors.sentence_of(error)}, errors.status_of(error), errors.headers_of(error))
+    response.headers["x-request-id"] = request_id.decode("latin-1")
+    return response
+
+
+def _ready(fleet: Fleet, entry: ModelEntry) -> bool:
+    """A version that is stopped until its first use counts as ready: a request starts it."""
+    model = fleet.models[entry.name]
+    version: Version = model.version(None)
+    return version.open or version.entry.state in {"idle", "stopped"}
+
+
+def _status(ready: bool) -> int:
+    return 200 if ready else 503
+
+
+def _short(entry: ModelEntry, request: Request, default: str | None) -> dict[str, Any]:
+    current = entry.current
+    host = request.headers.get("host", "")
+    return {
+        "name": entry.name,
+        "latest": entry.latest,
+        "live": entry.live,
+        "state": current.state,
+        "reason": current.reason,
+        "default": entry.name == default,
+        "scoring_path": f"/models/{entry.name}/score",
+        "scoring_uri": f"{request.url.scheme}://{host}/models/{entry.name}/score",
+    }
+
+
+def _version(entry: VersionEntry, told: Mapping[str, Any]) -> dict[str, Any]:
+    shown = entry.to_json()
+    shown.pop("children")
+    shown["limits"] = shown["limits"] | dict(told.get("limits") or {})
+    return shown | {key: value for key, value in told.items() if key != "limits"}
+
+
+def _by_version(told: Any) -> dict[int, Mapping[str, Any]]:
+    """Versions by number, from a list of objects with a `version`, or from an object by number."""
+    entries = told.values() if isinstance(told, Mapping) else told or ()
+    return {int(each["version"]): each for each in entries}

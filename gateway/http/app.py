@@ -1,0 +1,87 @@
+"""The map of the product: every route there is, and the door in front of them."""
+
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route as Plain
+
+from gateway.errors import MethodNotAllowed, RouteNotFound
+from gateway.http.admin import Admin, error_response
+from gateway.http.auth import PUBLIC_PATHS
+from gateway.http.hot import Receive, Routes, Scope, Scoring, Send
+from registry.errors import FitserveError
+
+_GET: Final = ["GET"]
+
+
+def plain_routes(admin: Admin) -> list[Plain]:
+    """All but the scoring routes, which are in `Routes`: they change with each table."""
+    return [
+        Plain("/", admin.root, methods=_GET),
+        Plain("/healthz", admin.healthz, methods=_GET),
+        Plain("/readyz", admin.readyz, methods=_GET),
+        Plain("/openapi.json", admin.openapi, methods=_GET),
+        Plain("/swagger.json", admin.swagger, methods=_GET),
+        Plain("/score", admin.no_default, methods=["GET", "POST", "OPTIONS"]),
+        Plain("/models", admin.models, methods=_GET),
+        Plain("/models/{name}", admin.model, methods=_GET),
+        Plain("/models/{name}/ready", admin.model_ready, methods=_GET),
+        Plain("/models/{name}/swagger.json", admin.model_swagger, methods=_GET),
+        Plain("/models/{name}/versions/{version}", admin.version, methods=_GET),
+        Plain("/models/{name}/{rest:path}", admin.no_such_model_route, methods=["GET", "POST", "OPTIONS"]),
+        Plain("/api/v1/service/{name}/swagger.json", admin.service_swagger, methods=_GET),
+        Plain("/api/v1/service/{name}/score", admin.no_such_model_route, methods=["GET", "POST", "OPTIONS"]),
+    ]
+
+
+class Front:
+    """The ASGI application: scoring paths by one look-up, everything else to Starlette. Every path asks for a key, where
+    keys are in force, unless it is listed as public."""
+
+    def __init__(self, routes: Routes, scoring: Scoring, admin: Admin) -> None:
+        self._scoring_routes, self._scoring = routes.by_path, scoring
+        self._guard = scoring.guard
+        self.plain = Starlette(
+            routes=plain_routes(admin),
+            # Unexpected ones are raised again behind the answer, so that the server logs them.
+            exception_handlers={HTTPException: _starlettes, FitserveError: _ours, Exception: _ours},
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            route = self._scoring_routes.get(scope["path"])
+            if route is not None:
+                return await self._scoring(route, scope, receive, send)
+            return await self._other(scope, receive, send)
+        if scope["type"] == "lifespan":
+            await self.plain(scope, receive, send)
+        return None
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        scope["fitserve.id"] = self._scoring.ids.new()
+        try:
+            if self._guard.on and scope["path"] not in PUBLIC_PATHS:
+                self._guard.check(headers)
+            scope["fitserve.id"] = self._scoring.ids.headers(headers)[0][1]
+        except FitserveError as error:
+            await error_response(error, scope["fitserve.id"])(scope, receive, send)
+        else:
+            await self.plain(scope, receive, send)
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    return error_response(error, request.scope["fitserve.id"])
+
+
+async def _starlettes(request: Request, error: Exception) -> Response:
+    """Starlette's own 404 and 405, in our words."""
+    assert isinstance(error, HTTPException)
+    ours: Exception = RouteNotFound()
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("allow", "")
+        ours = MethodNotAllowed(sorted(verb.strip() for verb in allowed.split(",") if verb.strip()))
+    return error_response(ours, request.scope["fitserve.id"])

@@ -1,0 +1,164 @@
+"""An HTTP process: ``python -m gateway.http.process --control-fd N --listen-fd M --settings JSON``.
+
+Started by the supervisor, which it does not outlive. It accepts on a socket that it shares with its siblings, and never
+unpickles anything.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import json
+import logging
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
+
+import uvicorn
+
+from gateway.control import ControlClient, Message
+from gateway.fleet import Fleet
+from gateway.http.admin import Admin
+from gateway.http.app import Front
+from gateway.http.auth import Guard
+from gateway.http.cors import Cors
+from gateway.http.hot import Routes, Scoring
+from gateway.http.logging import AccessLog, set_up
+from gateway.http.targets import target_of
+from gateway.protocols.azure import Azure
+from gateway.settings import Settings
+
+_PR_SET_PDEATHSIG: Final = 1
+_KEEP_ALIVE_S: Final = 75  # longer than the usual load balancer's 60
+
+log = logging.getLogger("fitserve.http")
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with word given when it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_started()
+
+
+async def serve(settings: Settings, control_sock: socket.socket, listening: socket.socket) -> None:
+    """Answer until the supervisor says "drain" or goes away."""
+    guard = Guard()
+    first_table, gone = asyncio.Event(), asyncio.Event()
+
+    def in_force(names: Collection[str]) -> None:
+        guard.update(fleet.table.keys)
+        routes.update(names)
+        first_table.set()
+
+    def supervisor_gone() -> None:
+        if not server.should_exit:
+            log.error("the supervisor has gone, stopping")
+        server.should_exit = True
+        gone.set()
+
+    def drain() -> None:
+        server.should_exit = True
+
+    def table(message: Message) -> None:
+        fleet.apply(message)
+
+    def busy() -> list[int]:
+        return fleet.busy()
+
+    control = ControlClient(table, drain, supervisor_gone, busy)
+    fleet = Fleet(settings, control, target_of, in_force)
+    routes = Routes(fleet, Azure())
+    access_log = AccessLog() if settings.access_log else None
+    scoring = Scoring(fleet, guard, Cors(settings.cors_origins), access_log)
+    front = Front(routes, scoring, Admin(fleet))
+    server = Server(_config(front, settings), lambda: control.send("ready"))
+
+    await control.connect(control_sock)
+    await _first(first_table, gone)  # no key is checked and no model known before the first table
+    if not server.should_exit:
+        await server.serve(sockets=[listening])
+    control.close()
+    fleet.close()
+    if access_log is not None:
+        access_log.close()
+
+
+async def _first(*events: asyncio.Event) -> None:
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+
+
+def _config(app: Front, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+        backlog=2048,
+    )
+
+
+def _die_with_parent() -> None:
+    """Linux ends this process when the supervisor's main thread does, however that happens."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _allow_many_files() -> None:
+    """A connection each for callers and children: as many as the hard limit gives."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="gateway.http.process")
+    parser.add_argument("--control-fd", type=int, required=True)
+    parser.add_argument("--listen-fd", type=int, required=True)
+    parser.add_argument("--settings", required=True)
+    options = parser.parse_args(argv)
+    settings = Settings.from_json(json.loads(options.settings))
+    _die_with_parent()
+    _allow_many_files()
+    set_up(settings.log_level)
+    listening = socket.socket(fileno=options.listen_fd)
+    # Accepted connections inherit it: without, small answers wait up to 44 ms for an acknowledgement.
+    if listening.family in (socket.AF_INET, socket.AF_INET6):
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    control = socket.socket(fileno=options.control_fd)
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(serve(settings, control, listening))
+    return 0
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """uvloop where it is installed (everywhere but on Windows and some exotic Pythons)."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+if __name__ == "__main__":
+    sys.exit(main())
