@@ -37,7 +37,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Final
+from typing import Final, cast
 
 import orjson
 
@@ -143,8 +143,7 @@ class Channel(asyncio.Protocol):
         return self._transport is None or self._transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
 
     def data_received(self, data: bytes) -> None:
         try:
