@@ -83,6 +83,13 @@ class RouteNotFound(CallerError):
         super().__init__(problem)
 
 
+class SwaggerVersionNotFound(RouteNotFound):
+    """Azure's sentence."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__(f"Swagger version [{version[:20]}] is not valid. Supported versions: [2, 3, 3.1].")
+
+
 class MethodNotAllowed(CallerError):
     """Azure's sentence."""
 
