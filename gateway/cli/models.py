@@ -39,7 +39,7 @@ from registry.workspace import Workspace
 @click.option("--no-wait", is_flag=True, help="Do not wait until the running gateway serves it.")
 @click.pass_obj
 def register(
-    obj: dict[str, Any], file: str, name: str, run_id: str | None, as_default: bool, no_wait: bool, **given: Any
+    obj: dict[str, Any], /, file: str, name: str, run_id: str | None, as_default: bool, no_wait: bool, **given: Any
 ) -> None:
     """Register FILE (pickle or joblib, or a folder that holds one) as the next version of --name.
 

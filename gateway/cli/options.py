@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import click
 
@@ -14,21 +14,16 @@ from registry.resources import ResourceConfiguration, parse_memory
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Memory(click.ParamType):
-    """0.5 (GB), 512Mi, 2Gi."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        return value if isinstance(value, float) else parse_memory(str(value))
-
-
 def resource_options(prefix: str = "", what: str = "the model") -> Callable[[Command], Command]:
     """`--cpu` and `--memory`, with a prefix such as ``train-``."""
 
     def decorate(command: Command) -> Command:
         memory = click.option(
-            f"--{prefix}memory", type=Memory(), help=f"Memory for {what}: 0.5 (GB) or 512Mi.", show_default=False
+            f"--{prefix}memory",
+            type=parse_memory,
+            metavar="SIZE",
+            help=f"Memory for {what}: 0.5 (GB) or 512Mi.",
+            show_default=False,
         )
         cpu = click.option(f"--{prefix}cpu", type=float, help=f"Cores for {what}, such as 0.5 or 2.")
         return cpu(memory(command))
@@ -55,7 +50,7 @@ def settings_options(command: Command) -> Command:
         else:
             kind: Any = click.Choice(choices) if choices else type(option.default)
             made = click.option(flag, type=kind, default=None, help=help_)
-        command = cast(Command, made(command))
+        command = made(command)
     return command
 
 

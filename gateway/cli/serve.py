@@ -17,7 +17,7 @@ from registry.workspace import Workspace
 @click.command()
 @settings_options
 @click.pass_obj
-def serve(obj: dict[str, Any], **flags: Any) -> int:
+def serve(obj: dict[str, Any], /, **flags: Any) -> int:
     """Serve every registered model of the workspace, each inside its limits, until SIGTERM or Ctrl-C.
 
     Every option is also FITSERVE_<NAME> in the environment, and a key of settings.toml in the workspace.

@@ -45,6 +45,7 @@ SAMPLE_NAMES = ("sample.csv", "sample.json", "sample.parquet", "sample.npy")
 @click.pass_obj
 def up(
     obj: dict[str, Any],
+    /,
     script: str,
     script_args: tuple[str, ...],
     environment: str | None,
