@@ -1,6 +1,5 @@
 """Rows of numbers → one array: the reader that the batcher uses once a frame (`protocols.base.RowReader`)."""
 
-from array import array
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
@@ -48,16 +47,15 @@ class NumberRows:
                 row = rows[0]
                 if type(row) is not list or (len(row) != width and (width is not None or not row)):
                     return None
-                # Unlike numpy, array.array takes no text, no null and no nested list, and cannot be made to allocate more.
-                numbers = np.frombuffer(array("d", row))
+                numbers = columns.quick_numbers(row)
             else:
                 widths = {*map(len, rows)}
                 if len(widths) != 1 or (width not in widths and width is not None) or 0 in widths:
                     return None
-                numbers = np.frombuffer(array("d", [*chain.from_iterable(rows)]))
-        except (TypeError, OverflowError):
+                numbers = columns.quick_numbers([*chain.from_iterable(rows)])
+        except TypeError:  # something among the rows has no length
             return None
-        if not columns.ordinary(numbers):
+        if numbers is None:
             return None
         result = numbers.reshape(len(rows), -1)
         return result if self.dtype is None else result.astype(self.dtype)
