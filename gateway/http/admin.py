@@ -11,6 +11,8 @@ from gateway.control import ControlError
 from gateway.errors import InvalidRequest, ModelUnavailable, RouteNotFound
 from gateway.fleet import Fleet, Version
 from gateway.http import errors
+from gateway.http.hot import VERSION
+from gateway.openapi import gateway_openapi, swagger
 from gateway.table import ModelEntry, VersionEntry
 from registry.errors import ModelNotFound
 
@@ -34,6 +36,11 @@ class Admin:
 
     async def root(self, _: Request) -> Response:
         """Azure's liveness probe."""
+        return HTMLResponse("Healthy")
+
+    async def model_root(self, request: Request) -> Response:
+        """The same at the root of a model's own paths."""
+        self._model(request)
         return HTMLResponse("Healthy")
 
     async def healthz(self, _: Request) -> Response:
@@ -100,31 +107,28 @@ class Admin:
         name = self.fleet.table.default
         if name is None:
             raise RouteNotFound("no model is registered yet, so there is no default service")
-        return self._swagger(name, "/score", request)
+        return self._swagger(name, "", request)
 
     async def model_swagger(self, request: Request) -> Response:
-        entry = self._model(request)
-        return self._swagger(entry.name, f"/models/{entry.name}/score", request)
+        name = self._model(request).name
+        return self._swagger(name, f"/models/{name}", request)
 
     async def service_swagger(self, request: Request) -> Response:
-        entry = self._model(request)
-        return self._swagger(entry.name, f"/api/v1/service/{entry.name}/score", request)
+        name = self._model(request).name
+        return self._swagger(name, f"/api/v1/service/{name}", request)
 
     async def openapi(self, _: Request) -> Response:
         """One document for the whole gateway."""
-        from gateway.openapi import openapi_of_gateway
-
-        return Json(openapi_of_gateway(self.fleet.table))
+        targets = [model.version(None).target for _, model in sorted(self.fleet.models.items())]
+        return Json(gateway_openapi(targets, "fitserve", VERSION))
 
     async def no_default(self, _: Request) -> Response:
         """POST /score before there is a model."""
         raise RouteNotFound("no model is registered yet: `fitserve register FILE --name NAME` makes it answer here")
 
-    def _swagger(self, name: str, path: str, request: Request) -> Response:
-        from gateway.openapi import swagger_of_model
-
-        version = request.query_params.get("version", "2")
-        return Json(swagger_of_model(self.fleet.table.models[name].current, version, path))
+    def _swagger(self, name: str, prefix: str, request: Request) -> Response:
+        target = self.fleet.models[name].version(None).target
+        return Json(swagger(target, request.query_params.get("version", "2"), prefix, request.url.scheme))
 
     # helpers
 
