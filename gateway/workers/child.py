@@ -8,10 +8,22 @@ A frame is a 16-byte prefix ``<IIQ`` (header length, flags 0, body length), a he
 to a multiple of 16) and a body: the raw buffers of the arrays that the header describes, each at a multiple of 16.
 """
 
+import ctypes
+import faulthandler
+import gc
+import importlib.util
 import json
+import os
+import resource
+import select
+import signal
+import socket
 import struct
-from collections import namedtuple
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, Union
+import sys
+import time
+import traceback
+from collections import deque, namedtuple
+from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -56,7 +68,7 @@ class Body(object):
     __slots__ = ("arrays", "nbytes")
 
     def __init__(self) -> None:
-        self.arrays = []  # type: List[Array]
+        self.arrays: "List[Array]" = []
         self.nbytes = 0
 
     def add(self, array: "Array") -> "Header":
@@ -77,7 +89,7 @@ def encode_frame(header: "Header", arrays: "Sequence[Array]" = ()) -> "List[Part
     """
     text = _to_json(header).encode("ascii")
     text += b" " * (-len(text) % ALIGN)
-    parts = []  # type: List[Part]
+    parts: "List[Part]" = []
     total = 0
     for array in arrays:
         nbytes = array.nbytes
@@ -108,11 +120,11 @@ class FrameReader(object):
     def __init__(self) -> None:
         self._chunk = memoryview(bytearray(CHUNK))  # small frames lie in here, from _start to _end
         self._start = self._end = 0
-        self._target = None  # type: Optional[memoryview]  # a header or body too large for the chunk, being filled
+        self._target: "Optional[memoryview]" = None  # a header or body too large for the chunk, being filled
         self._filled = 0
         self._header_len = -1  # -1: the next bytes are a prefix
         self._body_len = 0
-        self._header = None  # type: Optional[Header]
+        self._header: "Optional[Header]" = None
 
     def get_buffer(self, sizehint: int = -1) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """Where the next bytes go; never empty."""
@@ -232,3 +244,433 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "isoformat"):
         return value.isoformat()
     raise TypeError("an answer holds a {}, which has no form in JSON".format(type(value).__name__))
+
+
+# ---------------------------------------------------------------- called in the child, from here to the end
+
+OUT_OF_MEMORY = 137  # exit code, as of a process that the kernel's OOM killer ended
+MOST_QUEUED = 4  # frames of one connection that wait here; more stay in its socket
+MOST_UNSENT = 64 << 20  # bytes a slow reader may leave unread before it is no longer read from
+
+
+def sibling(name: str) -> Any:
+    """The module in the file beside this one: here is no package, and nothing of ours on the path."""
+    full = "fitserve_child_" + name
+    if full not in sys.modules:
+        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".py")
+        spec = importlib.util.spec_from_file_location(full, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[full] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[full]
+
+
+def prepare() -> None:
+    """Import what a child needs before its model is known: called in the nursery, so that its children need not."""
+    for name in ("describe", "loading", "scoring"):
+        sibling(name)
+
+
+class Control(object):
+    """The child's end of the control socket: JSON lines to and from the supervisor."""
+
+    def __init__(self, fd: int) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd)
+        self.sock.setblocking(True)
+        self._rest = b""
+
+    def send(self, **event: Any) -> None:
+        try:
+            self.sock.sendall(json.dumps(event).encode("ascii") + b"\n")
+        except OSError:
+            os._exit(0)  # nobody is left to serve for
+
+    def receive(self) -> "Optional[Header]":
+        """The next message; None when the supervisor has gone. Blocks."""
+        while b"\n" not in self._rest:
+            try:
+                data = self.sock.recv(CHUNK)
+            except OSError:
+                data = b""
+            if not data:
+                return None
+            self._rest += data
+        line, self._rest = self._rest.split(b"\n", 1)
+        message = json.loads(line.decode("utf-8"))
+        assert isinstance(message, dict)
+        return message
+
+    @property
+    def pending(self) -> bool:
+        return b"\n" in self._rest
+
+
+class Connection(object):
+    """One peer on the scoring socket: what it has sent in part, and what it has not yet read."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.reader = FrameReader()
+        self.unsent: "Deque[Part]" = deque()
+        self.unsent_bytes = 0
+        self.queued = 0
+        self.mask = 0  # what it is registered for
+        self.open = True
+
+    def receive(self) -> "List[Tuple[Header, Union[bytearray, memoryview]]]":
+        """The frames that are complete now. Raises ConnectionError when the peer has gone or talks nonsense."""
+        try:
+            count = self.sock.recv_into(self.reader.get_buffer())
+        except (BlockingIOError, InterruptedError):
+            return []
+        if not count:
+            raise ConnectionError
+        try:
+            return self.reader.buffer_updated(count)
+        except BrokenFrame:
+            raise ConnectionError from None
+
+    def send(self, parts: "List[Part]") -> None:
+        """Send what goes at once; the rest follows when the peer reads. Raises OSError when it has gone."""
+        self.unsent.extend(parts)
+        self.unsent_bytes += sum(len(part) for part in parts)
+        self.flush()
+
+    def flush(self) -> None:
+        while self.unsent:
+            try:
+                if len(self.unsent) > 1 and self.unsent_bytes <= CHUNK // 4:
+                    self.unsent = deque([b"".join(self.unsent)])  # one small copy is cheaper than a vector
+                count = self.sock.sendmsg([self.unsent[i] for i in range(min(len(self.unsent), 512))])
+            except (BlockingIOError, InterruptedError):
+                return
+            self.unsent_bytes -= count
+            while self.unsent and count >= len(self.unsent[0]):
+                count -= len(self.unsent.popleft())
+            if count:
+                self.unsent[0] = memoryview(self.unsent[0])[count:]
+
+    @property
+    def wanted(self) -> int:
+        read = self.queued < MOST_QUEUED and self.unsent_bytes < MOST_UNSENT
+        return (select.POLLIN if read else 0) | (select.POLLOUT if self.unsent else 0)
+
+
+class Server(object):
+    """Frames of all connections in order of arrival, one computed at a time, until the control socket closes.
+
+    `answer(header, body)` gives the header and arrays of the answer, and whether to end after it.
+    """
+
+    def __init__(
+        self,
+        control: Control,
+        listener: socket.socket,
+        answer: "Callable[[Header, Any], Tuple[Header, Sequence[Array], bool]]",
+    ) -> None:
+        self.control, self.listener, self.answer = control, listener, answer
+        self.frames: "Deque[Tuple[Connection, Header, Any]]" = deque()
+        self.connections: "Dict[int, Connection]" = {}
+        self.poll = select.poll()
+        self.ending = False
+        listener.setblocking(False)
+        for sock in (listener, control.sock):
+            self.poll.register(sock, select.POLLIN)
+
+    def run(self) -> None:
+        while not (self.ending and not self.frames and not any(c.unsent for c in self.connections.values())):
+            for fd, event in self.poll.poll(0 if self.frames or self.control.pending else None):
+                self._on_event(fd, event)
+            while self.control.pending:
+                self._on_control()
+            if self.frames:
+                self._compute(*self.frames.popleft())
+
+    def _on_event(self, fd: int, event: int) -> None:
+        connection = self.connections.get(fd)
+        if connection is not None:
+            try:
+                if event & select.POLLOUT:
+                    connection.flush()
+                if event & ~select.POLLOUT:
+                    self._receive(connection)
+            except OSError:
+                self._close(connection)
+            self._watch(connection)
+        elif fd == self.control.sock.fileno():
+            self._on_control()
+        elif fd == self.listener.fileno():
+            self._accept()
+
+    def _receive(self, connection: Connection) -> None:
+        try:
+            frames = connection.receive()
+        except NoMemoryForFrame as error:
+            message = "the request does not fit into the model's memory limit ({})".format(error)
+            self._end_without_memory(connection, error.header.get("id"), message)
+            return
+        for header, body in frames:
+            connection.queued += 1
+            self.frames.append((connection, header, body))
+
+    def _compute(self, connection: Connection, header: "Header", body: Any) -> None:
+        if not connection.open:
+            return  # nobody waits for it
+        answer: "Header" = {"id": header.get("id"), "ok": True}
+        arrays: "Sequence[Array]" = ()
+        fatal = False
+        if header.get("op") != "ping":
+            answer, arrays, fatal = self.answer(header, body)
+        connection.queued -= 1
+        if fatal:
+            self._end_without_memory(connection, answer["id"], answer["error"]["message"])
+        try:
+            connection.send(encode_frame(answer, arrays))
+        except OSError:
+            self._close(connection)
+        self._watch(connection)
+
+    def _end_without_memory(self, connection: Connection, number: Any, message: str) -> None:
+        """Say so and end: what is left of this process's memory may be in any state."""
+        error = {"kind": "memory", "type": "MemoryError", "message": message}
+        try:
+            connection.sock.settimeout(1.0)
+            while connection.unsent:
+                connection.sock.sendall(connection.unsent.popleft())
+            connection.sock.sendall(b"".join(encode_frame({"id": number, "ok": False, "error": error})))
+        except OSError:
+            pass  # its peer has gone; the end is the same
+        leave(OUT_OF_MEMORY)
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self.listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionError):
+            return
+        sock.setblocking(False)
+        connection = self.connections[sock.fileno()] = Connection(sock)
+        self._watch(connection)
+
+    def _watch(self, connection: Connection) -> None:
+        wanted = connection.wanted
+        if connection.open and wanted != connection.mask:
+            connection.mask = wanted
+            self.poll.register(connection.sock, wanted)
+
+    def _close(self, connection: Connection) -> None:
+        if connection.open:
+            connection.open = False
+            self.poll.unregister(connection.sock)
+            del self.connections[connection.sock.fileno()]
+            connection.sock.close()
+            connection.unsent.clear()
+
+    def _on_control(self) -> None:
+        message = self.control.receive()
+        if message is None:
+            leave(0)
+        elif message["op"] == "exit":
+            self.ending = True
+        elif message["op"] == "serve":
+            freeze()
+        elif message["op"] == "ping":
+            self.control.send(event="pong")
+
+
+def run_child(control_fd: int) -> None:
+    """From the first word to the last: hello, go, load, describe, serve. Does not return."""
+    control = Control(control_fd)
+    control.send(event="hello", pid=os.getpid(), threads=thread_count())
+    order = control.receive()
+    if order is None:
+        leave(0)
+        return
+    loading = sibling("loading")
+    try:
+        server = _start(control, order)
+    except loading.LoadFailed as failure:
+        cause = failure.__cause__
+        if cause is not None:
+            traceback.print_exception(type(cause), cause, cause.__traceback__)
+        control.send(event="failed", kind=failure.kind, reason=failure.reason)
+        leave(OUT_OF_MEMORY if failure.kind == "memory" else 1)
+        return
+    server.run()
+    leave(0)
+
+
+def _start(control: Control, order: "Header") -> Server:
+    describe, loading, scoring = sibling("describe"), sibling("loading"), sibling("scoring")
+    started = time.time()
+    confine(order.get("rlimits") or {})
+    threads = int(order.get("threads") or 1)
+    name_threads(threads)
+    scoring.quiet_warnings()
+    try:
+        model, caught = loading.load_model(order["artifact"], order["digest"], order["format"], order.get("code") or "")
+        describe.run_on_one_core(model)
+        limit_threads(threads)
+        description = describe.describe(model, order["methods"], caught)
+        scorer = scoring.Scorer(
+            model, description, arrays_from, Body, order.get("dense_limit_bytes") or scoring.DENSE_LIMIT
+        )
+    except describe.NotScorable as error:
+        raise loading.LoadFailed("load", str(error)) from None
+    except MemoryError:
+        raise loading.LoadFailed("memory", "the model does not fit into its memory limit") from None
+    listener = listen(order["listen"])
+    freeze()
+    description["memory_bytes"] = describe.memory_bytes()
+    description["load_ms"] = round((time.time() - started) * 1000, 2)
+    control.send(event="loaded", description=description)
+    return Server(control, listener, scorer.answer)
+
+
+def confine(rlimits: "Dict[str, int]") -> None:
+    """No core dumps (they would hold callers' data), and the limits that the supervisor says.
+
+    ``RLIMIT_X_EXTRA`` means that much beyond what is in use now; only RLIMIT_DATA knows its use.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for name, value in rlimits.items():
+        if name.endswith("_EXTRA"):
+            name, value = name[: -len("_EXTRA")], value + data_bytes()
+        number = getattr(resource, name)
+        hard = resource.getrlimit(number)[1]
+        if hard != resource.RLIM_INFINITY:
+            value = min(value, hard)
+        resource.setrlimit(number, (value, value))
+
+
+def data_bytes() -> int:
+    """Size of this process's private writable mappings, which is what RLIMIT_DATA limits."""
+    with open("/proc/self/status") as lines:
+        for line in lines:
+            if line.startswith("VmData:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "LOKY_MAX_CPU_COUNT",
+)
+
+
+def name_threads(threads: int) -> None:
+    """For libraries that are loaded from now on, and for processes that the model starts."""
+    for name in THREAD_VARIABLES:
+        os.environ[name] = str(threads)
+
+
+def limit_threads(threads: int) -> None:
+    """For libraries that are loaded already. They start with one thread, so without threadpoolctl they stay with it."""
+    if threads == 1 and "fitserve_nursery" in sys.modules:
+        return
+    try:
+        import threadpoolctl
+    except ImportError:
+        return
+    threadpoolctl.threadpool_limits(threads)
+
+
+def listen(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(path)
+    finally:
+        os.umask(before)
+    listener.listen(64)
+    return listener
+
+
+def freeze() -> None:
+    """What lives now lives as long as the process: keep the collector from walking it again and again."""
+    gc.collect()
+    if hasattr(gc, "freeze"):  # Python 3.7
+        gc.freeze()
+
+
+def thread_count() -> "Optional[int]":
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return None
+
+
+def settle(log_fd: int = -1) -> None:
+    """Make this process nobody's terminal and nobody's heir: own session, plain signals, output to the log."""
+    if os.getsid(0) != os.getpid():
+        os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    if log_fd >= 0:
+        os.dup2(log_fd, 1)
+        os.dup2(log_fd, 2)
+    for fd, name in ((1, "stdout"), (2, "stderr")):
+        # By lines, as what a model prints should be in its log when it dies.
+        setattr(sys, name, open(fd, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False))
+    faulthandler.enable(sys.stderr)
+    _be_killed_first()
+
+
+def _be_killed_first() -> None:
+    """When the machine itself runs out of memory: a model before the gateway."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("500")
+    except OSError:
+        pass  # not Linux, or not allowed: then all are equal
+
+
+def die_with(parent: int, patience: float = 10.0) -> None:
+    """Wait until `parent` is this process's parent, then be killed when it dies. Linux; ends this process where it cannot."""
+    deadline = time.time() + patience
+    while os.getppid() != parent:
+        if time.time() > deadline:
+            sys.stderr.write("the supervisor did not adopt this process\n")
+            leave(1)
+        time.sleep(0.0002)
+    if sys.platform.startswith("linux"):
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(1, signal.SIGKILL, 0, 0, 0) != 0:  # PR_SET_PDEATHSIG
+            leave(1)
+        if os.getppid() != parent:
+            leave(1)
+
+
+def leave(code: int) -> None:
+    """End without the clean-ups of Python and of libraries: after a fork they would belong to another process."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass  # the log has gone
+    os._exit(code)
+
+
+def main(arguments: "Sequence[str]") -> None:
+    """A child in an interpreter of its own: `child.py --control-fd N --supervisor-pid P`."""
+    options = dict(zip(arguments[::2], arguments[1::2]))
+    control = int(options["--control-fd"])
+    os.set_inheritable(control, False)
+    sys.dont_write_bytecode = True
+    settle()
+    die_with(int(options["--supervisor-pid"]))
+    run_child(control)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

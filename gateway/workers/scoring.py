@@ -1,0 +1,221 @@
+"""One model's answers: from the input of a request to the arrays of its answer, and what kind of error is whose.
+
+Runs inside the model's own Python (3.6 and later), beside child.py; needs numpy, and pandas only where a model takes columns.
+"""
+
+import sys
+import time
+import traceback
+import warnings
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Set, Tuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+    Header = Dict[str, Any]
+
+DENSE_LIMIT = 50 * 1000 * 1000  # bytes of a sparse answer written out
+MAX_MESSAGE = 1000
+
+_clock = getattr(time, "perf_counter_ns", None) or (lambda: int(time.perf_counter() * 1e9))  # before Python 3.7
+
+
+class AnswerRefused(ValueError):
+    """The answer cannot be sent; the request can be changed so that it can."""
+
+
+class Scorer(object):
+    """Calls the allow-listed methods of one loaded model.
+
+    Args:
+        description: of the model; see describe.py.
+        arrays_from, new_body: the wire's, from child.py.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        description: "Header",
+        arrays_from: "Callable[[Header, Any], Any]",
+        new_body: "Callable[[], Any]",
+        dense_limit: int = DENSE_LIMIT,
+    ) -> None:
+        self._methods = {name: getattr(model, name) for name in description["methods"]}
+        self._names: "List[str]" = description.get("feature_names") or []
+        self._frames = description["kind"] == "columns"
+        self._labels = description.get("item") == "label"
+        self._arrays_from, self._new_body = arrays_from, new_body
+        self._dense_limit = dense_limit
+        self._logged: "Set[Tuple[str, str]]" = set()
+
+    def answer(self, header: "Header", body: Any) -> "Tuple[Header, List[Array], bool]":
+        """(header and arrays of the answer, whether this process should end after sending it).
+
+        Every exception of the model becomes an error in the header. ValueError and TypeError are laid to the input.
+        """
+        number = header.get("id")
+        out = self._new_body()
+        try:
+            method = self._methods.get(header["method"])
+            if method is None:
+                raise KeyError(header["method"])
+        except KeyError:
+            names = ", ".join(sorted(self._methods))
+            message = "the model has no method {!r}; it has: {}".format(header.get("method"), names)
+            return {"id": number, "ok": False, "error": _error("method", "KeyError", message)}, [], False
+        try:
+            X = self._input(header["input"], body, header["method"])
+            started = _clock()
+            result = method(X)
+            spent = _clock() - started
+            output = self._output(result, out)
+            return {"id": number, "ok": True, "output": output, "exec_ns": spent}, out.arrays, False
+        except MemoryError:
+            self._log_once()
+            message = "the model ran out of memory while answering"
+            return {"id": number, "ok": False, "error": _error("memory", "MemoryError", message)}, [], True
+        except BaseException as error:  # also SystemExit: a model does not end its process by an ordinary raise
+            self._log_once()
+            kind = "input" if _is_input_error(error) else "model"
+            return {"id": number, "ok": False, "error": _error(kind, type(error).__name__, str(error))}, [], False
+
+    def _input(self, given: "Header", body: Any, method: str) -> Any:
+        kind = given["kind"]
+        if kind == "array":
+            X = self._arrays_from(given["array"], body)
+            if self._frames and method != "inverse_transform" and X.ndim == 2 and X.shape[1] == len(self._names):
+                return _pandas().DataFrame(X, columns=self._names)
+            return X
+        if kind == "columns":
+            columns = [self._arrays_from(spec, body) for spec in given["columns"]]
+            return self._columns(given["names"], columns)
+        return _labels(given["values"]) if self._labels else given["values"]
+
+    def _columns(self, names: "List[str]", columns: "List[Array]") -> Any:
+        """A DataFrame with the model's own columns first and in its order; an array where no DataFrame is needed."""
+        have = dict(zip(names, columns))
+        known = [name for name in self._names if name in have]
+        order = known + [name for name in names if name not in set(known)]
+        if not self._frames and known and len(known) == len(order) == len(self._names):
+            if all(column.dtype.kind in "biuf" for column in columns):
+                return np.column_stack([have[name] for name in order])
+        return _pandas().DataFrame({name: have[name] for name in order}, columns=order)
+
+    def _output(self, value: Any, out: Any) -> Any:
+        """The description T of `value` for the header; its arrays go to `out`."""
+        if isinstance(value, np.ndarray):
+            if value.dtype.kind == "O" and any(isinstance(item, np.ndarray) for item in value.flat):
+                # radius_neighbors: rows of unequal length
+                return {"list": [self._output(item, out) for item in value.flat]}
+            if value.dtype.kind == "V":
+                raise TypeError("an answer with the structured type {} has no form on the wire".format(value.dtype))
+            return out.add(value)
+        if isinstance(value, tuple):
+            return {"tuple": [self._output(item, out) for item in value]}
+        if isinstance(value, list):
+            if any(isinstance(item, (np.ndarray, list, tuple)) for item in value):
+                return {"list": [self._output(item, out) for item in value]}
+            return out.add(_labels(value) if any(isinstance(item, str) for item in value) else np.asarray(value))
+        if hasattr(value, "toarray") and hasattr(value, "nnz"):
+            return out.add(self._dense(value))
+        if hasattr(value, "columns") and hasattr(value, "to_numpy"):
+            return {"columns": [str(name) for name in value.columns], "array": out.add(_values(value))}
+        if hasattr(value, "to_numpy") or hasattr(value, "__array__"):
+            return out.add(np.asarray(value))
+        if isinstance(value, (str, bool, int, float, complex)):
+            return out.add(np.asarray(value))
+        raise TypeError("the model answered with a {}, not with an array".format(type(value).__name__))
+
+    def _dense(self, matrix: Any) -> "Array":
+        nbytes = int(np.prod([int(n) for n in matrix.shape], dtype=np.int64)) * matrix.dtype.itemsize
+        if nbytes > self._dense_limit:
+            raise AnswerRefused(
+                "the answer is a sparse matrix of {} rows and {} columns: written out it has {:.0f} MB, more than {:.0f} MB; "
+                "send fewer rows at once".format(
+                    matrix.shape[0], matrix.shape[1], nbytes / 1e6, self._dense_limit / 1e6
+                )
+            )
+        return np.asarray(matrix.toarray())
+
+    def _log_once(self) -> None:
+        """The current exception: whole the first time, one line after that, so that bad requests cannot flood the log."""
+        kind, error, trace = sys.exc_info()
+        last = traceback.extract_tb(trace)[-1]
+        key = (str(kind), "{}:{}".format(last[0], last[1]))
+        if key in self._logged or len(self._logged) > 1000:
+            sys.stderr.write("".join(traceback.format_exception_only(kind, error))[:MAX_MESSAGE])
+        else:
+            self._logged.add(key)
+            traceback.print_exc()
+
+
+def quiet_warnings() -> None:
+    """Each warning of the model goes to the log once, however often it is given.
+
+    One filter is left: every task of scikit-learn's parallel helpers installs all filters again, which with the filters of an
+    ordinary import costs a forest more than its trees. The names of columns are checked before they come here.
+    """
+    seen: "Set[Tuple[Any, ...]]" = set()
+
+    def show(
+        message: Any,
+        category: Any,
+        filename: str,
+        lineno: int,
+        file: Any = None,  # noqa: ARG001 - the signature that warnings calls
+        line: Optional[str] = None,
+    ) -> None:
+        text = str(message)
+        key = (category, text, filename, lineno)
+        if key in seen or len(seen) > 1000 or text.startswith("X does not have valid feature names"):
+            return
+        seen.add(key)
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
+
+    warnings.resetwarnings()
+    warnings.simplefilter("default")
+    warnings.showwarning = show
+
+
+def _is_input_error(error: BaseException) -> bool:
+    if not isinstance(error, (ValueError, TypeError)):
+        return False
+    return type(error).__name__ not in ("NotFittedError", "LinAlgError")  # ValueErrors that no caller can mend
+
+
+def _error(kind: str, name: str, message: str) -> "Header":
+    return {
+        "kind": kind,
+        "type": name,
+        "message": message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…",
+    }
+
+
+def _labels(values: "List[Any]") -> "Array":
+    """A 1-D array as scikit-learn sees labels; mixed ones stay objects."""
+    if all(isinstance(value, str) for value in values) or not any(
+        isinstance(value, (str, list, dict)) for value in values
+    ):
+        return np.asarray(values)
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def _values(frame: Any) -> "Array":
+    if any(not isinstance(dtype, np.dtype) for dtype in frame.dtypes):  # pandas' own types, such as category
+        return np.asarray(frame.astype(object))
+    return np.asarray(frame.to_numpy())
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ImportError:
+        raise RuntimeError(
+            "pandas is not installed in this model's environment, and the model takes named columns"
+        ) from None
+    return pandas
