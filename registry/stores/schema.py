@@ -93,12 +93,12 @@ def stored_schema(connection: Connection) -> str | None:
     return connection.execute(select(t.schema_version.c.version_num)).scalar()
 
 
-def migrate(connection: Connection, target: str = "head", scripts: Path = MIGRATIONS) -> None:
+def migrate(connection: Connection, target: str = "head", scripts: Path | None = None) -> None:
     """Run what lies between the stored schema and `target`, inside the connection's transaction: all of it or nothing."""
     from alembic import command
     from alembic.config import Config
 
     config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    config.set_main_option("script_location", str(scripts or MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     command.upgrade(config, target)

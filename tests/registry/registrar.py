@@ -1,0 +1,84 @@
+"""Run by tests as a process of its own: registers one model over and over, in children that it kills.
+
+Standard input: one order a line, `time:SECONDS WORKSPACE` or `call:NUMBER WORKSPACE`: fork, let the child register, and
+kill it by SIGKILL after that time, or by its own hand at that call of a function. Standard output: a line when it is dead.
+With `count WORKSPACE` it registers once itself, and prints how many calls of functions that has.
+"""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from registry.model import Model
+from registry.workspace import Workspace
+
+
+def register_for_ever(root: Path, files: Path, times: int = 10**6) -> None:
+    with Workspace.open(root) as workspace:
+        for _ in range(times):
+            Model.register(
+                workspace,
+                files / "model.joblib",
+                "iris",
+                tags={"a": "b"},
+                sample=files / "sample.csv",
+                code=files / "code",
+                show_output=False,
+            )
+
+
+class Calls:
+    """Counts calls of Python and C functions, and ends the process without warning at one of them."""
+
+    def __init__(self, last: int | None = None) -> None:
+        self.seen, self.last = 0, last
+
+    def __call__(self, frame: FrameType, event: str, arg: object) -> None:
+        self.seen += 1
+        if self.seen == self.last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def child(order: str, root: Path, files: Path) -> None:
+    kind, value = order.split(":")
+    if kind == "call":
+        sys.setprofile(Calls(int(value)))
+        register_for_ever(root, files, times=1)
+    else:
+        register_for_ever(root, files)
+
+
+def count(root: Path, files: Path) -> int:
+    calls = Calls()
+    sys.setprofile(calls)
+    register_for_ever(root, files, times=1)
+    sys.setprofile(None)
+    return calls.seen
+
+
+def kill(order: str, root: Path, files: Path) -> None:
+    if not (pid := os.fork()):
+        child(order, root, files)
+        os._exit(0)
+    if order.startswith("time:"):
+        time.sleep(float(order.removeprefix("time:")))
+        os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def main() -> None:
+    files = Path(sys.argv[1])
+    for line in sys.stdin:
+        order, root = line.rstrip("\n").split(" ", 1)
+        if order == "count":
+            print(count(Path(root), files), flush=True)
+        else:
+            kill(order, Path(root), files)
+            print("dead", flush=True)
+
+
+if __name__ == "__main__":
+    main()

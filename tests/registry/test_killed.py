@@ -1,0 +1,121 @@
+"""SIGKILL at any instant of a registration leaves the whole model or nothing."""
+
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import joblib
+import pytest
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from registry import Model, Workspace
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model with a function from a module beside it, that module's folder, and a sample."""
+    folder = tmp_path / "files"
+    (folder / "code").mkdir(parents=True)
+    (folder / "code/killed_features.py").write_text("def double(X):\n    return X * 2\n")
+    (folder / "code/killed_helper.py").write_text("WIDTH = 4\n")
+    (folder / "sample.csv").write_text("a,b\n1,2\n")
+    monkeypatch.syspath_prepend(folder / "code")
+    import killed_features  # type: ignore[import-not-found]
+
+    joblib.dump(make_pipeline(FunctionTransformer(killed_features.double)), folder / "model.joblib")
+    return folder
+
+
+class Registrar:
+    """The other end of `registrar.py`."""
+
+    def __init__(self, orders: IO[str], answers: IO[str]) -> None:
+        self._orders, self._answers = orders, answers
+
+    def order(self, order: str, root: Path) -> str:
+        self._orders.write(f"{order} {root}\n")
+        self._orders.flush()
+        return self._answers.readline().strip()
+
+
+@pytest.fixture
+def registrar(files: Path, tmp_path: Path) -> Iterator[Registrar]:
+    command = [sys.executable, "-m", "tests.registry.registrar", str(files)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        registrar = Registrar(process.stdin, process.stdout)
+        registrar.order("count", tmp_path / "warm")  # it imports what is needed
+        yield registrar
+        process.stdin.close()
+
+
+def register(root: Path, files: Path) -> None:
+    with Workspace.open(root) as workspace:
+        Model.register(
+            workspace,
+            files / "model.joblib",
+            "iris",
+            sample=files / "sample.csv",
+            code=files / "code",
+            show_output=False,
+        )
+
+
+def check_whole(root: Path) -> int:
+    """Every listed model is complete and its numbers are 1 to n; gives n."""
+    if not (root / "fitserve.db").exists():
+        return 0
+    with Workspace.open(root, create=False) as workspace:
+        models = Model.list(workspace, "iris")
+        assert [model.version for model in models] == list(range(1, len(models) + 1))
+        for digests in {(m.record.artifact.digest, m.record.code, m.record.sample) for m in models}:
+            for digest in digests:
+                assert digest is not None
+                workspace.artifacts.verify(digest)
+        return len(models)
+
+
+def test_killed_at_any_call_leaves_the_whole_model_or_nothing(
+    tmp_path: Path, files: Path, registrar: Registrar
+) -> None:
+    chance, root = random.Random(1), tmp_path / "workspace"
+    register(root, files)
+    calls = int(registrar.order("count", root))
+    assert calls > 300
+    counts = []
+    for number in [*chance.sample(range(1, calls), 40), *range(calls - 240, calls, 8)]:
+        before = check_whole(root)
+        assert registrar.order(f"call:{number}", root) == "dead"
+        counts.append(check_whole(root) - before)
+    assert set(counts) == {0, 1}  # both before and after the instant in which it counts
+
+
+def test_killed_at_any_time_leaves_whole_models(tmp_path: Path, files: Path, registrar: Registrar) -> None:
+    chance, root, most = random.Random(2), tmp_path / "workspace", 0
+    for _ in range(40):
+        registrar.order(f"time:{chance.uniform(0, 0.06):.6f}", root)
+        now = check_whole(root)
+        assert now >= most
+        most = now
+    assert most > 10  # it did register between the kills
+    register(root, files)
+    assert list((root / "artifacts/incoming").iterdir()) == []  # what the dead left is gone
+
+
+def test_killed_while_the_workspace_is_made(tmp_path: Path, files: Path, registrar: Registrar) -> None:
+    chance = random.Random(3)
+    making = int(registrar.order("count", tmp_path / "fresh"))
+    for number in chance.sample(range(1, making), 40):
+        root = tmp_path / f"fresh-{number}"
+        registrar.order(f"call:{number}", root)
+        there = check_whole(root)
+        assert there in (0, 1)
+        register(root, files)
+        assert check_whole(root) == there + 1
