@@ -5,6 +5,7 @@
 as a float, which is what JSON readers do with it.
 """
 
+import difflib
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,13 +43,17 @@ class Column:
         name: None for a model that was fitted without names.
         type: None when neither the model nor a sample tells; then the values decide.
         dtype: of the sample, where that is a narrower float; None means float64.
-        categories: the values seen at fitting, for the documentation. Others are not refused: many models ignore them.
+        categories: the values seen at fitting.
+        closed: whether the model refuses other values than `categories`.
+        nullable: whether values may be missing, where that differs between the columns of a model.
     """
 
     name: str | None = None
     type: ColumnType | None = None
     dtype: str | None = None
     categories: tuple[Any, ...] | None = None
+    closed: bool = False
+    nullable: bool | None = None
 
 
 def quick_numbers(values: list[Any]) -> Array | None:
@@ -127,16 +132,23 @@ def column_array(column: Column, values: list[Any], where: Where, allows_nan: bo
     Raises:
         SchemaMismatch
     """
+    if column.nullable is not None:
+        allows_nan = column.nullable
     if column.type in ("number", "integer"):
         result = numbers(values, where, allows_nan)
-        return result.astype(column.dtype) if column.dtype else result
-    if column.type == "string":
-        return _objects(values, where, str, allows_nan)
-    if column.type == "boolean":
-        return _booleans(values, where, allows_nan)
-    if column.type == "datetime":
-        return _times(values, where, allows_nan)
-    return guessed(values, where)
+        if column.dtype:
+            result = result.astype(column.dtype)
+    elif column.type == "string":
+        result = _objects(values, where, str, allows_nan)
+    elif column.type == "boolean":
+        result = _booleans(values, where, allows_nan)
+    elif column.type == "datetime":
+        result = _times(values, where, allows_nan)
+    else:
+        result = guessed(values, where)
+    if column.closed and column.categories:
+        _check_categories(column.categories, values, where)
+    return result
 
 
 def guessed(values: list[Any], where: Where) -> Array:
@@ -173,6 +185,28 @@ def described(value: Any) -> str:
 def expected(column: Column) -> str:
     """What a column takes, for a sentence."""
     return _EXPECTED[column.type] if column.type else "a value"
+
+
+def _check_categories(known: tuple[Any, ...], values: list[Any], where: Where) -> None:
+    """Raises SchemaMismatch at the first value that is no category; missing ones are somebody else's question."""
+    try:
+        strange = {*values} - {*known, None}
+    except TypeError:  # something that is no single value has been refused already, or is the model's to refuse
+        return
+    strange = {value for value in strange if value == value}  # noqa: PLR0124 - NaN
+    if not strange:
+        return
+    index = next(index for index, value in enumerate(values) if value in strange)
+    given = values[index]
+    words = [value for value in known if isinstance(value, str) and len(value) <= 100][:200]
+    near = difflib.get_close_matches(given, words, 1) if isinstance(given, str) and len(given) <= 100 else []
+    listed = ", ".join(repr(value) for value in known[:20]) + (
+        f", and {len(known) - 20:,} more" if len(known) > 20 else ""
+    )
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise SchemaMismatch(
+        f"{where(index)}: {shown(given, 40)} is no category that the model knows{hint}; it knows {listed}"
+    )
 
 
 def _check_float_holds(value: int, where: Where, index: int) -> None:

@@ -334,7 +334,7 @@ def _data(schema: ModelSchema, version: str) -> dict[str, Json]:
 
 def _column(column: Column, missing: bool, version: str) -> dict[str, Json]:
     document = dict(_TYPES[column.type])
-    if missing and document:
+    if (missing if column.nullable is None else column.nullable) and document:
         document = _nullable(document, version)
     if column.categories:
         seen = ", ".join(str(value) for value in column.categories[:50])

@@ -20,10 +20,11 @@ class NumberRows:
         width: columns that the model takes; None takes any width, as long as all rows of a request have the same.
         names: for sentences; empty for a model without names.
         allows_nan: False refuses missing and infinite values, None (unknown) leaves that to the model.
+        not_null: columns that must have a value where others need not.
         checked: True when an array from here has passed every check that the model would make of it.
     """
 
-    __slots__ = ("allows_nan", "checked", "dtype", "names", "width")
+    __slots__ = ("allows_nan", "checked", "dtype", "names", "not_null", "width")
 
     def __init__(
         self,
@@ -31,8 +32,9 @@ class NumberRows:
         names: Sequence[str] = (),
         allows_nan: bool | None = None,
         dtype: str | None = None,
+        not_null: Sequence[int] = (),
     ) -> None:
-        self.width, self.names, self.allows_nan = width, tuple(names), allows_nan
+        self.width, self.names, self.allows_nan, self.not_null = width, tuple(names), allows_nan, tuple(not_null)
         self.dtype = None if dtype in (None, "<f8", "float64") else np.dtype(dtype)
         self.checked = width is not None and allows_nan is False
 
@@ -67,8 +69,19 @@ class NumberRows:
         def where(index: int) -> str:
             return place(*divmod(index, width), self.names)
 
-        result = columns.numbers([*chain.from_iterable(rows)], where, self.allows_nan).reshape(len(rows), width)
-        return result if self.dtype is None or result.dtype.kind == "i" else result.astype(self.dtype)
+        result = columns.numbers([*chain.from_iterable(rows)], where).reshape(len(rows), width)
+        if result.dtype.kind == "i":
+            return result
+        self.check_missing(result)
+        return result if self.dtype is None else result.astype(self.dtype)
+
+    def check_missing(self, array: Array) -> None:
+        """Raises SchemaMismatch if a value of `array` (floats, rows and columns) is missing where it must not be."""
+        width = array.shape[1]
+        if self.allows_nan is False:
+            columns.refuse_missing(array.reshape(-1), lambda index: place(index // width, index % width, self.names))
+        for column in self.not_null:
+            columns.refuse_missing(array[:, column], lambda row, at=column: place(row, at, self.names))  # type: ignore[misc]
 
     def check_widths(self, rows: list[Any]) -> int:
         """The number of columns of all of `rows`.

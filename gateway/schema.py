@@ -30,7 +30,7 @@ class ModelSchema:
         kind: an array (n, width), a DataFrame of `columns`, or a list of values (texts, dicts).
         columns: in the order of fitting; empty where nothing is known of them but the `width`.
         width: values a row; None where any is taken.
-        item: of a "list": "text", "record" or None for any.
+        item: of a "list": "text", "record", "label" or None for any.
         allows_nan: whether missing values are taken; None: the model does not tell.
         classes: labels in the order of `predict_proba`'s columns; of a multi-output model a list of such lists.
         example: a few rows in the form of `kind`, to be sent as ``data``; empty where none can be made.
@@ -60,18 +60,26 @@ class ModelSchema:
 
     @cached_property
     def numeric(self) -> bool:
-        """True when rows are plain numbers for a plain array: the fast path. In an array, true is 1.0."""
-        return self.kind == "array" and not any(column.type in ("string", "datetime") for column in self.columns)
+        """True when rows are plain numbers that travel as one array: the fast path. In an array, true is 1.0.
 
-    @cached_property
-    def frame_of_floats(self) -> bool:
-        """True when all columns of a DataFrame are known to be float64."""
-        return all(column.type in ("number", "integer") and column.dtype is None for column in self.columns)
+        A DataFrame of float64 columns is made of such an array by the child.
+        """
+        if self.kind == "array":
+            return not any(column.type in ("string", "datetime") for column in self.columns)
+        return (
+            self.kind == "columns"
+            and bool(self.names)
+            and all(
+                column.type in ("number", "integer") and column.dtype is None and not column.closed
+                for column in self.columns
+            )
+        )
 
     @cached_property
     def rows(self) -> NumberRows:
         """Reader of rows of numbers. For a model of other columns it checks widths only."""
-        return NumberRows(self.width, self.names, self.allows_nan, self.dtype)
+        not_null = [index for index, column in enumerate(self.columns) if column.nullable is False]
+        return NumberRows(self.width, self.names, self.allows_nan, self.dtype, not_null)
 
     @cached_property
     def free_rows(self) -> NumberRows:
@@ -102,6 +110,8 @@ class ModelSchema:
                 column.get("type"),
                 column.get("dtype"),
                 tuple(column["categories"]) if "categories" in column else None,
+                column.get("closed", False),
+                column.get("nullable"),
             )
             for column in values.get("columns", ())
         )
@@ -142,15 +152,10 @@ def _described(description: Mapping[str, Json]) -> ModelSchema:
     width = description.get("n_features")
     if width is None and names:
         width = len(names)
-    types: Mapping[str, Any] = description.get("column_types") or {}
-    categories: Mapping[str, Any] = description.get("categories") or {}
     columns: tuple[Column, ...] = ()
-    if names or types or categories:
+    if names or description.get("column_types") or description.get("categories"):
         keys = list(names) or [str(index) for index in range(width or 0)]
-        columns = tuple(
-            _described_column(names[index] if names else None, types.get(key), categories.get(key))
-            for index, key in enumerate(keys)
-        )
+        columns = tuple(_described_column(description, key, bool(names)) for key in keys)
     classes = description.get("classes")
     return ModelSchema(
         kind=description.get("kind") or "array",
@@ -164,16 +169,31 @@ def _described(description: Mapping[str, Json]) -> ModelSchema:
     )
 
 
-def _described_column(name: str | None, kind: str | None, categories: Sequence[Any] | None) -> Column:
+def _described_column(description: Mapping[str, Json], key: str, named: bool) -> Column:
+    kind = (description.get("column_types") or {}).get(key)
+    categories = (description.get("categories") or {}).get(key) or None
     if kind is None and categories and all(isinstance(value, str) for value in categories):
         kind = "string"
-    return Column(name, cast("ColumnType | None", kind), None, tuple(categories) if categories else None)
+    return Column(
+        key if named else None,
+        cast("ColumnType | None", kind),
+        None,
+        tuple(categories) if categories else None,
+        key in (description.get("closed_categories") or ()),
+        (description.get("nullable") or {}).get(key),
+    )
 
 
 def _made_up(schema: ModelSchema) -> tuple[Any, ...]:
     """One row that has the right form; its values are the least surprising ones."""
     if schema.kind == "list":
-        return () if schema.item not in ("text", None) else ("some text",)
+        return (
+            ("some text",)
+            if schema.item == "text"
+            else schema.classes[:1]
+            if schema.item == "label" and schema.classes
+            else ()
+        )
     if schema.columns and len(schema.columns) <= MANY:
         row = [_made_up_value(column) for column in schema.columns]
         return (dict(zip(schema.names, row, strict=True)),) if schema.kind == "columns" and schema.names else (row,)
@@ -194,9 +214,11 @@ def _made_up_value(column: Column) -> Any:
 
 def _column_json(column: Column) -> dict[str, Json]:
     data: dict[str, Json] = {}
-    for key in ("name", "type", "dtype"):
+    for key in ("name", "type", "dtype", "nullable"):
         if getattr(column, key) is not None:
             data[key] = getattr(column, key)
+    if column.closed:
+        data["closed"] = True
     if column.categories is not None:
         data["categories"] = list(column.categories)
     return data

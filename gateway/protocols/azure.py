@@ -11,7 +11,7 @@ import orjson
 from gateway.errors import InvalidJson, InvalidRequest
 from gateway.methods import check_method, default_method
 from gateway.protocols.answers import json_answer, json_values
-from gateway.protocols.base import Call, ScoreRequest, ScoreResult, Target
+from gateway.protocols.base import Call, ScoreRequest, ScoreResult, Target, View
 from gateway.protocols.body import PLAIN, check_json_type, json_body, json_object, options, query_pairs
 from gateway.protocols.tables import table_request
 from gateway.schema import ANY
@@ -23,6 +23,15 @@ class Azure:
     """The default dialect. Errors are ``{"message": …}``."""
 
     name = "azure"
+    paths: tuple[str, ...] = (
+        "/score",
+        "/models/{model}/score",
+        "/models/{model}/versions/{version}/score",
+        "/models/{model}/{method}",
+        "/api/v1/service/{model}/score",
+    )
+    prefix = ""
+    views: tuple[View, ...] = ()
 
     def parse(self, call: Call, target: Target) -> ScoreRequest:
         asked = options(call.query) if call.query else PLAIN
@@ -53,7 +62,7 @@ class Azure:
             body["classes"] = _classes(target)
         return json_answer(body)
 
-    def error(self, message: str) -> bytes:
+    def error(self, message: str, error: Exception | None = None) -> bytes:  # noqa: ARG002
         return orjson.dumps({"message": message})
 
 

@@ -4,7 +4,7 @@ A dialect knows a wire format and nothing of processes; the batcher knows rows a
 they share. Shapes: `n` rows first, always.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -210,24 +210,97 @@ class Call:
     verb: str = "POST"
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A body with what its headers must say. Plain `bytes` from `Dialect.format` stand for JSON and no other headers."""
+
+    body: bytes
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A model, or one version of it, as a `View` sees it.
+
+    Attributes:
+        ready: a request sent now would be answered without waiting for more than a start from idle.
+        versions: all that are registered.
+    """
+
+    target: Target
+    ready: bool
+    state: str
+    reason: str | None
+    versions: tuple[int, ...]
+
+
+class Catalogue(Protocol):
+    """What a dialect may ask about models. The HTTP process is one."""
+
+    def names(self) -> Sequence[str]:
+        """All models, sorted."""
+
+    def default(self) -> str | None:
+        """The model of ``POST /score`` and its like."""
+
+    def known(self, model: str, version: int | None = None) -> Known:
+        """One version; without `version` the one that answers. Raises ModelNotFound."""
+
+    async def load(self, model: str) -> None:
+        """Have it started if it is not running, and wait for that. Raises ModelNotFound, ModelUnavailable, …"""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request to a `View`. `path` holds the values of the path's placeholders, as text."""
+
+    path: Mapping[str, str]
+    headers: Mapping[bytes, bytes]
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A path of a dialect that is not scoring: metadata, readiness, lists.
+
+    `answer` may raise any error that scoring may; the dialect formats it. Views ask for a key like every other path.
+    """
+
+    path: str
+    answer: Callable[[Catalogue, Asked], Awaitable[Answer]]
+    verb: str = "GET"
+
+
 class Dialect(Protocol):
-    """One way to write scoring requests and answers. Stateless; adding one is adding a file and a line in the table.
+    """One way to write scoring requests and answers. Stateless; adding one is adding a file and a line in
+    `gateway.protocols.PROTOCOLS`.
 
     The first frame of reference is Azure's, so `parse` checks everything that is the caller's to get right: content type,
     JSON, method, columns.
+
+    Attributes:
+        paths: of scoring, for POST. Placeholders: ``{model}``, ``{version}``, ``{method}`` (each of `METHODS`); a path without
+            ``{model}`` is the default model's.
+        prefix: of all its paths, for the errors of paths that do not exist; empty for Azure's, whose errors are everybody's.
+        views: its other paths.
     """
 
     name: str
+    paths: tuple[str, ...]
+    prefix: str
+    views: tuple[View, ...]
 
     def parse(self, call: Call, target: Target) -> ScoreRequest:
-        """The request in `call`.
+        """The request in `call`, whose body is not compressed any more.
 
         Raises:
             registry.errors.CallerError: a leaf of gateway.errors whose status gateway.http.errors knows.
         """
 
-    def format(self, request: ScoreRequest, result: ScoreResult, target: Target) -> bytes:
-        """The body of a 200."""
+    def format(self, request: ScoreRequest, result: ScoreResult, target: Target) -> bytes | Answer:
+        """A 200."""
 
-    def error(self, message: str) -> bytes:
-        """The body of any other status."""
+    def error(self, message: str, error: Exception | None = None) -> bytes:
+        """The body of any other status. `message` is fit for callers; `error` tells the kind, where a dialect cares."""

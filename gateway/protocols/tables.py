@@ -96,7 +96,7 @@ def array_request(schema: ModelSchema, method: str, array: types.Array, extra: A
     """Rows that came as one array (n, …): from a binary tensor. Checked as JSON rows are."""
     if not array.shape or not array.shape[0]:
         raise InvalidRequest("the input holds no rows; send at least one")
-    if schema.kind != "array" or not schema.numeric or array.dtype.kind not in "biuf" or method in FREE_METHODS:
+    if not schema.numeric or array.dtype.kind not in "biuf" or method in FREE_METHODS:
         return table_request(schema, method, array.tolist(), "the input", extra)
     if array.ndim != 2 or (schema.width is not None and array.shape[1] != schema.width):
         if array.ndim == 1:
@@ -104,9 +104,8 @@ def array_request(schema: ModelSchema, method: str, array: types.Array, extra: A
         schema.rows.check_widths(array[:1].tolist())
         raise SchemaMismatch(f"the input must have 2 dimensions, rows and columns; it has {array.ndim}")
     array = _in_schema_dtype(schema, array)
-    if schema.allows_nan is False and array.dtype.kind == "f":
-        width = array.shape[1]
-        types.refuse_missing(array.reshape(-1), lambda index: place(index // width, index % width, schema.names))
+    if array.dtype.kind == "f":
+        schema.rows.check_missing(array)
     return _array(method, array, schema.rows.checked and array.dtype == np.float64, extra)
 
 
@@ -139,11 +138,6 @@ def _rows(schema: ModelSchema, method: str, rows: list[Any], what: str, extra: A
     if not schema.columns:
         return _array(method, _any_array(width, rows), False, extra)
     names = schema.names
-    floats = schema.rows.together(rows) if schema.frame_of_floats else None
-    if floats is not None and schema.kind == "columns":
-        return _request(
-            method, ColumnsInput(names, list(np.ascontiguousarray(floats.T))), len(rows), floats.nbytes, extra
-        )
     arrays = [
         types.column_array(column, list(values), lambda row, at=index: place(row, at, names), schema.allows_nan)  # type: ignore[misc]
         for index, (column, values) in enumerate(zip(schema.columns, zip(*rows, strict=True), strict=True))

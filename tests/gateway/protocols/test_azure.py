@@ -377,3 +377,31 @@ def test_together_is_what_each_would_be_alone(requests: list[list[list[Any]]]) -
         alone = [reader.alone(rows) for rows in requests]
         assert {array.dtype for array in alone} == {together.dtype}
         np.testing.assert_array_equal(together, np.concatenate(alone))
+
+
+def test_a_frame_of_floats_travels_as_one_array_in_the_models_order() -> None:
+    description = {"kind": "columns", "feature_names": ["a", "b"], "column_types": {"a": "number", "b": "number"}}
+    array = array_of(azure.parse(call({"data": [{"b": 2, "a": 1.5}]}), target(description)))
+    assert array.tolist() == [[1.5, 2.0]]
+
+
+def test_columns_differ_in_what_may_be_missing() -> None:
+    description = {
+        "kind": "columns",
+        "feature_names": ["a", "b"],
+        "column_types": {"a": "number", "b": "number"},
+        "nullable": {"a": True, "b": False},
+    }
+    whom = target(description)
+    assert np.isnan(array_of(azure.parse(call({"data": [[None, 1]]}), whom))).tolist() == [[True, False]]
+    assert refused({"data": [[1, None]]}, whom).startswith("row 0, column 'b' (counted from 0): the value is missing")
+
+
+def test_an_unknown_category_is_named_where_the_model_would_refuse_it() -> None:
+    whom = target(NAMED | {"closed_categories": ["town"]})
+    row = {"age": 1, "income": 1, "town": "Berne", "member": True}
+    assert refused({"data": [row]}, whom).startswith(
+        "row 0, column 'town' (counted from 0): 'Berne' is no category that the model knows (did you mean 'Bern'?); it knows"
+    )
+    columns_of(azure.parse(call({"data": [row | {"town": None}, row | {"town": "Rome"}]}), whom))
+    columns_of(azure.parse(call({"data": [row]}), target(NAMED)))
