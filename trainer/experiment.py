@@ -65,7 +65,7 @@ class Experiment:
             properties = {"ContentSnapshotId": snapshot.digest, **git_properties(config.source)}
             record = self._record(config, run_id, target, environment, properties, tags or {})
             record = self.workspace.metadata.add_run(record)
-            folder.write_facts(facts_of(record))
+            folder.write_facts(facts_of(record, self.workspace.name))
         except BaseException:
             shutil.rmtree(folder.root, ignore_errors=True)
             raise
@@ -150,9 +150,10 @@ def register_environment(workspace: Workspace, environment: Any) -> str | None:
     return workspace.metadata.put_environment(environment.name, environment.digest, spec).digest
 
 
-def facts_of(run: RunRecord) -> dict[str, Json]:
-    """What a script may know of its run; see the shim's `FolderSink`."""
+def facts_of(run: RunRecord, workspace: str) -> dict[str, Json]:
+    """``run.json``: what a script may know of its run (the shim's `FolderSink`), and its launcher's `Plan`."""
     return {
+        "workspace": workspace,
         "run_id": run.id,
         "experiment": run.experiment,
         "number": run.number,

@@ -36,7 +36,7 @@ class RunFolder:
 
     @property
     def manifest(self) -> Path:
-        return self.root / "snapshot.json"
+        return self.root / wire.MANIFEST_NAME
 
     @property
     def files(self) -> Path:
@@ -75,6 +75,10 @@ class RunFolder:
     def write_facts(self, facts: dict[str, Json]) -> None:
         """`run.json`, from which the shim tells a script about its run."""
         (self.root / wire.RUN_NAME).write_text(json.dumps(facts), encoding="utf-8")
+
+    def read_facts(self) -> dict[str, Json]:
+        facts: dict[str, Json] = json.loads((self.root / wire.RUN_NAME).read_text(encoding="utf-8"))
+        return facts
 
     def write_manifest(self, files: Mapping[str, str]) -> None:
         self.manifest.write_text(json.dumps(dict(files)), encoding="utf-8")

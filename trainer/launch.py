@@ -1,4 +1,4 @@
-"""The launcher of one run: ``python -m trainer.launch --workspace W --run ID``.
+"""The launcher of one run: ``python -m trainer.launch --workspace W --run ID --folder F``.
 
 It forks away from whoever started it, so that the run goes on when that ends, and supervises the script: statuses in
 Azure's order, the log live and bounded, metrics into the store twice a second, limits, cancellation, the longest
@@ -10,24 +10,21 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
-
-if TYPE_CHECKING:
-    from registry.workspace import Workspace
+from typing import NoReturn
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m trainer.launch", description="Supervise one run.")
-    parser.add_argument("--workspace", required=True, help="folder of the workspace")
+    parser.add_argument("--workspace", help="folder of the workspace; FITSERVE_WORKSPACE when it is a URL")
     parser.add_argument("--run", required=True, help="id of the run")
+    parser.add_argument("--folder", required=True, type=Path, help="folder of the run")
     parser.add_argument("--foreground", action="store_true", help="do not detach; for debugging")
     given = parser.parse_args(arguments)
     if not given.foreground:
-        detach(Path.cwd())
-    from registry.workspace import Workspace
+        detach(given.folder)
+    from trainer.supervision import Supervision
 
-    with Workspace.open(Path(given.workspace), create=False) as workspace:
-        return supervise(workspace, given.run)
+    return Supervision(given.workspace, given.run, given.folder).run()
 
 
 def detach(folder: Path) -> None:
@@ -46,13 +43,6 @@ def detach(folder: Path) -> None:
 def _leave() -> NoReturn:
     sys.stdout.flush()
     os._exit(0)
-
-
-def supervise(workspace: "Workspace", run_id: str) -> int:
-    """Carry the run out and bring it to a terminal status; 0 when that is Completed or Canceled."""
-    from trainer.supervision import Supervision
-
-    return Supervision(workspace, run_id).run()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from registry.records import RunRecord
+from trainer.plan import Plan
 from trainer.shim.azureml._fitserve.wire import RUN_DIR_VARIABLE
 
 USER_PYTHONPATH: Final = "FITSERVE_USER_PYTHONPATH"  # carries the user's own value past the launcher's
@@ -23,14 +23,12 @@ _OURS: Final = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "__P
 
 
 def script_variables(
-    run: RunRecord,
+    plan: Plan,
     folder: Path,
     python: Path,
     *,
-    workspace_name: str,
     threads: int,
-    limited: bool,
-    variables: Mapping[str, str],
+    more: Mapping[str, str],
     environ: Mapping[str, str] = os.environ,
 ) -> dict[str, str]:
     """The variables for a run's script: the launcher's own without secrets and without what belongs to its Python.
@@ -41,15 +39,15 @@ def script_variables(
 
     Args:
         folder: of the run.
-        threads: for the thread pools of numeric libraries; the user's own value wins unless `limited`.
-        variables: of the run's Environment; they win.
+        threads: for the thread pools of numeric libraries; the user's own value wins where there is no limit.
+        more: of the run's Environment; they win.
     """
     result = {key: value for key, value in environ.items() if not key.startswith("FITSERVE_") and key not in _OURS}
     user_path = environ.get(USER_PYTHONPATH)
     if user_path and str(python) == sys.executable:  # for another interpreter it would be the wrong one
         result["PYTHONPATH"] = user_path
     for name in _POOLS:
-        if limited or name not in result:
+        if plan.limits is not None or name not in result:
             result[name] = str(threads)
     if os.sep in str(python):
         result["PATH"] = os.pathsep.join([str(python.parent), result.get("PATH", os.defpath)])
@@ -58,14 +56,14 @@ def script_variables(
             "PYTHONUNBUFFERED": "1",
             "PYTHONIOENCODING": "utf-8:backslashreplace",  # a print must not fail for the locale of a service
             RUN_DIR_VARIABLE: str(folder),
-            "AZUREML_RUN_ID": run.id,
-            "AZUREML_ARM_PROJECT_NAME": run.experiment,
-            "AZUREML_ARM_WORKSPACE_NAME": workspace_name,
+            "AZUREML_RUN_ID": plan.run_id,
+            "AZUREML_ARM_PROJECT_NAME": plan.experiment,
+            "AZUREML_ARM_WORKSPACE_NAME": plan.workspace,
             "AZUREML_ARM_SUBSCRIPTION": "local",
             "AZUREML_ARM_RESOURCEGROUP": "local",
-            "AZUREML_EXPERIMENT_ID": run.experiment,
-            "AZUREML_WORKSPACE_ID": workspace_name,
+            "AZUREML_EXPERIMENT_ID": plan.experiment,
+            "AZUREML_WORKSPACE_ID": plan.workspace,
         }
     )
-    result.update(variables)
+    result.update(more)
     return result

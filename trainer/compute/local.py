@@ -28,16 +28,21 @@ class LocalTarget:
     def start(self, workspace: Workspace, run: RunRecord) -> None:
         folder = RunFolder(workspace.runs_dir / run.id)
         # -P and our own path: a folder called `registry` where the user stands must not be taken for ours.
-        command = [sys.executable, "-P", "-m", "trainer.launch", "--workspace", str(workspace.root), "--run", run.id]
+        command = [sys.executable, "-P", "-m", "trainer.launch", "--run", run.id, "--folder", str(folder.root)]
         packages, users = str(Path(trainer.__file__).parent.parent), os.environ.get("PYTHONPATH", "")
         path = os.pathsep.join([packages, users] if users else [packages])
         environment = {**os.environ, "PYTHONPATH": path, USER_PYTHONPATH: users}
+        database = workspace._location.database
+        if database is None:
+            command += ["--workspace", str(workspace.root)]
+        else:
+            environment["FITSERVE_WORKSPACE"] = database  # not an argument: everybody on this machine can read those
         with folder.launcher_log.open("ab") as log:
             try:
                 # This process forks the launcher, says its pid and ends, so it is soon done and leaves no zombie.
                 subprocess.run(
                     command,
-                    cwd=folder.root,
+                    cwd=workspace.root.parent,  # where the URL of a database means this root
                     env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=log,

@@ -26,6 +26,7 @@ EVENTS_NAME = "events.jsonl"
 RUN_NAME = "run.json"
 FILES_NAME = "files"
 SNAPSHOT_NAME = "snapshot"
+MANIFEST_NAME = "snapshot.json"
 COLLECTED = ("outputs", "logs")  # folders below the working directory that belong to the run
 RUN_DIR_VARIABLE = "FITSERVE_RUN_DIR"
 
@@ -143,18 +144,21 @@ def _rows(table: Dict[str, List[Any]]) -> List[Dict[str, Any]]:
 def list_files(folder: str) -> List[str]:
     """The names of a run's files: what is kept, and what lies in ./outputs and ./logs while the script runs.
 
-    Links to folders are not followed; a link to a file counts where it stays below the run's folder.
+    What came along with the snapshot is not a product of the run. Links to folders are not followed; a link to a file
+    counts where it stays below the run's folder.
     """
     names = set(_below(os.path.join(folder, FILES_NAME), "", folder))
+    brought = _brought(folder)
     for part in COLLECTED:
-        names.update(_below(os.path.join(folder, SNAPSHOT_NAME, part), part + "/", folder))
+        below = _below(os.path.join(folder, SNAPSHOT_NAME, part), part + "/", folder)
+        names.update(name for name in below if name not in brought)
     return sorted(names)
 
 
 def find_file(folder: str, name: str) -> Optional[str]:
     """The path of a run's file, or None. `name` is one of `list_files`."""
     for base in (FILES_NAME, SNAPSHOT_NAME):
-        if base == SNAPSHOT_NAME and name.split("/", 1)[0] not in COLLECTED:
+        if base == SNAPSHOT_NAME and (name.split("/", 1)[0] not in COLLECTED or name in _brought(folder)):
             continue
         path = os.path.join(folder, base, *name.split("/"))
         if is_plain_name(name) and os.path.isfile(path) and stays_below(path, folder):
@@ -197,6 +201,16 @@ def write_file(stream: Any, target: str) -> None:
     finally:
         if os.path.exists(part):
             os.unlink(part)
+
+
+def _brought(folder: str) -> Dict[str, str]:
+    """The files of the snapshot as they were, name to SHA-256."""
+    try:
+        with open(os.path.join(folder, MANIFEST_NAME), encoding="utf-8") as file:
+            files = json.load(file)  # type: Dict[str, str]
+    except OSError:
+        return {}
+    return files
 
 
 def _below(top: str, prefix: str, folder: str) -> Iterable[str]:

@@ -1,0 +1,3 @@
+"""A folder of the user's that happens to be called as one of fitserve's packages."""
+
+OWNER = "user"

@@ -1,0 +1,174 @@
+"""Job: the script of one run with its limits and its log. Knows no store. Runs in the launcher process only."""
+
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from registry.limits.base import Enforcement, Group, Usage
+from trainer.folder import RunFolder
+from trainer.log import BoundedLog
+from trainer.notes import Notes
+from trainer.plan import Plan
+from trainer.process import ScriptProcess
+from trainer.variables import script_variables
+
+TICK_S: Final = 0.5
+GRACE_S: Final = 5.0  # between SIGTERM and SIGKILL
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a script is to end before its time: the status that it then gets, and for Failed the sentence."""
+
+    status: str
+    sentence: str | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """`code` as `subprocess` gives it. `usage` and `enforcement` are None for a run without limits."""
+
+    code: int
+    last_lines: str
+    stop: Stop | None
+    usage: Usage | None
+    enforcement: Enforcement | None
+
+
+class Job:
+    """A script that is running when this is made. Closing it ends all that is left of it.
+
+    Raises:
+        OperatorError: its limits cannot be held here.
+        OSError: the interpreter cannot be started, or the log cannot be written.
+    """
+
+    def __init__(
+        self, plan: Plan, folder: RunFolder, notes: Notes, python: Path, variables: Mapping[str, str] | None = None
+    ) -> None:
+        self._plan, self._notes = plan, notes
+        with ExitStack() as stack:
+            self._group = _make_group(stack, plan)
+            self._log = stack.enter_context(BoundedLog(folder.log))
+            self._process = ScriptProcess(
+                python,
+                plan.command or (str(plan.script), *plan.arguments),
+                is_command=plan.command is not None,
+                folder=folder.snapshot,
+                environment=script_variables(plan, folder.root, python, threads=_threads(plan), more=variables or {}),
+            )
+            stack.callback(self._process.close)
+            if self._group is not None:
+                self._group.add(self._process.pid)
+                self._group.set_cpu(self._group.limits.cores)
+            self._process.release(self._group.rlimits() if self._group is not None else {})
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def pid(self) -> int:
+        """Also the id of the script's session."""
+        return self._process.pid
+
+    def watch(self, tick: Callable[[], Stop | None], stopped: Callable[[], Stop]) -> Ended:
+        """Bring the output into the log until the script and all that it started have ended.
+
+        Args:
+            tick: called about twice a second; what it gives ends the script.
+            stopped: called when a signal told this process to stop; says why.
+        """
+        stop = self._wait(tick, stopped)
+        self._process.kill_rest()
+        while data := self._process.read():
+            self._log.write(data)
+        code = self._process.poll()
+        assert code is not None
+        usage = self._group.usage() if self._group is not None else None
+        enforcement = self._group.enforcement if self._group is not None else None
+        return Ended(code, self._log.last_lines(), stop, usage, enforcement)
+
+    def _wait(self, tick: Callable[[], Stop | None], stopped: Callable[[], Stop]) -> Stop | None:
+        """Until the script itself has ended."""
+        end = time.monotonic() + (self._plan.duration_s or float("inf"))
+        stop: Stop | None = None
+        next_tick, kill_at = 0.0, float("inf")
+        with ExitStack() as stack:
+            selector = stack.enter_context(selectors.DefaultSelector())
+            selector.register(self._notes.wake, selectors.EVENT_READ)
+            selector.register(self._process.output, selectors.EVENT_READ)
+            longest = _watch_exit(stack, selector, self.pid)
+            while self._process.poll() is None:
+                wait = min(next_tick, end, kill_at) - time.monotonic()
+                self._react(selector, max(0.0, min(wait, longest)))
+                now = time.monotonic()
+                if now >= next_tick:
+                    next_tick = now + TICK_S
+                    stop = tick() if stop is None else stop
+                if stop is None and self._notes.told_to_stop:
+                    stop = stopped()
+                if stop is None and now >= end:
+                    stop = Stop("Failed", f"{self._plan.label} ran longer than its {self._plan.duration_s:g} seconds")
+                if stop is not None and kill_at == float("inf"):
+                    self._process.signal(signal.SIGTERM)
+                    kill_at, end = now + GRACE_S, float("inf")
+                if now >= kill_at:
+                    self._process.signal(signal.SIGKILL)
+                    kill_at = now + GRACE_S
+        return stop
+
+    def _react(self, selector: selectors.BaseSelector, wait_s: float) -> None:
+        ready = {key.fileobj for key, _ in selector.select(wait_s)}
+        if self._notes.wake in ready:
+            self._notes.wake.recv(4096)
+        if self._process.output in ready:
+            data = self._process.read()
+            if data is None:  # the script has closed its output, and goes on
+                selector.unregister(self._process.output)
+            elif data:
+                self._log.write(data)
+
+
+def _make_group(stack: ExitStack, plan: Plan) -> Group | None:
+    if plan.limits is None:
+        return None
+    from registry.limits import choose_backend
+
+    backend = choose_backend(f"fitserve-run-{os.getpid()}")
+    stack.callback(backend.close)
+    group = backend.create(plan.run_id, plan.limits)
+    stack.callback(group.close)
+    return group
+
+
+def _threads(plan: Plan) -> int:
+    """For thread pools: what the limit pays for, else the cores of this machine or container."""
+    if plan.limits is not None:
+        return plan.limits.threads
+    from registry.limits import machine_cores
+
+    return max(1, int(machine_cores()))
+
+
+def _watch_exit(stack: ExitStack, selector: selectors.BaseSelector, pid: int) -> float:
+    """Let the selector wake when a process ends; gives the longest time to wait, short where the kernel cannot say."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return 0.02
+    stack.callback(os.close, descriptor)
+    selector.register(descriptor, selectors.EVENT_READ)
+    return float("inf")

@@ -1,0 +1,44 @@
+"""Plan: what a launcher has to do, read from the run's folder, so that it can begin before the store is open."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from registry.records import Json
+from registry.resources import ResourceConfiguration
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`environment` is a digest; None means fitserve's own Python. `duration_s` None: as long as it takes."""
+
+    run_id: str
+    experiment: str
+    workspace: str  # its name
+    script: str | None
+    command: tuple[str, ...] | None
+    arguments: tuple[str, ...]
+    environment: str | None
+    limits: ResourceConfiguration | None
+    duration_s: float | None
+
+    @classmethod
+    def from_facts(cls, facts: dict[str, Json]) -> Self:
+        """From the content of ``run.json``."""
+        definition = facts["definition"]
+        command, limits = definition["command"], definition["resourceConfiguration"]
+        return cls(
+            run_id=facts["run_id"],
+            experiment=facts["experiment"],
+            workspace=facts["workspace"],
+            script=definition["script"],
+            command=tuple(command) if command else None,
+            arguments=tuple(definition["arguments"]),
+            environment=definition["environment"]["digest"],
+            limits=ResourceConfiguration(cpu=limits["cpu"], memory_in_gb=limits["memory_in_gb"]) if limits else None,
+            duration_s=definition["maxRunDurationSeconds"],
+        )
+
+    @property
+    def label(self) -> str:
+        """What to call the script in a sentence."""
+        return self.script or (self.command[0] if self.command else "the script")
