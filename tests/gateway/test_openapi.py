@@ -1,0 +1,106 @@
+import json
+from typing import Any
+
+import openapi_spec_validator
+import pytest
+
+from gateway.errors import SwaggerVersionNotFound
+from gateway.openapi import gateway_openapi, swagger
+from gateway.protocols.base import Target
+from tests.gateway.protocols.wire import NAMED, PLAIN, TEXT, target
+
+MODELS = {
+    "plain": target(methods=("predict", "predict_proba", "decision_function", "kneighbors")),
+    "named": target(NAMED),
+    "text": target(TEXT, ("predict", "predict_proba")),
+    "label": target({"kind": "list", "item": "label", "classes": ["a", "b"]}, ("transform", "inverse_transform")),
+    "unknown": Target("new", 1, (), {}, None),
+    "empty": target({}, ("predict",)),
+    "with a sample": target(PLAIN, sample=("s.csv", b"a,b,c,d\n1,2,3,4.5\n")),
+    "with a frame": target(NAMED, sample=("s.csv", b"age,income,town,member\n1,2,Bern,true\n,,,\n")),
+    "with texts": target(TEXT, sample=("s.json", b'["buy", "sell"]')),
+    "several outputs": target(PLAIN | {"classes": [[0, 1], ["a", "b"]], "n_outputs": 2}, ("predict", "predict_proba")),
+    "10,000 columns": target({"kind": "columns", "feature_names": [f"x{i}" for i in range(10_000)]}),
+}
+
+
+@pytest.mark.parametrize("version", ["2", "2.0", "3", "3.0", "3.1"])
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("prefix", ["", "/api/v1/service/iris"])
+def test_every_document_is_valid(model: str, version: str, prefix: str) -> None:
+    document = json.loads(json.dumps(swagger(MODELS[model], version, prefix)))
+    openapi_spec_validator.validate(document)
+    assert list(document["paths"]) == [f"{prefix}/", f"{prefix}/score", f"{prefix}/swagger.json"]
+    operations = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
+    assert operations == ["ServiceHealthCheck", "RunMLService", "GetSwaggerSpec"]
+
+
+def test_swagger_2_has_the_shape_that_azures_clients_read() -> None:
+    document = swagger(MODELS["plain"])
+    assert document["swagger"] == "2.0"
+    assert document["schemes"] == ["https"]
+    assert document["consumes"] == document["produces"] == ["application/json"]
+    assert document["securityDefinitions"]["Bearer"]["name"] == "Authorization"
+    assert set(document["definitions"]) == {"ServiceInput", "ServiceOutput", "ErrorResponse"}
+    score = document["paths"]["/score"]["post"]
+    assert score["parameters"][0]["name"] == "serviceInputPayload"
+    assert score["parameters"][0]["schema"] == {"$ref": "#/definitions/ServiceInput"}
+    assert score["responses"]["200"]["schema"] == {"$ref": "#/definitions/ServiceOutput"}
+    assert score["responses"]["default"]["schema"] == {"$ref": "#/definitions/ErrorResponse"}
+
+
+@pytest.mark.parametrize(("asked", "named"), [("3", "3.0.3"), ("3.0", "3.0.3"), ("3.1", "3.1.0")])
+def test_openapi_3_names_its_version_and_the_same_schemas(asked: str, named: str) -> None:
+    document = swagger(MODELS["plain"], asked)
+    assert document["openapi"] == named
+    assert set(document["components"]["schemas"]) == {"ServiceInput", "ServiceOutput", "ErrorResponse"}
+
+
+@pytest.mark.parametrize("version", ["9", "", "2.1", "x" * 1000])
+def test_another_version_gets_azures_sentence(version: str) -> None:
+    with pytest.raises(SwaggerVersionNotFound) as caught:
+        swagger(MODELS["plain"], version)
+    assert str(caught.value) == f"Swagger version [{version[:20]}] is not valid. Supported versions: [2, 3, 3.1]."
+
+
+def test_the_input_tells_columns_types_methods_and_an_example() -> None:
+    document = swagger(MODELS["named"], "3.1")["components"]["schemas"]["ServiceInput"]
+    items = document["properties"]["data"]["items"]
+    assert items["required"] == ["age", "income", "town", "member"]
+    assert items["properties"]["age"] == {"type": ["number", "null"], "format": "double"}
+    assert items["properties"]["town"]["description"] == "Seen in training: Bern, Rome"
+    assert document["example"] == {"data": [{"age": 0.0, "income": 0.0, "town": "Bern", "member": False}]}
+    assert document["properties"]["method"]["enum"] == ["predict", "decision_function"]
+    assert document["properties"]["method"]["default"] == "predict"
+
+
+def test_a_sample_gives_the_example_and_inference_schemas_words() -> None:
+    data = swagger(MODELS["with a frame"])["definitions"]["ServiceInput"]["properties"]["data"]
+    assert data["format"] == "pandas.DataFrame:records"
+    assert data["example"][0] == {"age": 1, "income": 2, "town": "Bern", "member": True}
+
+
+def test_the_output_tells_methods_and_labels() -> None:
+    output = swagger(MODELS["plain"])["definitions"]["ServiceOutput"]
+    assert set(output["properties"]) == {"predict", "predict_proba", "decision_function", "kneighbors", "classes"}
+    assert output["properties"]["classes"]["example"] == [0, 1, 2]
+
+
+def test_one_document_for_the_gateway_is_valid_and_has_a_path_for_each_method() -> None:
+    def renamed(name: str, one: Target) -> Target:
+        return Target(name, one.version, one.methods, one.description, one.schema)
+
+    targets = [renamed(name.replace(" ", "-").replace(",", "."), one) for name, one in MODELS.items()]
+    document: Any = json.loads(json.dumps(gateway_openapi(targets, "fitserve", "0.1.0")))
+    openapi_spec_validator.validate(document)
+    assert "/models/plain/score" in document["paths"]
+    assert "/models/plain/kneighbors" in document["paths"]
+    assert "/models/plain/transform" not in document["paths"]
+    operations = [op["operationId"] for path in document["paths"].values() for op in path.values()]
+    assert len(set(operations)) == len(operations)
+
+
+def test_the_default_of_a_registration_is_documented() -> None:
+    one = target(methods=("predict", "predict_proba"), settings={"default_method": "predict"})
+    method = swagger(one)["definitions"]["ServiceInput"]["properties"]["method"]
+    assert method["default"] == "predict"
