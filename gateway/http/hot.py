@@ -210,6 +210,6 @@ class Scoring:
         failed = isinstance(error, ModelError | ModelDied | MemoryLimitExceeded | DeadlineExceeded)
         headers = [_JSON, _FAILED if failed else _WELL]
         headers += [(name.encode("ascii"), value.encode("latin-1")) for name, value in errors.headers_of(error).items()]
-        if isinstance(error, BodyTooLarge | SlowSender):
-            headers.append((b"connection", b"close"))  # the rest of the body is not read
+        if isinstance(error, SlowSender):
+            headers.append((b"connection", b"close"))
         return status, dialect.error(sentence), headers
