@@ -68,17 +68,16 @@ def make_current(engine: Engine, where: Path) -> None:
         WorkspaceCorrupt: it is a database, but not one of ours.
     """
     file = engine.dialect.name == "sqlite"
-    if file:
-        with engine.connect().execution_options(**{sqlite.BEGIN: ""}) as connection:
-            sqlite.use_wal(connection)
-    with engine.connect() as connection:
+    with engine.connect().execution_options(**{sqlite.BEGIN: ""}) as connection:
         found = stored_schema(connection)
+        if found is None and file:  # a file is never there without its tables: see `create_sqlite`
+            raise WorkspaceCorrupt(str(where), "it holds no tables of fitserve")
+        if found is not None and found > t.SCHEMA:
+            raise WorkspaceTooNew(str(where), found)
+        if file:
+            sqlite.use_wal(connection)
     if found == t.SCHEMA:
         return
-    if found is None and file:  # a file is never there without its tables: see `create_sqlite`
-        raise WorkspaceCorrupt(str(where), "it holds no tables of fitserve")
-    if found is not None and found > t.SCHEMA:
-        raise WorkspaceTooNew(str(where), found)
     with engine.connect().execution_options(**{sqlite.BEGIN: "BEGIN IMMEDIATE"}) as connection, connection.begin():
         if found is None:
             make_tables(connection)

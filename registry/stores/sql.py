@@ -58,7 +58,9 @@ class SqlMetadata:
 
     @classmethod
     def open_url(cls, url: str, where: Path) -> Self:
-        """The database at a SQLAlchemy URL; an empty one gets its tables."""
+        """The database at a SQLAlchemy URL; an empty one gets its tables. `where` is the workspace's folder."""
+        if url.startswith("sqlite:"):
+            return cls.open_sqlite(sqlite.path_of(url))
         return cls._opened(schema.url_engine(url), where)
 
     @classmethod

@@ -6,13 +6,15 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from registry.errors import (
     DiskFull,
     FitserveError,
+    InvalidArgument,
     WorkspaceCorrupt,
     WorkspaceLocked,
     WorkspaceOnNetworkDisk,
@@ -60,6 +62,21 @@ def sqlite_engine(path: Path) -> Engine:
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def path_of(url: str) -> Path:
+    """The file of ``sqlite:///PATH``.
+
+    Raises:
+        InvalidArgument: it names none.
+    """
+    try:
+        database = make_url(url).database
+    except ArgumentError as error:
+        raise InvalidArgument("workspace", f"{url} is not the URL of a database") from error
+    if not database or database == ":memory:":
+        raise InvalidArgument("workspace", f"{url} names no file: sqlite:///PATH does")
+    return Path(database).absolute()
 
 
 def _prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
