@@ -70,9 +70,10 @@ def locate(controller: str, found: Iterable[Mount], paths: dict[str, str]) -> tu
     for mount in found:
         if path is None or (controller not in mount.controllers if controller else mount.version != 2):
             continue
-        inside = os.path.relpath(path, mount.root)
-        if not inside.startswith(".."):
-            return mount, Path(os.path.normpath(mount.point / inside))
+        root = mount.root.rstrip("/")
+        inside = path[len(root) :].strip("/")
+        if (path + "/").startswith(root + "/") and ".." not in inside.split("/"):
+            return mount, mount.point / inside
     return None
 
 

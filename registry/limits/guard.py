@@ -16,7 +16,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 # mark = 01 (62 bits) | pid of the supervisor (22) | its start time (20) | number of the group (18)
 _MAGIC = 1 << 60
@@ -74,9 +74,7 @@ def write_mark(limit: int, pid: int, mark: int) -> None:
 
 def marked(limit: int) -> Iterator[tuple[int, int]]:
     """(pid, mark) of every process that carries one, zombies too."""
-    for name in os.listdir("/proc"):
-        if name.isdigit() and (mark := read_mark(limit, int(name))):
-            yield int(name), mark
+    return ((pid, mark) for pid, _, mark in _processes(limit) if mark)
 
 
 def alive(pid: int) -> bool:
@@ -91,29 +89,43 @@ def alive(pid: int) -> bool:
 def kill_marked(limit: int, mark: int, mask: int, seconds: float = 5.0) -> int:
     """SIGKILL to all processes whose mark under `mask` is `mark`; gives how many there were.
 
-    Looks again until it finds nothing new: whoever has a SIGKILL pending forks no more, so that ends the group.
+    Whoever has a SIGKILL pending forks no more, so it is over when nothing new is found; twice, because one process
+    that forks and ends, again and again, is easily missed once. Process groups that are wholly ours are killed at
+    one stroke: there the kernel leaves no gap to fork through.
     """
     killed: set[int] = set()
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        fresh = [pid for pid, found in marked(limit) if found & mask == mark and pid not in killed and alive(pid)]
-        if not fresh:
-            break
+    deadline, quiet = time.monotonic() + seconds, 0
+    while quiet < 2 and time.monotonic() < deadline:
+        ours, others = {}, set()
+        for pid, process_group, found in _processes(limit):
+            if found and found & mask == mark:
+                ours[pid] = process_group
+            else:
+                others.add(process_group)
+        for process_group in set(ours.values()) - others - {0, 1}:  # to kill(2), -0 and -1 mean far too many
+            _kill(os.killpg, process_group)
+        fresh = [pid for pid in ours if pid not in killed and alive(pid)]
         for pid in fresh:
-            kill_with_group(pid)
+            _kill(os.kill, pid)
         killed.update(fresh)
+        quiet = 0 if fresh else quiet + 1
     return len(killed)
 
 
-def kill_with_group(pid: int) -> None:
-    """SIGKILL to a process, and at the same instant to the process group that it leads, if any.
+def _processes(limit: int) -> Iterator[tuple[int, int, int]]:
+    """(pid, process group, mark) of all processes, zombies too."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            pid = int(name)
+            try:
+                yield pid, os.getpgid(pid), read_mark(limit, pid)
+            except ProcessLookupError:
+                continue
 
-    The kernel leaves no gap there: members that fork faster than anybody can look have no next generation.
-    """
+
+def _kill(send: Callable[[int, int], None], number: int) -> None:
     try:
-        if os.getpgid(pid) == pid:
-            os.killpg(pid, signal.SIGKILL)
-        os.kill(pid, signal.SIGKILL)
+        send(number, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         return
 

@@ -70,35 +70,34 @@ def cpu_ns(pid: int) -> int | None:
         return found.cpu_ns if found else None
 
 
-def resident_bytes(pid: int) -> int:
-    """All resident memory, shared pages and files counted in full: quick, and never less than the fair share."""
+def memory_bytes(pid: int) -> int:
+    """Anonymous, shared-memory and swapped bytes: no files (they are page cache), inherited pages counted in full."""
     try:
-        return int(read(f"/proc/{pid}/statm").split()[1]) * PAGE
+        return _sum_lines(read(f"/proc/{pid}/status"), (b"RssAnon:", b"RssShmem:", b"VmSwap:"))
     except (FileNotFoundError, ProcessLookupError):
         return 0
 
 
-def unshared_bytes(pid: int) -> int:
-    """Anonymous, shared-memory and swapped bytes: no files (they are page cache), inherited pages counted in full."""
-    return _sum_fields(f"/proc/{pid}/status", (b"RssAnon:", b"RssShmem:", b"VmSwap:"))
+class Share(NamedTuple):
+    """Anonymous, shared-memory and swapped bytes of a process; no files, which are page cache."""
+
+    fair: int  # each page divided by the number of processes that have it
+    own: int  # pages that no other process has, and the fair part of shared memory
 
 
-def proportional_bytes(pid: int) -> int | None:
-    """Anonymous, shared-memory and swapped bytes, each page divided by the number of processes that share it.
-
-    None where the kernel does not tell (before 5.9, or another user's process). Walks the page tables: milliseconds.
-    """
+def share(pid: int) -> Share | None:
+    """None where the kernel does not tell (before 5.9, or another user's process). Walks the page tables: milliseconds."""
     try:
         text = read(f"/proc/{pid}/smaps_rollup")
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
-    return _sum_lines(text, (b"Pss_Anon:", b"Pss_Shmem:", b"SwapPss:")) if b"Pss_Anon:" in text else None
-
-
-def swapping() -> bool:
-    """Whether anything at all lies in swap."""
-    text = read("/proc/meminfo")
-    return _sum_lines(text, (b"SwapTotal:",)) > _sum_lines(text, (b"SwapFree:",))
+    if b"Pss_Anon:" not in text:
+        return None
+    shared_memory, swapped = _sum_lines(text, (b"Pss_Shmem:",)), _sum_lines(text, (b"SwapPss:",))
+    fair = _sum_lines(text, (b"Pss_Anon:",)) + shared_memory + swapped
+    # Pages that a fork shares are the dirty ones among the shared; so are those of shared memory, hence the minimum.
+    own = _sum_lines(text, (b"Anonymous:",)) - _sum_lines(text, (b"Shared_Dirty:",)) + shared_memory + swapped
+    return Share(fair, fair if shared_memory else max(0, min(own, fair)))
 
 
 def newest_pid() -> bytes:
@@ -119,13 +118,6 @@ def set_affinity(pid: int, cpus: frozenset[int]) -> None:
             done |= todo
     except (FileNotFoundError, ProcessLookupError):
         return
-
-
-def _sum_fields(path: str, names: tuple[bytes, ...]) -> int:
-    try:
-        return _sum_lines(read(path), names)
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
 
 
 def _sum_lines(text: bytes, names: tuple[bytes, ...]) -> int:

@@ -50,7 +50,6 @@ class Watchdog:
         self.pins = Pins(available_cpus())
         self.mark_limit = guard.mark_limit() or 0
         self.owner = guard.owner_mark(os.getpid(), proc.start_time(os.getpid()) or 0)
-        self.swapping = False
         self._groups: dict[int, WatchdogGroup] = {}
         self._numbers = itertools.count(1)
         self._wake = threading.Event()
@@ -169,7 +168,6 @@ class Watchdog:
     def _tidy(self, now: float) -> None:
         """What need not be done often. The lock is held."""
         self._tidied = now
-        self.swapping = proc.swapping()
         self._strangers.clear()  # numbers of dead processes come back
         if self._groups:
             self._start()  # a guard that somebody killed
@@ -205,7 +203,7 @@ class WatchdogGroup:
     def add(self, pid: int) -> None:
         guard.write_mark(self._backend.mark_limit, pid, self._mark)
         with self._backend.lock:
-            self._footprint.inherited[pid] = proc.unshared_bytes(pid)
+            self._footprint.inherited[pid] = proc.memory_bytes(pid)
             self.adopt(pid)
             self._sample_due = self.due = 0.0
         self._backend.wake()
@@ -305,7 +303,7 @@ class WatchdogGroup:
         self._sampled_cpu_ns = max(self._cpu_ns(), used)
         self._ended_cpu_ns += self._sampled_cpu_ns - self._cpu_ns()
         before = self._footprint.bytes
-        if self._footprint.update(faults, self._memory_limit, now, swapping=self._backend.swapping):
+        if self._footprint.update(faults, self._memory_limit, now):
             self._oom_kills += 1
             log.warning(
                 "%s passed its memory limit of %d bytes with %d and is killed",
