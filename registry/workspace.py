@@ -62,10 +62,11 @@ class Workspace:
         """
         workspace = cls._at(locate(path), create)
         if artifacts is not None:
-            said = workspace.metadata.set_value("artifacts", artifacts, only_if_absent=True)
-            if said != artifacts:
+            try:
+                workspace._keep_artifacts_at(artifacts)
+            except BaseException:
                 workspace.close()
-                raise InvalidArgument("artifacts", f"this workspace keeps its artifacts at {said}")
+                raise
         return workspace
 
     @classmethod
@@ -175,11 +176,25 @@ class Workspace:
         from registry.stores.files import FileArtifacts
 
         url = self.metadata.get_value("artifacts")
-        if url is None:
-            return FileArtifacts(self.root / "artifacts", self.cache_dir)
+        return FileArtifacts(self.root / "artifacts", self.cache_dir) if url is None else self._artifacts_at(url)
+
+    def _artifacts_at(self, url: str) -> ArtifactStore:
+        from registry.stores.files import FileArtifacts
         from registry.stores.remote import RemoteArtifacts
 
         return RemoteArtifacts(url, FileArtifacts(self.cache_dir / "artifacts", self.cache_dir))
+
+    def _keep_artifacts_at(self, url: str) -> None:
+        """Raises:
+        InvalidArgument: they are kept elsewhere already, or fsspec cannot use the URL.
+        """
+        self._artifacts_at(url)
+        said = self.metadata.get_value("artifacts")
+        if said is None and self.metadata.list_models():
+            said = str(self.root / "artifacts")
+        said = said or self.metadata.set_value("artifacts", url, only_if_absent=True)
+        if said != url:
+            raise InvalidArgument("artifacts", f"this workspace keeps its artifacts at {said} already")
 
     @property
     def runs_dir(self) -> Path:

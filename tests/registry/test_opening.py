@@ -157,8 +157,8 @@ def test_a_database_from_a_newer_fitserve_is_left_alone(workspace: Workspace) ->
         Workspace.open(workspace.root)
 
 
-def spoil_with(data: bytes) -> Callable[[Path], None]:
-    return lambda path: path.write_bytes(data) and None
+def spoil_with(data: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(data)
 
 
 def truncate(path: Path) -> None:
@@ -189,7 +189,7 @@ def another_program(path: Path) -> None:
         pytest.param(another_program, id="another program's"),
     ],
 )
-def test_a_damaged_database_says_so(workspace: Workspace, model_file: Path, spoil: Callable[[Path], None]) -> None:
+def test_a_damaged_database_says_so(workspace: Workspace, model_file: Path, spoil: Callable[[Path], object]) -> None:
     Model.register(workspace, model_file, "iris", show_output=False)
     workspace.close()
     spoil(workspace.root / "fitserve.db")
