@@ -110,9 +110,10 @@ class ExperimentNotFound(NotFound):
 
 
 class EnvironmentNotFound(NotFound):
-    def __init__(self, name: str, version: str | None = None) -> None:
+    def __init__(self, name: str, version: str | None = None, known: Iterable[str] = ()) -> None:
         what = f"environment {shown(name)}" + (f" version {version}" if version else "")
-        super().__init__(f"{what} is not in this workspace")
+        hint = f"; there is: {', '.join(known)}" if known else ""
+        super().__init__(f"{what} is not in this workspace{hint}")
 
 
 class ModelPathNotFound(NotFound):

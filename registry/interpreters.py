@@ -1,0 +1,276 @@
+"""From an environment's spec to a Python that is ready to be started, built once and found in milliseconds afterwards.
+
+A virtual environment knows its own path, so it cannot be built elsewhere and moved. Therefore each build has a folder of
+its own, `<digest>-<random>`, and only when it is complete does the name `<digest>` become a symbolic link to it, in one
+rename. A build that was killed leaves a folder that no name points to; the next one removes it. One build at a time and
+digest, over all processes, is what the lock file is for.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from registry.errors import DiskFull, EnvironmentBuildError
+from registry.installers import (
+    Installer,
+    InstallerName,
+    InstallFailed,
+    PipInstaller,
+    Progress,
+    Wanted,
+    choose_installer,
+)
+from registry.pythons import (
+    Choice,
+    NoPython,
+    PythonRange,
+    choose_python,
+    find_pythons,
+    own_python,
+    pythons_at_hand,
+    wheels_for,
+)
+from registry.records import Json
+from registry.requirements import has_version, package_name, pinned_version
+
+__all__ = ["Interpreter", "find_pythons", "interpreter_for", "interpreter_key", "own_interpreter"]
+
+_READY: Final = "ready.json"
+_KEY_LENGTH: Final = 32
+# The last numpy with `np.str` and `np.float`, which scripts for old Pythons use; its wheels end with Python 3.11.
+_OLD_NUMPY: Final = "numpy<1.24"
+_LAST_PYTHON_OF_OLD_NUMPY: Final = (3, 11)
+# scikit-learn before this, and the numpy that it was made for.
+_NUMPY_FOR: Final = (((1, 1), _OLD_NUMPY), ((1, 4, 2), "numpy<2"))
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """A Python that is ready. `frozen` are the installed releases, as pip freezes them; `warnings` say what differs from
+    what was asked for. `digest` is `interpreter_key` of its spec, or "own"."""
+
+    python: Path
+    digest: str
+    frozen: tuple[str, ...]
+    version: str
+    warnings: tuple[str, ...] = ()
+
+
+def interpreter_key(spec: Mapping[str, Json]) -> str:
+    """Names the interpreter of a spec: specs that differ only in variables or in what is not installed share it."""
+    built = {key: spec.get(key) or None for key in ("python", "pip", "options")}
+    return hashlib.sha256(json.dumps(built, sort_keys=True).encode()).hexdigest()[:_KEY_LENGTH]
+
+
+def own_interpreter() -> Interpreter:
+    """The Python that fitserve itself runs on."""
+    frozen = {f"{dist.name}=={dist.version}" for dist in importlib.metadata.distributions() if dist.name}
+    return Interpreter(Path(sys.executable), "own", tuple(sorted(frozen, key=str.lower)), str(own_python()))
+
+
+def interpreter_for(
+    spec: Mapping[str, Json] | None,
+    root: Path,
+    *,
+    progress: Progress | None = None,
+    strict: bool = False,
+    name: str | None = None,
+    installer: InstallerName | None = None,
+) -> Interpreter:
+    """The interpreter of `spec` below `root`, built now if it is not there yet.
+
+    Args:
+        spec: of `registry.environment.Environment.spec`; None, or one that asks for nothing, gives our own Python.
+        progress: gets a line now and then while it is built; what it raises ends the build.
+        strict: refuse where the Python asked for is not at hand, instead of taking the nearest newer one.
+        name: of the environment, for the error.
+        installer: "uv" or "pip"; None takes uv where there is one.
+
+    Raises:
+        EnvironmentBuildError: no Python fits, or a package cannot be resolved, downloaded or built; it is named.
+        DiskFull: no space is left for it.
+    """
+    if not spec or not (spec.get("python") or spec.get("pip")):
+        return own_interpreter()
+    key = interpreter_key(spec)
+    build = _Build(root, key, dict(spec), progress or (lambda _: None), strict, name or key[:12], installer)
+    ready = build.ready()
+    if ready is not None:
+        return ready
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(root / f"{key}.lock", build.progress):
+            return build.ready() or build.make()
+    except OSError as error:
+        raise _build_error(build.name, error, root) from error
+
+
+@dataclass
+class _Build:
+    root: Path
+    key: str
+    spec: dict[str, Json]
+    progress: Progress
+    strict: bool
+    name: str
+    installer: InstallerName | None
+
+    def ready(self) -> Interpreter | None:
+        """The one that an earlier build completed, if its Python still starts and satisfies `strict`."""
+        folder = self.root / self.key
+        try:
+            data: dict[str, Any] = json.loads((folder / _READY).read_bytes())
+            python = folder.resolve(strict=True) / "bin" / "python"
+            found = Interpreter(python, self.key, tuple(data["frozen"]), data["version"], tuple(data["warnings"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        if not os.access(python, os.X_OK):  # the Python below it was removed
+            return None
+        if self.strict and data.get("replaced"):
+            raise EnvironmentBuildError(self.name, f"{data['replaced']} (strict)")
+        return found
+
+    def make(self) -> Interpreter:
+        """Called with the lock held."""
+        self._remove_leftovers()
+        choice = self._choose()
+        constraints = self._constraints(choice)
+        warnings = [choice.warning] if choice.warning else []
+        warnings += [
+            f"the environment leaves numpy open; {constraint} is taken for {why}" for constraint, why in constraints
+        ]
+        for warning in warnings:
+            self.progress(f"warning: {warning}")
+        folder = self.root / f"{self.key}-{secrets.token_hex(4)}"
+        try:
+            frozen, tool = self._install(choice, folder, [constraint for constraint, _ in constraints])
+            interpreter = Interpreter(
+                folder / "bin" / "python", self.key, tuple(frozen), str(choice.python), tuple(warnings)
+            )
+            self._publish(folder, interpreter, choice, tool)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        self.progress(f"environment {self.name} is ready: Python {choice.python} with {len(frozen)} packages")
+        return replace(interpreter, python=folder.resolve() / "bin" / "python")
+
+    def _choose(self) -> Choice:
+        asked = PythonRange.parse(self.spec["python"]) if self.spec.get("python") else None
+        try:
+            return choose_python(asked, pythons_at_hand(), scikit_learn=self._scikit_learn(), strict=self.strict)
+        except NoPython as none:
+            raise EnvironmentBuildError(self.name, str(none)) from None
+
+    def _scikit_learn(self) -> str | None:
+        """The version that it pins."""
+        pins = [r for r in self.spec.get("pip") or [] if package_name(r) == "scikit-learn"]
+        return pinned_version(pins[0]) if pins else None
+
+    def _constraints(self, choice: Choice) -> list[tuple[str, str]]:
+        """Bounds for a numpy that the spec leaves open, each with its reason: the resolver would take the newest, with which
+        old scripts and old scikit-learns do not work, though nothing in their metadata says so."""
+        if any(package_name(r) == "numpy" and has_version(r) for r in self.spec.get("pip") or []):
+            return []
+        pinned = self._scikit_learn()
+        if pinned is not None:
+            version = tuple(int(n) for n in re.findall(r"\d+", pinned)[:3])
+            for before, numpy in _NUMPY_FOR:
+                if version < before:
+                    return [(numpy, f"scikit-learn {pinned}")]
+        if not self.spec.get("python") or choice.warning is None:
+            return []
+        asked = PythonRange.parse(self.spec["python"])
+        if max(asked.least, choice.python.minor) > _LAST_PYTHON_OF_OLD_NUMPY:
+            return []
+        return [(_OLD_NUMPY, f"code that was made for Python {asked.text}")]
+
+    def _install(self, choice: Choice, folder: Path, constraints: list[str]) -> tuple[list[str], str]:
+        wanted = Wanted(self.spec.get("pip") or [], self.spec.get("options") or [], constraints)
+        python = folder / "bin" / "python"
+        try:
+            tool = self._create(choice, folder)
+            if wanted.packages:
+                self.progress(f"installing {', '.join(wanted.packages)}")
+                tool.install(python, wanted, folder, self.progress)
+            return tool.freeze(python), tool.name
+        except InstallFailed as failure:
+            if failure.disk_full:
+                raise DiskFull(str(self.root)) from None
+            raise EnvironmentBuildError(self.name, f"{failure} ({self._circumstances(choice)})") from None
+
+    def _circumstances(self, choice: Choice) -> str:
+        minors, pinned = wheels_for(self._scikit_learn()), self._scikit_learn()
+        told = f"Python {choice.python}"
+        if minors is None or minors[0] <= choice.python.version[1] <= minors[1]:
+            return told
+        return f"{told}; scikit-learn {pinned} has wheels for Python 3.{minors[0]} to 3.{minors[1]}"
+
+    def _create(self, choice: Choice, folder: Path) -> Installer:
+        tool = choose_installer(self.installer)
+        self.progress(f"building environment {self.name} with Python {choice.python} ({tool.name})")
+        try:
+            tool.create(choice.python, folder, self.progress)
+        except InstallFailed:
+            if tool.name != "uv" or self.installer == "uv":
+                raise
+            self.progress("uv does not take this Python; venv and pip do")
+            tool = PipInstaller()
+            shutil.rmtree(folder, ignore_errors=True)
+            tool.create(choice.python, folder, self.progress)
+        return tool
+
+    def _publish(self, folder: Path, interpreter: Interpreter, choice: Choice, tool: str) -> None:
+        """From the rename on, others find it; before, nobody does."""
+        ready = {
+            "version": interpreter.version,
+            "frozen": interpreter.frozen,
+            "warnings": interpreter.warnings,
+            "replaced": choice.warning,
+            "installer": tool,
+            "spec": self.spec,
+        }
+        (folder / _READY).write_text(json.dumps(ready, indent=1), encoding="utf-8")
+        link = self.root / f"{folder.name}.link"
+        link.symlink_to(folder.name)
+        link.replace(self.root / self.key)
+
+    def _remove_leftovers(self) -> None:
+        """Of builds that were killed, and of an interpreter whose Python is gone."""
+        for path in self.root.glob(f"{self.key}-*"):
+            if path.is_symlink():
+                path.unlink(missing_ok=True)
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(path: Path, progress: Progress) -> Iterator[None]:
+    """An flock, which ends with the process that holds it, however that ends."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("another process is building this environment; waiting for it")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _build_error(name: str, error: OSError, root: Path) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(str(root))
+    return EnvironmentBuildError(name, f"{error.strerror or error}: {error.filename or root}")
