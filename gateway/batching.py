@@ -45,7 +45,7 @@ class Moved(Exception):
     """The version lost its children before the rows were sent, and another version answers now: ask that one."""
 
 
-class Answer(Protocol):
+class Receiver(Protocol):
     """What of `asyncio.Future` is needed of the place where an answer goes."""
 
     def done(self) -> bool: ...
@@ -69,7 +69,7 @@ class Pending:
     def __init__(
         self,
         request: ScoreRequest,
-        answer: Answer,
+        answer: Receiver,
         deadline: float,
         timeout_ms: float,
         source: Source | None = None,

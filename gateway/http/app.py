@@ -44,8 +44,8 @@ class Front:
     keys are in force, unless it is listed as public."""
 
     def __init__(self, routes: Routes, scoring: Scoring, admin: Admin) -> None:
-        self._scoring_routes, self._scoring = routes.by_path, scoring
-        self._guard = scoring.guard
+        self.routes, self.scoring = routes, scoring
+        self._by_path = routes.by_path
         self.plain = Starlette(
             routes=plain_routes(admin),
             # Unexpected ones are raised again behind the answer, so that the server logs them.
@@ -54,9 +54,9 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            route = self._scoring_routes.get(scope["path"])
+            route = self._by_path.get(scope["path"])
             if route is not None:
-                return await self._scoring(route, scope, receive, send)
+                return await self.scoring(route, scope, receive, send)
             return await self._other(scope, receive, send)
         if scope["type"] == "lifespan":
             await self.plain(scope, receive, send)
@@ -64,11 +64,11 @@ class Front:
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
-        scope["fitserve.id"] = self._scoring.ids.new()
+        scope["fitserve.id"] = self.scoring.ids.new()
         try:
-            if self._guard.on and scope["path"] not in PUBLIC_PATHS:
-                self._guard.check(headers)
-            scope["fitserve.id"] = self._scoring.ids.headers(headers)[0][1]
+            if self.scoring.guard.on and scope["path"] not in PUBLIC_PATHS:
+                self.scoring.guard.check(headers)
+            scope["fitserve.id"] = self.scoring.ids.headers(headers)[0][1]
         except FitserveError as error:
             await error_response(error, scope["fitserve.id"])(scope, receive, send)
         else:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -20,11 +20,12 @@ from gateway.errors import (
 from gateway.fleet import Fleet, Model
 from gateway.http import errors
 from gateway.http.auth import Guard
+from gateway.http.compression import decompressed
 from gateway.http.cors import Cors
 from gateway.http.ids import Headers, RequestIds
 from gateway.http.logging import AccessLog
 from gateway.methods import METHODS
-from gateway.protocols.base import Call, Dialect, ScoreResult
+from gateway.protocols.base import Answer, Call, Dialect, ScoreResult
 from registry.errors import FitserveError, ModelError
 
 Scope = Any
@@ -36,9 +37,9 @@ LONGEST_TIMEOUT_MS: Final = 3_600_000.0
 VERSION: Final = version("fitserve")
 
 _JSON: Final = (b"content-type", b"application/json")
-_WELL: Final = (b"x-ms-run-function-failed", b"False")
+WELL: Final = (b"x-ms-run-function-failed", b"False")
 _FAILED: Final = (b"x-ms-run-function-failed", b"True")
-_SERVER: Final = (b"x-ms-server-version", f"fitserve/{VERSION}".encode())
+SERVER: Final = (b"x-ms-server-version", f"fitserve/{VERSION}".encode())
 _VERBS: Final = ("GET", "OPTIONS", "POST")
 
 log = logging.getLogger("fitserve.http")
@@ -47,45 +48,66 @@ log = logging.getLogger("fitserve.http")
 class Route:
     """A scoring path: a model, perhaps one version and one method of it, and the dialect spoken there."""
 
-    __slots__ = ("dialect", "method", "model", "number")
+    __slots__ = ("dialect", "method", "model", "number", "path")
 
-    def __init__(self, dialect: Dialect, model: Model, number: int | None = None, method: str | None = None) -> None:
-        self.dialect, self.model, self.number, self.method = dialect, model, number, method
+    def __init__(
+        self, path: str, dialect: Dialect, model: Model, number: int | None = None, method: str | None = None
+    ) -> None:
+        self.path, self.dialect, self.model, self.number, self.method = path, dialect, model, number, method
 
 
 class Routes:
     """Path → route, for all models: one look-up in one dictionary, whatever their number."""
 
-    def __init__(self, fleet: Fleet, azure: Dialect) -> None:
+    def __init__(self, fleet: Fleet, dialects: Sequence[Dialect]) -> None:
         self.by_path: dict[str, Route] = {}
-        self._fleet, self._azure = fleet, azure
-        self._paths: dict[str, list[str]] = {}  # of each model
-
-    def get(self, path: str) -> Route | None:
-        return self.by_path.get(path)
+        self.by_url: dict[bytes, Route] = {}  # the same as they stand in a request line
+        self.azure = dialects[0]
+        self._fleet = fleet
+        self._patterns = [(path, dialect) for dialect in dialects for path in dialect.paths]
+        self._of_model: dict[str, list[Route]] = {}
+        self._of_default: list[Route] = []
 
     def update(self, names: Collection[str]) -> None:
         """Called after a table was put in force, with the names whose entry changed."""
         for name in names:
-            for path in self._paths.pop(name, ()):
-                self.by_path.pop(path, None)
+            for route in self._of_model.pop(name, ()):
+                self._remove(route.path)
             model = self._fleet.models.get(name)
             if model is not None:
-                routes = self._of(model)
-                self._paths[name] = list(routes)
-                self.by_path.update(routes)
+                self._of_model[name] = routes = self._made_for(model)
+                for route in routes:
+                    self._add(route)
+        for route in self._of_default:
+            self._remove(route.path)
         default = self._fleet.models.get(self._fleet.table.default or "")
-        if default is None:
-            self.by_path.pop("/score", None)
-        else:
-            self.by_path["/score"] = Route(self._azure, default)
+        self._of_default = [] if default is None else self._made_for(default, named=False)
+        for route in self._of_default:
+            self._add(route)
 
-    def _of(self, model: Model) -> dict[str, Route]:
-        azure, base = self._azure, f"/models/{model.name}"
-        scored = Route(azure, model)
-        routes = {f"{base}/{method}": Route(azure, model, None, method) for method in METHODS}
-        routes |= {f"{base}/versions/{number}/score": Route(azure, model, number) for number in model.versions}
-        return routes | {f"{base}/score": scored, f"/api/v1/service/{model.name}/score": scored}
+    def _made_for(self, model: Model, named: bool = True) -> list[Route]:
+        """Routes of the paths that name a model, or of those that mean the default one."""
+        routes: list[Route] = []
+        for path, dialect in self._patterns:
+            if ("{model}" in path) is named:
+                routes += _filled(path.replace("{model}", model.name), dialect, model)
+        return routes
+
+    def _add(self, route: Route) -> None:
+        self.by_path[route.path] = self.by_url[route.path.encode("ascii")] = route
+
+    def _remove(self, path: str) -> None:
+        self.by_path.pop(path, None)
+        self.by_url.pop(path.encode("ascii"), None)
+
+
+def _filled(path: str, dialect: Dialect, model: Model) -> list[Route]:
+    if "{version}" in path:
+        versions = model.versions
+        return [Route(path.replace("{version}", str(number)), dialect, model, number) for number in versions]
+    if "{method}" in path:
+        return [Route(path.replace("{method}", method), dialect, model, None, method) for method in METHODS]
+    return [Route(path, dialect, model)]
 
 
 class Scoring:
@@ -112,14 +134,15 @@ class Scoring:
             if verb != "POST" and verb not in _VERBS:
                 raise MethodNotAllowed(_VERBS)
             if verb == "OPTIONS":
-                status, body, extra = 200, b"", [(b"content-type", b"text/html; charset=utf-8"), _WELL]
+                status, body, extra = 200, b"", [(b"content-type", b"text/html; charset=utf-8"), WELL]
                 extra += self.cors.preflight(headers)
             else:
                 content = await self._body(headers, receive)
+                content = self.plain_body(content, headers)
                 call = Call(content, headers, scope["query_string"], route.method, verb)
-                body, exec_ns = await self.score(route, call, getattr(receive, "__self__", None))
-                status = 200
-                extra = [_JSON, _WELL, (b"x-ms-run-fn-exec-ms", b"%.3f" % (exec_ns / 1e6))]
+                answer, exec_ns = await self.score(route, call, getattr(receive, "__self__", None))
+                status, body, extra = dressed(answer)
+                extra += [WELL, (b"x-ms-run-fn-exec-ms", b"%.3f" % (exec_ns / 1e6))]
         except ClientGone:
             return
         except Exception as error:
@@ -127,7 +150,7 @@ class Scoring:
         extra += ids or self.ids.headers({})
         if self.cors.on:
             extra += self.cors.headers(headers)
-        extra.append(_SERVER)
+        extra.append(SERVER)
         extra.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": status, "headers": extra})
         await send({"type": "http.response.body", "body": body})
@@ -135,8 +158,8 @@ class Scoring:
             seconds = time.perf_counter() - started
             self.access_log.add(scope["method"], scope["path"], status, seconds, len(body))
 
-    async def score(self, route: Route, call: Call, source: Any) -> tuple[bytes, int]:
-        """The body of the answer, and the nanoseconds that the model took."""
+    async def score(self, route: Route, call: Call, source: Any) -> tuple[bytes | Answer, int]:
+        """The answer, and the nanoseconds that the model took."""
         timeout_ms = self.timeout_of(call.headers)
         deadline = self._loop.time() + timeout_ms / 1000
         model, number, dialect = route.model, route.number, route.dialect
@@ -152,6 +175,15 @@ class Scoring:
             except Moved:
                 continue
             return dialect.format(request, result, version.target), result.exec_ns
+
+    def plain_body(self, body: bytes, headers: Mapping[bytes, bytes]) -> bytes:
+        """The body as it was before the caller compressed it.
+
+        Raises:
+            BodyTooLarge · InvalidRequest · UnsupportedMediaType
+        """
+        encoding = headers.get(b"content-encoding")
+        return body if encoding is None else decompressed(body, encoding, self.body_limit)
 
     def timeout_of(self, headers: Mapping[bytes, bytes]) -> float:
         """Milliseconds that the caller gives us. Raises InvalidRequest."""
@@ -208,8 +240,17 @@ class Scoring:
             number = ids[0][1].decode("ascii", "replace") if ids else "-"
             log.error("request %s: unexpected %s", number, type(error).__name__, exc_info=error)
         failed = isinstance(error, ModelError | ModelDied | MemoryLimitExceeded | DeadlineExceeded)
-        headers = [_JSON, _FAILED if failed else _WELL]
+        headers = [_JSON, _FAILED if failed else WELL]
         headers += [(name.encode("ascii"), value.encode("latin-1")) for name, value in errors.headers_of(error).items()]
         if isinstance(error, SlowSender):
             headers.append((b"connection", b"close"))
-        return status, dialect.error(sentence), headers
+        return status, dialect.error(sentence, error), headers
+
+
+def dressed(answer: bytes | Answer) -> tuple[int, bytes, Headers]:
+    """Status, body and the headers that the dialect wants."""
+    if isinstance(answer, bytes):
+        return 200, answer, [_JSON]
+    headers = [(b"content-type", answer.content_type.encode("latin-1"))]
+    headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+    return answer.status, answer.body, headers

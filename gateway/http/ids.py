@@ -12,6 +12,7 @@ Headers = list[tuple[bytes, bytes]]
 
 _SAFE: Final = re.compile(rb"[\x20-\x7e]*")
 _ID, _MS, _CLIENT, _TRACE = b"x-request-id", b"x-ms-request-id", b"x-ms-client-request-id", b"traceid"
+ID_HEADERS: Final = (_ID, _MS, _CLIENT, _TRACE)
 
 
 class RequestIds:
@@ -43,9 +44,16 @@ class RequestIds:
         Raises:
             HeaderTooLong · InvalidRequest: an id of the caller's is too long, or holds control characters.
         """
-        if not (_ID in given or _MS in given or _CLIENT in given or _TRACE in given):
+        echoed = self.given(given)
+        if echoed is None:
             number = self.new()
             return [(_ID, number), (_MS, number)]
+        return echoed
+
+    def given(self, given: Mapping[bytes, bytes]) -> Headers | None:
+        """The same, or None when the caller sent no id: then any new one will do."""
+        if not (_ID in given or _MS in given or _CLIENT in given or _TRACE in given):
+            return None
         check(given)
         own = given.get(_ID) or self.new()
         client = given.get(_CLIENT) or given.get(_MS)
@@ -65,6 +73,6 @@ def check(given: Mapping[bytes, bytes]) -> None:
         raise HeaderTooLong(["x-ms-request-id", "x-ms-client-request-id"], LONGEST)
     if len(given.get(_TRACE, b"")) > LONGEST:
         raise HeaderTooLong(["traceid"], LONGEST)
-    for name in (_ID, _MS, _CLIENT, _TRACE):
+    for name in ID_HEADERS:
         if not _SAFE.fullmatch(given.get(name, b"")):
             raise InvalidRequest(f"the header {name.decode()} may hold printable ASCII only")

@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from typing import Final, cast
 
 import uvicorn
 
@@ -25,28 +25,36 @@ from gateway.http.admin import Admin
 from gateway.http.app import Front
 from gateway.http.auth import Guard
 from gateway.http.cors import Cors
+from gateway.http.exchange import ScoringProtocol
 from gateway.http.hot import Routes, Scoring
 from gateway.http.logging import AccessLog, set_up
 from gateway.http.targets import target_of
-from gateway.protocols.azure import Azure
+from gateway.protocols import dialects
 from gateway.settings import Settings
 
 _PR_SET_PDEATHSIG: Final = 1
-_KEEP_ALIVE_S: Final = 75  # longer than the usual load balancer's 60
 
 log = logging.getLogger("fitserve.http")
 
 
 class Server(uvicorn.Server):
-    """uvicorn, with word given when it accepts connections."""
+    """uvicorn, with word given when it accepts connections, and a broom for slow and idle ones."""
 
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None], sweep_every_s: float) -> None:
         super().__init__(config)
-        self._on_started = on_started
+        self._on_started, self._sweep_every_s = on_started, sweep_every_s
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_started()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in list(self.server_state.connections):
+            cast(ScoringProtocol, connection).sweep(now)
+        loop.call_later(self._sweep_every_s, self._sweep)
 
 
 async def serve(settings: Settings, control_sock: socket.socket, listening: socket.socket) -> None:
@@ -76,11 +84,12 @@ async def serve(settings: Settings, control_sock: socket.socket, listening: sock
 
     control = ControlClient(table, drain, supervisor_gone, busy)
     fleet = Fleet(settings, control, target_of, in_force)
-    routes = Routes(fleet, Azure())
+    routes = Routes(fleet, dialects())
     access_log = AccessLog() if settings.access_log else None
     scoring = Scoring(fleet, guard, Cors(settings.cors_origins), access_log)
     front = Front(routes, scoring, Admin(fleet))
-    server = Server(_config(front, settings), lambda: control.send("ready"))
+    sweep_every_s = min(1.0, settings.body_timeout_s / 4)
+    server = Server(_config(front, settings), lambda: control.send("ready"), sweep_every_s)
 
     await control.connect(control_sock)
     await _first(first_table, gone)  # no key is checked and no model known before the first table
@@ -102,7 +111,7 @@ async def _first(*events: asyncio.Event) -> None:
 def _config(app: Front, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=ScoringProtocol,
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -111,7 +120,6 @@ def _config(app: Front, settings: Settings) -> uvicorn.Config:
         server_header=False,
         date_header=False,
         proxy_headers=False,
-        timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
         backlog=2048,
     )

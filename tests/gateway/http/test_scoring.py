@@ -328,7 +328,7 @@ def test_children_killed_under_load_lose_nothing() -> None:
         stop.set()
         await asyncio.gather(*callers)
         assert not failures
-        assert count > 50
+        assert count > 10
 
     async def prepare(supervisor: SmallSupervisor) -> None:
         await supervisor.add("m", children=2)
