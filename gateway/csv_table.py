@@ -40,9 +40,9 @@ def read_csv(body: bytes) -> list[list[str]]:
 
 
 def header_of(lines: Sequence[Sequence[str]], names: Sequence[str] = ()) -> tuple[str, ...] | None:
-    """The first line, if it names columns: it is one of the model's, or a field of it is text where the next lines have none."""
+    """The first line, if it names columns: some are the model's, all are text, or it counts 0, 1, 2, … as pandas does."""
     first = tuple(lines[0])
-    if names and set(first) & set(names):
+    if (names and set(first) & set(names)) or first == tuple(str(index) for index in range(len(first))):
         return first
     if any(_number(field) is not None for field in first if field not in _MISSING):
         return None

@@ -12,7 +12,7 @@ from gateway.errors import InvalidJson, InvalidRequest
 from gateway.methods import check_method, default_method
 from gateway.protocols.answers import json_answer, json_values
 from gateway.protocols.base import Call, ScoreRequest, ScoreResult, Target, View
-from gateway.protocols.body import PLAIN, check_json_type, json_body, json_object, options, query_pairs
+from gateway.protocols.body import PLAIN, asked_options, check_json_type, json_body, json_object, query_pairs
 from gateway.protocols.tables import table_request
 from gateway.schema import ANY
 
@@ -34,7 +34,6 @@ class Azure:
     views: tuple[View, ...] = ()
 
     def parse(self, call: Call, target: Target) -> ScoreRequest:
-        asked = options(call.query) if call.query else PLAIN
         if call.verb == "GET":
             body = _from_query(call.query)
         else:
@@ -51,6 +50,7 @@ class Azure:
             method = default_method(target.methods, "azure", target.settings.get("default_method"))
         else:
             method = check_method(method, target.methods)
+        asked = asked_options(call, body) if call.query or "include" in body else PLAIN
         return table_request(target.schema or ANY, method, data, what, asked)
 
     def format(self, request: ScoreRequest, result: ScoreResult, target: Target) -> bytes:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -39,6 +40,15 @@ def options(query: bytes) -> Options:
     if nonfinite not in ("null", "string"):
         raise InvalidRequest("nonfinite is either null or string")
     return Options(classes=given.get("classes", "0").lower() in ("1", "true", ""), nonfinite=nonfinite == "string")
+
+
+def asked_options(call: Call, body: Mapping[str, Any]) -> Options:
+    """The options of the query, and ``"include": ["classes"]`` of the body."""
+    asked = options(call.query) if call.query else PLAIN
+    include = body.get("include")
+    if not asked.classes and isinstance(include, list) and "classes" in include:
+        return Options(classes=True, nonfinite=asked.nonfinite)
+    return asked
 
 
 def query_pairs(query: bytes) -> list[tuple[str, str]]:

@@ -1,0 +1,115 @@
+"""MLflow's scoring server: ``dataframe_split``, ``dataframe_records``, ``instances``, ``inputs`` or CSV → ``{"predictions": […]}``.
+
+``params`` may name the ``method``; what else is in it is ignored.
+"""
+
+from importlib.metadata import version
+from typing import Any, Final
+
+import orjson
+
+from gateway.csv_table import column_values, header_of, read_csv
+from gateway.errors import InvalidRequest, ModelUnavailable, QueueFull, UnsupportedMediaType
+from gateway.methods import check_method, default_method
+from gateway.protocols.answers import json_answer, json_values
+from gateway.protocols.base import Answer, Asked, Call, Catalogue, ScoreRequest, ScoreResult, Target, View
+from gateway.protocols.body import asked_options, json_object, options
+from gateway.protocols.tables import named_request, table_request
+from gateway.schema import ANY, ModelSchema
+from registry.errors import CallerError, NotFound
+
+_FORMS: Final = ("dataframe_split", "dataframe_records", "instances", "inputs")
+
+
+async def ping(catalogue: Catalogue, _: Asked) -> Answer:
+    """200 when the default model answers, or when there is none to wait for."""
+    name = catalogue.default()
+    ready = name is None or catalogue.known(name).ready
+    return Answer(b"\n", status=200 if ready else 503)
+
+
+async def server_version(_: Catalogue, __: Asked) -> Answer:
+    return Answer(version("fitserve").encode(), "text/plain; charset=utf-8")
+
+
+class MLflow:
+    """Errors are ``{"error_code": …, "message": …}``."""
+
+    name = "mlflow"
+    paths: tuple[str, ...] = (
+        "/invocations",
+        "/models/{model}/invocations",
+        "/models/{model}/versions/{version}/invocations",
+    )
+    prefix = "/invocations"
+    views: tuple[View, ...] = (View("/ping", ping), View("/health", ping), View("/version", server_version))
+
+    def parse(self, call: Call, target: Target) -> ScoreRequest:
+        schema = target.schema or ANY
+        kind = (call.headers.get(b"content-type") or b"").split(b";", 1)[0].strip().lower()
+        if kind == b"text/csv":
+            return csv_request(schema, _method(call.method, target), call.body, options(call.query))
+        if kind != b"application/json":
+            given = call.headers.get(b"content-type")
+            raise UnsupportedMediaType(given.decode("latin-1") if given else None, "application/json or text/csv")
+        body = json_object(call.body)
+        forms = [form for form in _FORMS if form in body]
+        if len(forms) != 1:
+            found = f"; it has {', '.join(forms)}" if forms else ""
+            raise InvalidRequest(f"the body must have exactly one of {', '.join(_FORMS)}{found}")
+        params = body.get("params")
+        asked = params.get("method") if isinstance(params, dict) else None
+        method = _method(call.method or asked, target)
+        data = body[forms[0]]
+        if forms[0] == "dataframe_split" and isinstance(data, dict) and "columns" not in data:
+            data = data.get("data")
+        return table_request(schema, method, data, forms[0], asked_options(call, body))
+
+    def format(self, request: ScoreRequest, result: ScoreResult, target: Target) -> bytes:
+        asked = request.extra
+        body: dict[str, Any] = {"predictions": json_values(result, request.n_rows, asked.nonfinite)}
+        if asked.classes:
+            body["classes"] = target.description.get("classes")
+        return json_answer(body)
+
+    def error(self, message: str, error: Exception | None = None) -> bytes:
+        return orjson.dumps({"error_code": _code(error), "message": message})
+
+
+def csv_request(schema: ModelSchema, method: str, body: bytes, extra: Any) -> ScoreRequest:
+    """CSV, with a header line or without.
+
+    Raises:
+        InvalidRequest: it is no CSV, or holds no rows.
+        SchemaMismatch
+    """
+    lines = read_csv(body)
+    names = header_of(lines, schema.names)
+    rows = lines if names is None else lines[1:]
+    if not rows:
+        raise InvalidRequest("the CSV holds no rows but its header")
+    columns = dict(zip(schema.names, schema.columns, strict=True)) if schema.names else {}
+    keys = names or schema.names or [""] * len(rows[0])
+    values = [
+        column_values(columns.get(key), fields) for key, fields in zip(keys, zip(*rows, strict=True), strict=False)
+    ]
+    table = [list(row) for row in zip(*values, strict=True)]
+    if names is None:
+        return table_request(schema, method, table, "the CSV", extra)
+    return named_request(schema, method, names, table, extra)
+
+
+def _method(asked: Any, target: Target) -> str:
+    if asked is not None:
+        return check_method(asked, target.methods)
+    return default_method(target.methods, "mlflow", target.settings.get("default_method"))
+
+
+def _code(error: Exception | None) -> str:
+    if isinstance(error, NotFound):
+        return "RESOURCE_DOES_NOT_EXIST"
+    if isinstance(error, QueueFull):
+        return "REQUEST_LIMIT_EXCEEDED"
+    if isinstance(error, ModelUnavailable):
+        return "TEMPORARILY_UNAVAILABLE"
+    return "BAD_REQUEST" if isinstance(error, CallerError) else "INTERNAL_ERROR"

@@ -1,0 +1,216 @@
+"""Open Inference Protocol v2 over REST, with the binary tensor extension in both directions.
+
+``outputs`` selects the method: none means ``predict`` (or the registered default), a named one is a method of the model. JSON
+answers are flat and row-major, with null for NaN; binary ones carry numbers as they are. Content-Type is not looked at, since
+clients do not agree on it. Answers are compressed only for those that ask.
+"""
+
+import gzip
+import uuid
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from gateway.errors import InvalidRequest
+from gateway.methods import check_method, default_method
+from gateway.protocols.answers import json_answer
+from gateway.protocols.base import Answer, Array, Call, Output, ScoreRequest, ScoreResult, Table, Target, View
+from gateway.protocols.body import json_object, options
+from gateway.protocols.open_inference_models import VIEWS
+from gateway.protocols.tables import array_request, columns_request, table_request
+from gateway.protocols.tensors import datatype_of, read_tensor, sendable, tensor_bytes, text_values
+from gateway.rows import quoted
+from gateway.schema import ANY, ModelSchema
+from registry.errors import ModelNotFound
+
+_LENGTH_HEADER: Final = "Inference-Header-Content-Length"
+_SMALL: Final = 1_000  # bytes that are not worth compressing
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the answer should look like."""
+
+    id: str
+    binary: bool
+    classes: bool
+    encoding: str | None  # gzip or deflate
+
+
+class OpenInference:
+    """Errors are ``{"error": …}``."""
+
+    name = "open_inference"
+    paths: tuple[str, ...] = ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")
+    prefix = "/v2"
+    views: tuple[View, ...] = VIEWS
+
+    def parse(self, call: Call, target: Target) -> ScoreRequest:
+        body, tail = _split(call)
+        parameters = _mapping(body.get("parameters"), "parameters")
+        specs = body.get("inputs")
+        if not isinstance(specs, list) or not specs or not all(isinstance(spec, dict) for spec in specs):
+            raise InvalidRequest("inputs must be a list of tensors, at least one")
+        method, binary = _asked_output(body.get("outputs"), call.method, target)
+        wanted = Wanted(
+            id=str(body["id"]) if body.get("id") not in (None, "") else str(uuid.uuid4()),
+            binary=parameters.get("binary_data_output") is True if binary is None else binary,
+            classes=options(call.query).classes or "classes" in _listed(body.get("include")),
+            encoding=_encoding(call.headers.get(b"accept-encoding", b"")),
+        )
+        tensors = _tensors(specs, tail, parameters.get("content_type"))
+        whole_frame = parameters.get("content_type") == "pd"
+        return _request(target.schema or ANY, method, specs, tensors, whole_frame, wanted)
+
+    def format(self, request: ScoreRequest, result: ScoreResult, target: Target) -> Answer:
+        wanted: Wanted = request.extra
+        arrays = _outputs(request.method, result.output)
+        if wanted.classes:
+            arrays += _labels(target)
+        outputs, binary = [], []
+        for name, given in arrays:
+            array = sendable(given, wanted.binary)
+            output: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": datatype_of(array)}
+            if wanted.binary:
+                binary.append(tensor_bytes(array))
+                output["parameters"] = {"binary_data_size": len(binary[-1])}
+            elif output["datatype"] == "BYTES":
+                output["data"] = text_values(array)
+            else:
+                output["data"] = array.reshape(-1).tolist()
+            outputs.append(output)
+        head = json_answer(
+            {"model_name": target.model, "model_version": str(target.version), "id": wanted.id, "outputs": outputs}
+        )
+        headers = ((_LENGTH_HEADER, str(len(head))),) if wanted.binary else ()
+        kind = "application/octet-stream" if wanted.binary else "application/json"
+        return _compressed(Answer(b"".join([head, *binary]), kind, headers), wanted.encoding)
+
+    def error(self, message: str, error: Exception | None = None) -> bytes:
+        if isinstance(error, ModelNotFound):
+            message = f"Request for unknown model: {message}"
+        return orjson.dumps({"error": message})
+
+
+def _split(call: Call) -> tuple[dict[str, Any], memoryview]:
+    """The JSON of a request, and the binary data behind it."""
+    text = call.headers.get(_LENGTH_HEADER.lower().encode())
+    if text is None:
+        return json_object(call.body), memoryview(b"")
+    try:
+        length = int(text)
+    except ValueError:
+        length = -1
+    if not 0 < length <= len(call.body):
+        raise InvalidRequest(f"the header {_LENGTH_HEADER} must be the size of the JSON part of the body in bytes")
+    return json_object(call.body[:length]), memoryview(call.body)[length:]
+
+
+def _tensors(specs: Sequence[dict[str, Any]], tail: memoryview, content_type: Any) -> list[Array]:
+    tensors, at = [], 0
+    for spec in specs:
+        parameters = _mapping(spec.get("parameters"), "the parameters of an input")
+        hint = parameters.get("content_type", content_type)
+        size = parameters.get("binary_data_size")
+        binary = None
+        if size is not None:
+            if type(size) is not int or not 0 <= size <= len(tail) - at:
+                raise InvalidRequest(
+                    f"input {quoted(str(spec.get('name')))}: binary_data_size is larger than what was sent"
+                )
+            binary = tail[at : at + size]
+            at += size
+        tensors.append(read_tensor(spec, binary, hint if isinstance(hint, str) else None))
+    if at != len(tail):
+        raise InvalidRequest(
+            f"{len(tail) - at:,} bytes of binary data belong to no input; each needs its binary_data_size"
+        )
+    return tensors
+
+
+def _request(
+    schema: ModelSchema,
+    method: str,
+    specs: Sequence[dict[str, Any]],
+    tensors: Sequence[Array],
+    frame: bool,
+    wanted: Wanted,
+) -> ScoreRequest:
+    """One tensor holds the rows, several are named columns; one can be a named column too."""
+    names = [str(spec.get("name")) for spec in specs]
+    frame = frame or any(_mapping(spec.get("parameters"), "parameters").get("content_type") == "pd" for spec in specs)
+    if len(tensors) == 1 and not frame and schema.names != tuple(names):
+        tensor = tensors[0]
+        if schema.kind == "list" or tensor.dtype == object:
+            if schema.kind == "list" and tensor.shape[1:] == (1,):
+                tensor = tensor.reshape(-1)
+            return table_request(schema, method, tensor.tolist(), f"input {quoted(names[0])}", wanted)
+        return array_request(schema, method, tensor, wanted)
+    values: list[list[Any]] = []
+    for name, tensor in zip(names, tensors, strict=True):
+        if tensor.ndim > 2 or (tensor.ndim == 2 and tensor.shape[1] != 1):
+            raise InvalidRequest(
+                f"input {quoted(name)} is one of several, so it is one column: its shape must be [rows] or [rows, 1]"
+            )
+        values.append(tensor.reshape(-1).tolist())
+    return columns_request(schema, method, names, values, wanted)
+
+
+def _asked_output(outputs: Any, path_method: str | None, target: Target) -> tuple[str, bool | None]:
+    """The method, and whether its answer was asked for in binary form (None: not said)."""
+    if outputs in (None, []):
+        method = path_method or default_method(target.methods, "open_inference", target.settings.get("default_method"))
+        return method, None
+    if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
+        raise InvalidRequest("outputs must be a list of objects with a name")
+    if len(outputs) > 1:
+        raise InvalidRequest("one output can be asked for in one request; each output is a method of the model")
+    binary = _mapping(outputs[0].get("parameters"), "the parameters of an output").get("binary_data")
+    return check_method(outputs[0].get("name"), target.methods), binary if isinstance(binary, bool) else None
+
+
+def _outputs(method: str, output: Output) -> list[tuple[str, Array]]:
+    if isinstance(output, Table):
+        return [(method, output.array)]
+    if isinstance(output, list | tuple):
+        named = [_outputs(f"{method}-{index}", part) for index, part in enumerate(output)]
+        return [pair for pairs in named for pair in pairs]
+    return [(method, output)]
+
+
+def _labels(target: Target) -> list[tuple[str, Array]]:
+    import numpy as np
+
+    classes = target.description.get("classes")
+    if not classes:
+        return []
+    if isinstance(classes[0], list):
+        return [(f"classes-{index}", np.array(part)) for index, part in enumerate(classes)]
+    return [("classes", np.array(classes))]
+
+
+def _mapping(value: Any, what: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"{what} must be an object")
+    return value
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _encoding(accepted: bytes) -> str | None:
+    words = accepted.lower().replace(b" ", b"").split(b",")
+    return next((name for name in ("gzip", "deflate") if name.encode() in words), None)
+
+
+def _compressed(answer: Answer, encoding: str | None) -> Answer:
+    if encoding is None or len(answer.body) < _SMALL:
+        return answer
+    body = gzip.compress(answer.body, 1, mtime=0) if encoding == "gzip" else zlib.compress(answer.body, 1)
+    return Answer(body, answer.content_type, (*answer.headers, ("Content-Encoding", encoding)))

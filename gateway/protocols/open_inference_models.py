@@ -1,0 +1,190 @@
+"""What the Open Inference Protocol tells of server and models: health, metadata, configuration, the repository."""
+
+from importlib.metadata import version
+from typing import Any, Final
+
+import orjson
+
+from gateway.columns import Column
+from gateway.errors import Forbidden, InvalidRequest
+from gateway.methods import METHODS
+from gateway.protocols.base import Answer, Asked, Catalogue, Known, Target, View
+from gateway.protocols.body import json_object
+from gateway.schema import ANY, ModelSchema
+
+EXTENSIONS: Final = ("binary_tensor_data", "model_repository", "model_configuration", "statistics")
+
+_COLUMN_TYPES: Final = {"string": "BYTES", "datetime": "BYTES", "boolean": "BOOL"}
+_STATES: Final = {"live": "READY", "starting": "LOADING", "preparing": "LOADING", "draining": "UNLOADING"}
+
+
+def _json(value: Any, status: int = 200) -> Answer:
+    return Answer(orjson.dumps(value), status=status)
+
+
+async def server(_: Catalogue, __: Asked) -> Answer:
+    return _json({"name": "fitserve", "version": version("fitserve"), "extensions": EXTENSIONS})
+
+
+async def live(_: Catalogue, __: Asked) -> Answer:
+    return _json({"live": True})
+
+
+async def ready(catalogue: Catalogue, _: Asked) -> Answer:
+    """True when every model answers; of none that is true too."""
+    all_ready = all(catalogue.known(name).ready for name in catalogue.names())
+    return _json({"ready": all_ready}, 200 if all_ready else 503)
+
+
+async def models(catalogue: Catalogue, _: Asked) -> Answer:
+    return _json({"models": list(catalogue.names())})
+
+
+async def model(catalogue: Catalogue, asked: Asked) -> Answer:
+    known = known_of(catalogue, asked)
+    target = known.target
+    schema: ModelSchema = target.schema or ANY
+    return _json(
+        {
+            "name": target.model,
+            "versions": [str(number) for number in known.versions],
+            "platform": "sklearn",
+            "inputs": inputs_of(schema),
+            "outputs": outputs_of(target),
+        }
+    )
+
+
+async def model_ready(catalogue: Catalogue, asked: Asked) -> Answer:
+    known = known_of(catalogue, asked)
+    return _json({"name": known.target.model, "ready": known.ready}, 200 if known.ready else 503)
+
+
+async def model_config(catalogue: Catalogue, asked: Asked) -> Answer:
+    target = known_of(catalogue, asked).target
+    schema: ModelSchema = target.schema or ANY
+    return _json(
+        {
+            "name": target.model,
+            "platform": "sklearn",
+            "backend": "fitserve",
+            "version_policy": {"latest": {"num_versions": 1}},
+            "max_batch_size": 0,
+            "input": [_config(tensor) for tensor in inputs_of(schema)],
+            "output": [_config(tensor) for tensor in outputs_of(target)],
+        }
+    )
+
+
+async def model_stats(catalogue: Catalogue, asked: Asked) -> Answer:
+    """Which models there are; the numbers are in /metrics."""
+    names = [known_of(catalogue, asked)] if "model" in asked.path else [catalogue.known(n) for n in catalogue.names()]
+    return _json({"model_stats": [{"name": k.target.model, "version": str(k.target.version)} for k in names]})
+
+
+async def index(catalogue: Catalogue, asked: Asked) -> Answer:
+    """All versions of all models; ``{"ready": true}`` those that answer."""
+    only_ready = asked.body.strip() not in (b"", b"null") and json_object(asked.body).get("ready") is True
+    found = []
+    for name in catalogue.names():
+        for number in catalogue.known(name).versions:
+            known = catalogue.known(name, number)
+            state = "READY" if known.ready else _STATES.get(known.state, "UNAVAILABLE")
+            if known.ready or not only_ready:
+                found.append({"name": name, "version": str(number), "state": state, "reason": known.reason or ""})
+    return _json(found)
+
+
+async def load(catalogue: Catalogue, asked: Asked) -> Answer:
+    """Starts a registered model that is not running, and waits for it."""
+    await catalogue.load(asked.path["model"])
+    return _json({})
+
+
+async def unload(catalogue: Catalogue, asked: Asked) -> Answer:
+    """Not for callers: what runs is the operator's decision, and an unused model is stopped by itself."""
+    catalogue.known(asked.path["model"])
+    raise Forbidden(
+        "models are not unloaded over HTTP: an unused one is stopped by the gateway, `fitserve models` deletes one"
+    )
+
+
+def known_of(catalogue: Catalogue, asked: Asked) -> Known:
+    """The model, and the version if the path names one.
+
+    Raises:
+        ModelNotFound
+        InvalidRequest: the version is no number.
+    """
+    text = asked.path.get("version")
+    if text is None:
+        return catalogue.known(asked.path["model"])
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise InvalidRequest("a version is a whole number")
+    return catalogue.known(asked.path["model"], int(text))
+
+
+def inputs_of(schema: ModelSchema) -> list[dict[str, Any]]:
+    """One tensor for an array or a list, one a column for named columns."""
+    if schema.kind == "list":
+        return [{"name": "input-0", "datatype": "BYTES", "shape": [-1]}]
+    if schema.names:
+        return [_column(column) for column in schema.columns]
+    types = {_datatype(column) for column in schema.columns}
+    datatype = types.pop() if len(types) == 1 else "BYTES" if "BYTES" in types else _float(schema)
+    return [{"name": "input-0", "datatype": datatype, "shape": [-1, schema.width or -1]}]
+
+
+def outputs_of(target: Target) -> list[dict[str, Any]]:
+    """One a method; -1 where a size is not known before it ran."""
+    return [_output(target, method) for method in METHODS if method in target.methods]
+
+
+def _output(target: Target, method: str) -> dict[str, Any]:
+    classes = target.description.get("classes") or []
+    if classes and isinstance(classes[0], list):
+        classes = []
+    if method == "predict":
+        first = classes[0] if classes else None
+        datatype = "BYTES" if isinstance(first, str) else "INT64" if isinstance(first, int) else "FP64"
+        return {"name": method, "datatype": datatype, "shape": [-1]}
+    width = len(classes) if classes and method in ("predict_proba", "predict_log_proba") else -1
+    return {"name": method, "datatype": "FP64", "shape": [-1, width]}
+
+
+def _column(column: Column) -> dict[str, Any]:
+    return {"name": column.name, "datatype": _datatype(column), "shape": [-1, 1]}
+
+
+def _datatype(column: Column) -> str:
+    return _COLUMN_TYPES.get(column.type or "", "FP64")
+
+
+def _float(schema: ModelSchema) -> str:
+    return {"<f4": "FP32", "<f2": "FP16"}.get(schema.dtype or "", "FP64")
+
+
+def _config(tensor: dict[str, Any]) -> dict[str, Any]:
+    datatype = "TYPE_STRING" if tensor["datatype"] == "BYTES" else f"TYPE_{tensor['datatype']}"
+    return {"name": tensor["name"], "data_type": datatype, "dims": tensor["shape"]}
+
+
+def _both(path: str, answer: Any) -> tuple[View, View]:
+    return View(f"/v2/models/{{model}}{path}", answer), View(f"/v2/models/{{model}}/versions/{{version}}{path}", answer)
+
+
+VIEWS: Final = (
+    View("/v2", server),
+    View("/v2/", server),
+    View("/v2/health/live", live),
+    View("/v2/health/ready", ready),
+    View("/v2/models", models),
+    View("/v2/models/stats", model_stats),
+    *_both("", model),
+    *_both("/ready", model_ready),
+    *_both("/config", model_config),
+    *_both("/stats", model_stats),
+    View("/v2/repository/index", index, "POST"),
+    View("/v2/repository/models/{model}/load", load, "POST"),
+    View("/v2/repository/models/{model}/unload", unload, "POST"),
+)
