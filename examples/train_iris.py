@@ -5,6 +5,7 @@ logs is printed. It is fitted on a plain array, so the model knows how many valu
 """
 
 import argparse
+import json
 import os
 
 import joblib
@@ -37,6 +38,9 @@ def main() -> None:
 
     os.makedirs("outputs", exist_ok=True)
     joblib.dump(model, "outputs/model.joblib")
+    # A sample beside the model becomes the example of its endpoint.
+    with open("outputs/sample.json", "w", encoding="utf-8") as file:
+        json.dump(iris.data[:3].tolist(), file)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,8 @@ from typing import Any
 
 import click
 
-from gateway.cli.client import running
 from gateway.cli.options import settings_from, settings_options, take_settings
 from gateway.settings import Settings
-from registry.errors import InvalidArgument
 from registry.workspace import Workspace
 
 
@@ -40,12 +38,7 @@ def serve_here(workspace: Workspace, settings: Settings, on_ready: Callable[[str
         level=settings.log_level.upper(),
         format="%(asctime)s %(levelname).1s [%(process)d] %(name)s - %(message)s",
     )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     if settings.no_auth and not settings.is_loopback:
         click.echo(f"warning: {settings.host} is served without a key, as asked for by --no-auth", err=True)
     return supervise(workspace, settings, on_ready=on_ready)
-
-
-def refuse_second(workspace: Workspace) -> None:
-    state = running(workspace)
-    if state is not None:
-        raise InvalidArgument("workspace", f"{workspace.root} is already served at {state.url} by process {state.pid}")

@@ -151,8 +151,8 @@ def serve_until_stopped(workspace: Workspace, settings: Settings, model: Model) 
 def show_first_answer(url: str, name: str) -> None:
     """Ask with the model's own example and print the call that did it."""
     with GatewayClient(url) as client:
-        status = client.model(name) or {}
-        body = json.dumps(status.get("example") or {"data": []})
+        schema = (client.model(name) or {}).get("schema") or {}
+        body = json.dumps({"data": schema.get("example", [])[:1]})
         try:
             answer = client.score(f"/models/{name}/score", body.encode()).decode()
         except ScoringRefused as error:
