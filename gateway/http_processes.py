@@ -4,15 +4,17 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Collection, Sequence
-from typing import Final, Protocol
+from contextlib import suppress
+from typing import Final
 
 from gateway.control import ControlPeer, Message, all_released, encode
 from gateway.settings import Settings
 from gateway.table import Publisher
+from gateway.workers.process import Exit, Reaper
 from registry.errors import OperatorError
 
 log = logging.getLogger("fitserve.supervisor")
@@ -25,26 +27,17 @@ _SECRETS: Final = ("FITSERVE_KEY", "FITSERVE_KEY_FILE")
 
 
 class HttpProcessFailed(OperatorError):
-    def __init__(self, how: str) -> None:
-        super().__init__(f"the HTTP process ended ({how}) before it accepted a connection; its output above says why")
-
-
-class Exits(Protocol):
-    """What tells that a process that we started has ended."""
-
-    def watch(self, pid: int, on_exit: Callable[[int], None]) -> None:
-        """`on_exit` gets the status as `os.waitstatus_to_exitcode` gives it: negative for a signal."""
+    def __init__(self, how: object) -> None:
+        super().__init__(f"the HTTP process {how} before it accepted a connection; its output above says why")
 
 
 class HttpProcess:
     """One of them, with its control channel."""
 
-    def __init__(self, number: int, process: subprocess.Popen[bytes], peer: ControlPeer) -> None:
-        self.number = number
-        self.pid = process.pid
-        self.process = process
+    def __init__(self, pid: int, exited: "asyncio.Future[Exit]", peer: ControlPeer) -> None:
+        self.pid = pid
+        self.exited = exited
         self.peer = peer
-        self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
 
 class HttpProcesses:
@@ -53,7 +46,6 @@ class HttpProcesses:
     Args:
         listening: the bound socket that all of them accept from.
         on_message: gets what they ask and note, with the peer to answer.
-        exits: tells when a process ended.
         command: what is started, before ``--control-fd N --listen-fd M --settings JSON``.
     """
 
@@ -63,20 +55,20 @@ class HttpProcesses:
         listening: socket.socket,
         publisher: Publisher,
         on_message: Callable[[ControlPeer, Message], None],
-        exits: Exits,
+        reaper: Reaper,
         command: Sequence[str] = COMMAND,
     ) -> None:
         self._settings = settings
         self._listening = listening
         self._publisher = publisher
         self._on_message = on_message
-        self._exits = exits
+        self._reaper = reaper
         self._command = tuple(command)
         self._alive: dict[int, HttpProcess] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._stopping = False
-        self._failure: str | None = None  # how one ended that was never ready
+        self._failure: Exit | None = None  # how one ended that was never ready
 
     @property
     def pids(self) -> list[int]:
@@ -133,7 +125,8 @@ class HttpProcesses:
         for process in self._alive.values():
             if not process.exited.done():
                 log.warning("HTTP process %d did not finish in time, killed", process.pid)
-                process.process.kill()
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
         for keeper in self._keepers:
             keeper.cancel()
 
@@ -144,30 +137,28 @@ class HttpProcesses:
         return [process.peer for process in self._alive.values()]
 
     async def _change(self) -> None:
-        """Wait until some process acknowledged something, got ready or died."""
+        """Wait until some process acknowledged something, got ready or died.
+
+        Each waiter clears the event itself, right before it waits and right after it looked, so none misses a change.
+        """
         self._changed.clear()
         await self._changed.wait()
-
-    def _note_change(self) -> None:
-        # Waiters clear the event themselves before they wait, so none misses a change between look and wait.
-        self._changed.set()
 
     async def _keep(self, number: int) -> None:
         """Have one process running until told to stop."""
         failures = 0
         while not self._stopping:
             process = await self._spawn(number)
-            status = await process.exited
+            end = await asyncio.shield(process.exited)
             del self._alive[number]
             process.peer.close()
             if self._stopping:
                 return
-            how = f"signal {-status}" if status < 0 else f"exit {status}"
             failures = 0 if process.peer.ready else failures + 1
             if failures >= _FIRST_ATTEMPTS:
-                self._failure = how
-            self._note_change()
-            log.error("HTTP process %d ended (%s), starting another", process.pid, how)
+                self._failure = end
+            self._changed.set()
+            log.error("HTTP process %d %s, starting another", process.pid, end)
             await asyncio.sleep(min(_LONGEST_PAUSE_S, 0.1 * 2 ** (failures - 1)) if failures else 0)
 
     async def _spawn(self, number: int) -> HttpProcess:
@@ -178,23 +169,15 @@ class HttpProcesses:
         arguments += ["--settings", json.dumps(self._settings.to_json())]
         environ = {name: value for name, value in os.environ.items() if name not in _SECRETS}
         with theirs:
-            popen = subprocess.Popen(
+            pid, exited = self._reaper.spawn(
                 [*self._command, *arguments],
-                pass_fds=(theirs.fileno(), listening),
-                stdin=subprocess.DEVNULL,
                 env=environ,
+                pass_fds=(theirs.fileno(), listening),
                 start_new_session=True,  # Ctrl-C reaches the supervisor alone, which drains
             )
-        peer = ControlPeer(self._on_message, lambda _: self._note_change())
-        process = HttpProcess(number, popen, peer)
-        self._alive[number] = process
-        self._exits.watch(popen.pid, lambda status: self._exited(process, status))
+        peer = ControlPeer(self._on_message, lambda _: self._changed.set())
+        process = self._alive[number] = HttpProcess(pid, exited, peer)
         await peer.connect(ours)
         peer.greet(self._publisher.whole())
-        log.info("HTTP process %d started", popen.pid)
+        log.info("HTTP process %d started", pid)
         return process
-
-    def _exited(self, process: HttpProcess, status: int) -> None:
-        process.process.returncode = status  # reaped elsewhere: Popen must not wait for it
-        if not process.exited.done():
-            process.exited.set_result(status)

@@ -72,7 +72,7 @@ class GatewayLock:
                 state = _read(root)
                 raise AlreadyServed(str(root), state.url if state else None)
             time.sleep(0.02)
-        (root / STATE_FILE).unlink(missing_ok=True)
+        self.withdraw()
 
     def write(self, url: str, host: str, port: int) -> None:
         """Say where this gateway answers; whole or not at all."""
@@ -81,8 +81,12 @@ class GatewayLock:
         beside.write_text(json.dumps(asdict(state)) + "\n", encoding="utf-8")
         beside.replace(self.root / STATE_FILE)
 
-    def close(self) -> None:
+    def withdraw(self) -> None:
+        """It does not answer any more; the lock stays."""
         (self.root / STATE_FILE).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        self.withdraw()
         os.close(self._file)
 
     def __enter__(self) -> "GatewayLock":

@@ -41,7 +41,7 @@ def code_model(folder: Path, body: str, *, name: str = "custom", width: int = 4)
         f"import numpy as np\nclass Custom:\n    n_features_in_ = {width}\n    def predict(self, X):\n{indented}\n"
     )
     # A pickle that names the class without importing it here: protocol 0, written by hand.
-    pickled = f"c{name}_model\nCustom\n)\x81.".encode()
+    pickled = f"c{name}_model\nCustom\n)\x81.".encode("latin-1")
     path = folder / f"{name}.pkl"
     path.write_bytes(b"\x80\x04" + pickled)
     return path, code

@@ -1,0 +1,255 @@
+"""What the supervisor needs of the machine to have a version run: files, interpreters, nurseries, groups, children.
+
+It decides nothing: `gateway.served` says what to start, `gateway.versions` what to do when it fails.
+"""
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gateway.crew import Child, Crew, FailureKind, StartFailed
+from gateway.golden import GoldenRows
+from gateway.interpreters import Interpreters, Ready
+from gateway.methods import METHODS
+from gateway.schema import schema_for
+from gateway.settings import Settings
+from gateway.version_log import VersionLog
+from gateway.versions import Version
+from gateway.workers.process import ChildFailed, ChildHandle, LogTail, Nursery, NurseryFailed, Reaper, start_child
+from registry.errors import FitserveError
+from registry.limits.base import Backend
+from registry.records import Json, ModelVersion
+from registry.resources import GB
+from registry.workspace import Workspace
+
+log = logging.getLogger("fitserve.supervisor")
+
+_SECONDS_PER_GB: Final = 10.0
+_IMPORTS: Final = 40  # modules that are asked for before a fork
+_KINDS: Final[dict[str, FailureKind]] = {"digest": "digest", "load": "load", "memory": "memory", "timeout": "timeout"}
+
+
+@dataclass(frozen=True)
+class Files:
+    """What of a version lies on disk, looked up once before it starts."""
+
+    artifact: Path
+    code: Path | None
+    sample: bytes | None
+    spec: dict[str, Json] | None
+
+
+class Machine:
+    """
+    Args:
+        runtime: the directory of the scoring sockets, mode 0700.
+    """
+
+    def __init__(
+        self, workspace: Workspace, settings: Settings, backend: Backend, reaper: Reaper, runtime: Path, cores: float
+    ) -> None:
+        self._workspace = workspace
+        self._settings = settings
+        self._backend = backend
+        self._reaper = reaper
+        self._runtime = runtime
+        self._interpreters = Interpreters(workspace.interpreters_dir, reaper)
+        self._golden = GoldenRows(workspace)
+        self._nurseries: dict[str | None, asyncio.Task[Nursery]] = {}
+        self._loads = asyncio.Semaphore(max(2, round(cores) * 2))  # more at once would only wait for each other
+        self._ids = itertools.count(1)
+        self._files: dict[str, tuple[Files, Ready]] = {}  # by key of the crew
+        self._logs: dict[str, VersionLog] = {}
+        self._tails: dict[str, LogTail] = {}
+
+    def log_of(self, version: Version) -> VersionLog:
+        if version.id not in self._logs:
+            record = version.record
+            self._logs[version.id] = VersionLog(self._workspace.logs_dir, record.name, record.version)
+        return self._logs[version.id]
+
+    @property
+    def nursery_pids(self) -> list[int]:
+        started = [task.result() for task in self._nurseries.values() if task.done() and not task.cancelled()]
+        return [nursery.pid for nursery in started if nursery.alive]
+
+    async def warm(self) -> None:
+        """Start the nursery of the gateway's own interpreter before anybody needs it."""
+        try:
+            await self._nursery(await self._interpreters.get(None, None, lambda _: None))
+        except NurseryFailed as error:
+            log.warning("models start in fresh interpreters, which is slower: %s", error)
+
+    # Machine, for gateway.served
+
+    async def open_crew(self, version: Version, key: str, admit: Callable[[], Awaitable[None]]) -> Crew:
+        record = version.record
+        version.start_ms = {"seen": max(0.0, (version.seen_time - record.created_time).total_seconds() * 1000)}
+        began = time.monotonic()
+        files = await asyncio.to_thread(self._look_up, record)
+        ready = await self._interpreters.get(record.environment, files.spec, self.log_of(version).write)
+        await admit()
+        group = self._backend.create(key, version.limits)
+        crew = Crew(record.id, group, version.limits, version.size, version.child_died)
+        self._files[key] = files, ready
+        version.start_ms["prepare"] = _since(began)
+        return crew
+
+    async def start_child(self, version: Version, crew: Crew) -> Child:
+        async with self._loads:
+            return await self._start(version, crew)
+
+    def forget_crew(self, crew: Crew) -> None:
+        """The crew has been closed."""
+        self._files.pop(crew.key, None)
+
+    async def close(self) -> None:
+        """End the nurseries."""
+        for task in self._nurseries.values():
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled() and task.exception() is None:
+                await task.result().close()
+        for version_log in self._logs.values():
+            version_log.close()
+
+    # steps
+
+    def _look_up(self, record: ModelVersion) -> Files:
+        """Blocking.
+
+        Raises:
+            FitserveError: something is missing from the workspace.
+        """
+        artifacts, metadata = self._workspace.artifacts, self._workspace.metadata
+        return Files(
+            artifact=artifacts.local_path(record.artifact.digest),
+            code=artifacts.local_path(record.code) if record.code else None,
+            sample=artifacts.read_bytes(record.sample) if record.sample else None,
+            spec=dict(metadata.get_environment_by_digest(record.environment).spec) if record.environment else None,
+        )
+
+    async def _start(self, version: Version, crew: Crew) -> Child:
+        files, ready = self._files[crew.key]
+        began = time.monotonic()
+        handle = await self._forked(version, ready)
+        try:
+            await handle.hello()
+            crew.group.add(handle.pid)
+            version.start_ms["fork"] = _since(began)
+            began = time.monotonic()
+            number = next(self._ids)
+            listen = str(self._runtime / f"{number}.sock")
+            description = await handle.go(self._order(version, crew, files, listen), self._patience(version.record))
+            version.start_ms["load"] = _since(began)
+            child = Child(number, handle, listen, description)
+            began = time.monotonic()
+            await self._learn(version, child, files)
+            version.start_ms["golden"] = _since(began)
+            handle.send("serve")
+        except ChildFailed as failure:
+            handle.kill()
+            raise await self._explained(crew, handle, failure) from None
+        except OSError as error:  # the group or the socket
+            handle.kill()
+            raise StartFailed("load", f"model {crew.what} could not be started: {error.strerror or error}") from error
+        except BaseException:
+            handle.kill()
+            raise
+        log.info("%s: child %d serves within %g GB", crew.what, handle.pid, crew.limits.memory_bytes / GB)
+        return child
+
+    async def _forked(self, version: Version, ready: Ready) -> ChildHandle:
+        """A child that waits; forked where that is possible, else in a fresh interpreter."""
+        tail = self._tail(version)
+        modules = [str(name).rpartition(".")[0] for name in version.record.facts.get("globals") or ()]
+        imports = [module for module in dict.fromkeys(modules) if module][:_IMPORTS]
+        for _ in range(2):  # a nursery may have died since it was used last
+            try:
+                nursery = await self._nursery(ready)
+                return await nursery.fork(log=tail, imports=imports)
+            except NurseryFailed as error:
+                log.warning("%s: no fork from the nursery: %s", version.id, error)
+        try:
+            return start_child(
+                ready.python, self._reaper, variables=ready.variables, threads=version.limits.threads, log=tail
+            )
+        except OSError as error:
+            raise StartFailed("nursery", f"{ready.python.name} could not be started: {error.strerror}") from None
+
+    async def _nursery(self, ready: Ready) -> Nursery:
+        task = self._nurseries.get(ready.digest)
+        if task is None or (task.done() and (task.cancelled() or task.exception() or not task.result().alive)):
+            starting = Nursery.start(ready.python, self._reaper, variables=ready.variables)
+            task = self._nurseries[ready.digest] = asyncio.create_task(starting)
+        return await asyncio.shield(task)
+
+    def _order(self, version: Version, crew: Crew, files: Files, listen: str) -> dict[str, Json]:
+        artifact = version.record.artifact
+        return {
+            "artifact": str(files.artifact),
+            "digest": artifact.digest,
+            "kind": artifact.kind,
+            "format": artifact.format,
+            "code": str(files.code) if files.code else None,
+            "listen": listen,
+            "threads": crew.limits.threads,
+            "rlimits": crew.group.rlimits(),
+            "methods": list(METHODS),
+            "dense_limit_bytes": int(self._settings.dense_limit_mb * 1e6),
+        }
+
+    async def _learn(self, version: Version, child: Child, files: Files) -> None:
+        """What the loaded model says of itself, and whether it answers as it should.
+
+        Raises:
+            StartFailed: it does not.
+        """
+        record = version.record
+        if version.schema is None:
+            version.schema = await self._schema(version, child, files)
+        version.description = child.description
+        report = await self._golden.check(record, child, files.sample)
+        version.golden, version.unverified = report.to_json(), report.unverified
+        if report.difference is not None:
+            raise StartFailed("golden", f"model {record.id} answers differently than recorded: {report.difference}")
+
+    async def _schema(self, version: Version, child: Child, files: Files) -> dict[str, Json]:
+        try:
+            return await asyncio.to_thread(schema_for, child.description, files.sample, version.record.sample_name)
+        except FitserveError as error:
+            log.warning("%s: the sample is not used: %s", version.id, error)
+            version.notes = [f"the sample is not used: {error}"]
+            return schema_for(child.description)
+
+    async def _explained(self, crew: Crew, handle: ChildHandle, failure: ChildFailed) -> StartFailed:
+        """The sentence for a child that did not come to serve."""
+        end = failure.exit or await handle.exited
+        death = crew.verdict(end)
+        if death.cause == "memory" or failure.kind == "memory":
+            peak = f" (peak {death.peak_gb:g} GB)" if death.peak_gb else ""
+            limit = crew.limits.memory_bytes / GB
+            sentence = (
+                f"model {crew.what} does not fit into its memory limit of {limit:g} GB{peak}: it ran out while loading"
+            )
+            return StartFailed("memory", sentence, death)
+        kind = _KINDS.get(failure.kind, "died")
+        sentence = f"model {crew.what} was not loaded: {failure.reason}"
+        return StartFailed(kind, sentence, death if kind == "died" else None)
+
+    def _patience(self, record: ModelVersion) -> float:
+        return self._settings.start_timeout_s + _SECONDS_PER_GB * record.artifact.size / GB
+
+    def _tail(self, version: Version) -> LogTail:
+        if version.id not in self._tails:
+            self._tails[version.id] = LogTail(self.log_of(version).write)
+        return self._tails[version.id]
+
+
+def _since(began: float) -> float:
+    return (time.monotonic() - began) * 1000

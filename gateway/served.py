@@ -1,0 +1,314 @@
+"""All models in the supervisor: which version of each answers, which ones run, and who makes room for whom.
+
+The rules: the latest version that proved right answers; a version that never did is passed over. Versions start ahead, if their
+memory can be promised, or at first use. For what is asked for, the least recently used of those that nobody asks for are
+stopped.
+"""
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Final, Protocol
+
+from gateway.admission import Admission, Candidate
+from gateway.control import Message
+from gateway.crew import Child, Crew
+from gateway.settings import Settings
+from gateway.table import ModelEntry, Publisher
+from gateway.versions import NoRoomNow, Version
+from registry.errors import DoesNotFit, ModelNotFound
+from registry.records import ModelVersion
+from registry.resources import ResourceConfiguration
+
+log = logging.getLogger("fitserve.supervisor")
+
+IN_USE_S: Final = 2.0  # HTTP processes tell once a second what answered
+
+
+class Machine(Protocol):
+    """What starts processes: see `gateway.machine`."""
+
+    async def open_crew(self, version: Version, key: str, admit: Callable[[], Awaitable[None]]) -> Crew:
+        """Everything that a child needs made ready, then `admit`, then an empty group."""
+
+    async def start_child(self, version: Version, crew: Crew) -> Child: ...
+    def forget_crew(self, crew: Crew) -> None: ...
+
+
+class Outlet(Protocol):
+    """Where tables go: see `gateway.http_processes`."""
+
+    def publish(self, message: Message) -> None: ...
+    async def released(self, children: Collection[int], revision: int, timeout: float) -> bool: ...
+
+
+class ServedModel:
+    """One model. `live` is the version that answers when none is named, None until there is one."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self.versions: dict[int, Version] = {}
+        self.live: int | None = None
+        self._settings = settings
+        self._tried: set[int] = set()  # started ahead once; whatever came of it
+
+    @property
+    def live_version(self) -> Version | None:
+        return None if self.live is None else self.versions.get(self.live)
+
+    def entry(self) -> ModelEntry:
+        latest = max(self.versions)
+        live = self.live
+        if live is None and self.versions[latest].rejected:
+            target = self._target()
+            live = None if target is None else target.record.version
+        return ModelEntry(self.name, latest, live, {number: v.entry() for number, v in sorted(self.versions.items())})
+
+    def settle(self) -> None:
+        """Decide what answers and what should run, from what there is now. Deciding twice changes nothing."""
+        live = self.live_version
+        if self.live is not None and (live is None or live.rejected):
+            self.live = live = None
+            self._tried.difference_update(number for number, v in self.versions.items() if v.was_live)
+        target = self._target()
+        if target is None or target is live:
+            return
+        number = target.record.version
+        if target.state == "live":
+            log.info("%s: answers for %s", target.id, self.name)
+            self.live = number
+            if live is not None:
+                live.stop()
+        elif self._settings.start == "first-use" and (live is None or live.crew is None):
+            self.live = number
+        elif number not in self._tried:
+            self._tried.add(number)
+            target.start(urgent=live is not None and live.crew is not None)
+
+    def forget_attempt(self, number: int) -> None:
+        """Its limits or environment changed: it may be started ahead again."""
+        self._tried.discard(number)
+
+    def _target(self) -> Version | None:
+        usable = [number for number, version in self.versions.items() if not version.rejected]
+        return self.versions[max(usable)] if usable else None
+
+
+class ServedModels:
+    """The supervisor's models; the `Host` of their versions.
+
+    Args:
+        outlet: the HTTP processes.
+        keys: digests of the accepted keys, None when none is asked for.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        machine: Machine,
+        admission: Admission,
+        publisher: Publisher,
+        outlet: Outlet,
+        keys: frozenset[str] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.models: dict[str, ServedModel] = {}
+        self.admission = admission
+        self._machine = machine
+        self._publisher = publisher
+        self._outlet = outlet
+        self._keys = keys
+        self._default: str | None = None
+        self._dirty: set[str] = set()
+        self._flush_due = False
+        self._room = asyncio.Lock()
+        self._numbers = itertools.count(1)
+        self._closing: set[asyncio.Task[None]] = set()
+
+    # the registry
+
+    def reconcile(self, records: Sequence[ModelVersion], default: str | None) -> None:
+        """These are registered now, and `default` answers ``/score``."""
+        self._default = default
+        wanted = {(record.name, record.version): record for record in records}
+        for (name, number), record in wanted.items():
+            model = self.models.setdefault(name, ServedModel(name, self.settings))
+            version = model.versions.get(number)
+            if version is None:
+                model.versions[number] = Version(record, self)
+                self._mark(name)
+            elif version.record != record:
+                if version.record.resource_configuration != record.resource_configuration:
+                    model.forget_attempt(number)
+                version.update(record)
+        for name, model in list(self.models.items()):
+            for number in [number for number in model.versions if (name, number) not in wanted]:
+                self._remove(model, model.versions.pop(number))
+        self.flush()
+
+    def _remove(self, model: ServedModel, version: Version) -> None:
+        log.info("%s: deleted", version.id)
+        if not model.versions:
+            del self.models[model.name]
+        self._mark(model.name)
+        task = asyncio.create_task(version.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    # what HTTP processes ask and tell
+
+    def version(self, name: str, number: int | None) -> Version:
+        """
+        Raises:
+            ModelNotFound
+        """
+        model = self.models.get(name)
+        if model is None:
+            raise ModelNotFound(name, known=sorted(self.models))
+        if number is None:
+            number = model.entry().current.version
+        if number not in model.versions:
+            raise ModelNotFound(name, number, sorted(model.versions))
+        return model.versions[number]
+
+    def child_owner(self, child: int) -> tuple[Version, Child] | None:
+        for model in self.models.values():
+            for version in model.versions.values():
+                if version.crew is not None and child in version.crew.children:
+                    return version, version.crew.children[child]
+        return None
+
+    def child_answered(self, child: int) -> None:
+        any(version.child_answered(child) for model in self.models.values() for version in model.versions.values())
+
+    def used(self, name: str, number: int, answers: int) -> None:
+        model = self.models.get(name)
+        if model is not None and number in model.versions:
+            model.versions[number].used(answers)
+
+    # time
+
+    def stop_idle(self) -> None:
+        """Stop what nobody has asked for in `idle_s`: on-demand versions, and all that started at first use."""
+        since = time.monotonic() - self.settings.idle_s
+        for model in self.models.values():
+            for number, version in model.versions.items():
+                on_demand = number != model.live or self.settings.start == "first-use"
+                idle = max(version.last_used, version.live_since) < since
+                if version.state == "live" and on_demand and idle:
+                    log.info("%s: idle for %g s, stopped", version.id, self.settings.idle_s)
+                    version.stop()
+
+    async def close(self) -> None:
+        """Stop everything, each version drained."""
+        versions = [version for model in self.models.values() for version in model.versions.values()]
+        await asyncio.gather(*(version.close() for version in versions), *self._closing)
+
+    def kill(self) -> None:
+        for model in self.models.values():
+            for version in model.versions.values():
+                version.kill()
+        for task in self._closing:
+            task.cancel()
+
+    # Host, for the versions
+
+    def changed(self, version: Version) -> None:
+        self._mark(version.record.name)
+        if not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush_later)
+
+    async def open_crew(self, version: Version) -> Crew:
+        asked = version.limits.memory_bytes
+        self.admission.check(f"model {version.id}", asked)
+        key = f"{version.record.name}-{version.record.version}-{next(self._numbers)}"
+        try:
+            return await self._machine.open_crew(version, key, lambda: self._make_room(version, key, asked))
+        except BaseException:
+            self.admission.release(key)
+            raise
+
+    async def start_child(self, version: Version, crew: Crew) -> Child:
+        return await self._machine.start_child(version, crew)
+
+    async def promise(self, version: Version, crew: Crew, limits: ResourceConfiguration) -> None:
+        try:
+            self.admission.promise(crew.key, f"model {version.id}", limits.memory_bytes)
+        except DoesNotFit as error:
+            raise NoRoomNow(str(error)) from None
+
+    async def close_crew(self, version: Version, crew: Crew) -> None:
+        children = list(crew.children)
+        self.flush()
+        if children and not await self._outlet.released(children, self._publisher.revision, self.settings.drain_s):
+            log.warning("%s: still in use after %g s of draining, ended", version.id, self.settings.drain_s)
+        crew.close()
+        self._machine.forget_crew(crew)
+        self.admission.release(crew.key)
+
+    # publishing
+
+    def flush(self) -> None:
+        """Settle and publish now what changed."""
+        dirty, self._dirty = self._dirty, set()
+        for name in dirty & self.models.keys():
+            self.models[name].settle()
+        entries = {name: self.models[name].entry() if name in self.models else None for name in dirty | self._dirty}
+        self._dirty.clear()
+        message = self._publisher.update(entries, self._default, self._keys)
+        if message is not None:
+            self._outlet.publish(message)
+
+    def _flush_later(self) -> None:
+        self._flush_due = False
+        self.flush()
+
+    def _mark(self, name: str) -> None:
+        self._dirty.add(name)
+
+    # room
+
+    async def _make_room(self, version: Version, key: str, asked: int) -> None:
+        """Promise memory to a new group, stopping others where that is right.
+
+        Raises:
+            NoRoomNow: it does not fit beside what is promised.
+            DoesNotFit: it is to replace a version that runs, and both together do not fit.
+        """
+        what = f"model {version.id}"
+        async with self._room:
+            live = self.models[version.record.name].live_version if version.record.name in self.models else None
+            replaced = live if live is not None and live is not version and live.crew is not None else None
+            if version.urgent or replaced is not None or version.crew is not None:
+                await self._evict(asked, spared={version, replaced})
+            if replaced is not None and asked > self.admission.free and self.settings.swap == "stop-first":
+                log.info("%s: stopped first, it does not fit beside %s", replaced.id, version.id)
+                self.models[version.record.name].live = version.record.version  # callers wait for the new one
+                replaced.stop()
+                await replaced.stopped()
+            try:
+                self.admission.promise(key, what, asked)
+            except DoesNotFit as error:
+                if replaced is not None:
+                    raise
+                raise NoRoomNow(str(error)) from None
+
+    async def _evict(self, asked: int, spared: Collection[Version | None]) -> None:
+        """Stop the least recently used that nobody uses, if that makes room."""
+        quiet = time.monotonic() - IN_USE_S
+        idle = {
+            version.crew.key: version
+            for model in self.models.values()
+            for version in model.versions.values()
+            if version.crew is not None and version.state == "live" and version not in spared
+            if version.last_used < quiet
+        }
+        candidates = [Candidate(key, v.limits.memory_bytes, v.last_used) for key, v in idle.items()]
+        for candidate in self.admission.room_for(asked, candidates) or []:
+            version = idle[candidate.key]
+            log.info("%s: stopped to make room", version.id)
+            version.stop()
+            await version.stopped()

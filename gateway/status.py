@@ -1,0 +1,101 @@
+"""What the supervisor tells of models: the value of a "status" answer. Plain JSON, made when somebody asks."""
+
+from collections.abc import Callable
+
+from gateway.served import ServedModel, ServedModels
+from gateway.table import LastDeath
+from gateway.version_log import VersionLog
+from gateway.versions import Version
+from registry.limits.base import Enforcement, Usage
+from registry.records import Json
+from registry.resources import GB
+
+LOG_LINES = 20
+
+
+def model_status(
+    model: ServedModel, log_of: Callable[[Version], VersionLog], enforcement: Enforcement
+) -> dict[str, Json]:
+    """One model in full: what its answering version says, and all versions."""
+    versions = {number: version_status(v, log_of(v), enforcement) for number, v in sorted(model.versions.items())}
+    entry = model.entry()
+    current = versions[entry.current.version]
+    shared = ("state", "reason", "limits", "usage", "pids", "restarts", "last_death", "golden", "facts", "environment")
+    return {
+        "name": model.name,
+        "latest": entry.latest,
+        "live": entry.live,
+        **{key: current[key] for key in shared},
+        "versions": list(versions.values()),
+    }
+
+
+def version_status(version: Version, log: VersionLog, enforcement: Enforcement) -> dict[str, Json]:
+    """One version in full. Sizes in bytes where the name says so, else in GB (2**30 bytes)."""
+    crew, record = version.crew, version.record
+    limits = version.limits if crew is None else crew.limits
+    usage = Usage() if crew is None else crew.usage()
+    return {
+        "version": record.version,
+        "id": record.id,
+        "state": version.state,
+        "reason": version.reason,
+        "limits": {
+            "cpu": limits.cores,
+            "memory_in_gb": limits.memory_bytes / GB,
+            "asked": {"cpu": version.limits.cores, "memory_in_gb": version.limits.memory_bytes / GB},
+            "enforcement": enforcement if crew is None else crew.group.enforcement,
+        },
+        "usage": {
+            "memory_bytes": usage.memory_bytes,
+            "memory_peak_bytes": usage.memory_peak_bytes,
+            "cpu_seconds": usage.cpu_seconds,
+            "throttled_seconds": usage.throttled_seconds,
+            "oom_kills": usage.oom_kills,
+        },
+        "pids": sorted(child.pid for child in version.children),
+        "restarts": sum(version.restarts.values()),
+        "restarts_by_cause": dict(version.restarts),
+        "last_death": death_json(version.last_death),
+        "answers": version.answers,
+        "golden": version.golden,
+        "unverified": version.unverified,
+        "notes": version.notes,
+        "environment": record.environment,
+        "facts": {
+            "declared": record.framework_version,
+            "written_by": record.facts.get("sklearn_version"),
+            "served_with": (version.description or {}).get("sklearn"),
+            "python": (version.description or {}).get("python"),
+        },
+        "start_ms": {phase: round(ms, 1) for phase, ms in version.start_ms.items()},
+        "log": log.tail(LOG_LINES),
+    }
+
+
+def gateway_status(models: ServedModels, enforcement: Enforcement, pids: dict[str, Json]) -> dict[str, Json]:
+    """The whole gateway in short."""
+    admission = models.admission
+    return {
+        "enforcement": enforcement,
+        "pids": pids,
+        "memory": {
+            "machine_gb": admission.machine / GB,
+            "total_gb": admission.total / GB,
+            "promised_gb": admission.promised / GB,
+            "free_gb": admission.free / GB,
+        },
+        "models": {
+            name: {
+                "live": model.live,
+                "versions": {str(number): version.state for number, version in sorted(model.versions.items())},
+            }
+            for name, model in sorted(models.models.items())
+        },
+    }
+
+
+def death_json(death: LastDeath | None) -> dict[str, Json] | None:
+    if death is None:
+        return None
+    return {"cause": death.cause, "limit_gb": death.limit_gb, "peak_gb": death.peak_gb, "sentence": death.sentence}

@@ -1,0 +1,472 @@
+"""One model version in the supervisor: what should be, what is, and the next step from the one to the other.
+
+::
+
+    idle ── start ──► preparing ──► starting ──► live ── stop ──► draining ──► idle
+                          │             │  ▲       │
+                          ▼             ▼  └ death ┘  (back-off; `quarantine_after` in a row without an answer: quarantined)
+                        failed        failed
+
+A version's own task takes one step after the other and looks again after each, so that whatever happens in the meantime only
+has to be noted. What a step needs of the machine is behind `Host`.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Coroutine, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+from gateway.crew import Child, Crew, StartFailed
+from gateway.settings import Settings
+from gateway.table import LastDeath, State, VersionEntry
+from gateway.workers.process import Exit
+from registry.errors import FitserveError
+from registry.records import Json, ModelVersion
+from registry.resources import GB, ResourceConfiguration
+
+log = logging.getLogger("fitserve.supervisor")
+
+RESTING: Final = frozenset({"failed", "quarantined"})
+QUARANTINE_S: Final = 300.0
+_LONGEST_PAUSE_S: Final = 10.0
+_REMEMBERED: Final = 16  # dead children whose first answer may still be told
+_STEADY_S: Final = 60.0  # a child that lived this long was sound, asked or not
+
+
+class NoRoomNow(FitserveError):
+    """Memory is promised to other models; `DoesNotFit`'s sentence."""
+
+
+class TooLargeForLimit(FitserveError):
+    """Sizes in bytes."""
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        super().__init__(
+            f"the file of model {what} has {size / GB:.3g} GB, more than its memory limit of {limit / GB:g} GB; "
+            "register it with more memory"
+        )
+
+
+class Host(Protocol):
+    """What a version needs of the supervisor."""
+
+    settings: Settings
+
+    def changed(self, version: "Version") -> None:
+        """Its entry may differ from what was published."""
+
+    async def open_crew(self, version: "Version") -> Crew:
+        """An empty crew in a group of its own: interpreter ready, memory promised.
+
+        Raises:
+            NoRoomNow: the memory is promised to others.
+            FitserveError: it can never be; the sentence says why.
+        """
+
+    async def start_child(self, version: "Version", crew: Crew) -> Child:
+        """A child of the crew that has loaded the model and answered the golden rows rightly.
+
+        Raises:
+            StartFailed
+        """
+
+    async def promise(self, version: "Version", crew: Crew, limits: ResourceConfiguration) -> None:
+        """Have memory promised to a running crew under other limits.
+
+        Raises:
+            NoRoomNow
+        """
+
+    async def close_crew(self, version: "Version", crew: Crew) -> None:
+        """End a crew that is no longer in the version's entry, when nobody waits for its answers any more."""
+
+
+class Version:
+    """See the module's text. `live()` and the attributes are for the supervisor's loop; nothing here is thread-safe."""
+
+    def __init__(self, record: ModelVersion, host: Host) -> None:
+        self.record = record
+        self.state: State = "idle"
+        self.reason: str | None = None
+        self.crew: Crew | None = None
+        self.wanted = False
+        self.urgent = False  # somebody waits for it, so others may be stopped for it
+        self.was_live = False
+        self.description: Mapping[str, Json] | None = None
+        self.schema: Mapping[str, Json] | None = None
+        self.golden: dict[str, Json] = {}
+        self.unverified = False
+        self.last_death: LastDeath | None = None
+        self.restarts: Counter[str] = Counter()  # by cause
+        self.answers = 0
+        self.last_used = 0.0  # time.monotonic()
+        self.live_since = 0.0
+        self.notes: list[str] = []  # what a person should know, such as an unreadable sample
+        self.start_ms: dict[str, float] = {}  # how long the phases of the last start took
+        self.seen_time = datetime.now(UTC)
+        self._host = host
+        self._deaths = 0  # in a row without an answer
+        self._load_ooms = 0
+        self._refused: ResourceConfiguration | None = None  # limits that could not be put in force
+        self._dead: dict[int, bool] = {}
+        self._wake = asyncio.Event()
+        self._settled: list[asyncio.Future[None]] = []
+        self._step: asyncio.Task[None] | None = None
+        self._closing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._driver = asyncio.create_task(self._drive(), name=f"version {record.id}")
+
+    # intents: noted at once, acted upon by the version's own task
+
+    def start(self, *, urgent: bool = False) -> None:
+        """It should be live. `urgent`: somebody waits, or the model is in use."""
+        if self.state in RESTING or self._closing:
+            return
+        self.urgent = self.urgent or urgent
+        if not self.wanted:
+            self.wanted = True
+            self.reason = None
+            self._wake.set()
+
+    def stop(self) -> None:
+        """It should not run: drained if it is live, given up if it is only starting."""
+        self.wanted = self.urgent = False
+        self._wake.set()
+        if self._step is not None and self.state in {"preparing", "starting"}:
+            self._step.cancel()
+
+    async def live(self) -> bool:
+        """Wait until it is live (True), or clearly not going to be (False; `state` and `reason` say why)."""
+        while self.wanted and self.state not in {"live", *RESTING}:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._settled.append(future)
+            await future
+        return self.state == "live"
+
+    async def stopped(self) -> None:
+        """Wait until nothing of it runs, or it was started again."""
+        while (self.crew is not None or self.state == "draining") and not self.wanted:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._settled.append(future)
+            await future
+
+    async def close(self) -> None:
+        """Stop it for good; returns when nothing of it runs."""
+        self._closing = True
+        self.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+        await asyncio.wait([self._driver])
+
+    def kill(self) -> None:
+        """End everything now."""
+        self._closing = True
+        self._driver.cancel()
+        if self.crew is not None:
+            self.crew.close()
+            self.crew = None
+
+    def update(self, record: ModelVersion) -> None:
+        """The registry has another record of it."""
+        before, self.record = self.record, record
+        if self._needs(before) != self._needs(record):
+            self._refused = None
+            self._recover()
+        self._host.changed(self)
+
+    def used(self, answers: int = 0) -> None:
+        self.answers += answers
+        self.last_used = time.monotonic()
+
+    def child_answered(self, child: int) -> bool:
+        """Its first answer to a caller; also when the news of its death came first. False: not a child of this version."""
+        crew = self.crew
+        if crew is not None and child in crew.children:
+            crew.children[child].answered = True
+        elif child in self._dead:
+            self._dead[child] = True
+            self._deaths = 0
+        else:
+            return False
+        self._load_ooms = 0
+        return True
+
+    # facts
+
+    @property
+    def id(self) -> str:
+        return self.record.id
+
+    @property
+    def limits(self) -> ResourceConfiguration:
+        return self.record.resource_configuration
+
+    @property
+    def size(self) -> int:
+        """How many children it should have."""
+        children = self.record.settings.get("children")
+        return max(1, int(children)) if children else max(1, int(self.limits.cores))
+
+    @property
+    def rejected(self) -> bool:
+        """It has never been live and will not get so by itself: another version should answer."""
+        return self.state in RESTING and not self.was_live
+
+    @property
+    def children(self) -> list[Child]:
+        return [] if self.crew is None else list(self.crew.children.values())
+
+    def entry(self) -> VersionEntry:
+        """It as HTTP processes see it."""
+        record, limits = self.record, self.limits
+        return VersionEntry(
+            name=record.name,
+            version=record.version,
+            state=self.state,
+            reason=self.reason,
+            children=tuple(child.address for child in self.children),
+            description=self.description,
+            schema=self.schema,
+            settings=dict(record.settings),
+            framework=record.framework,
+            framework_version=record.framework_version,
+            created_time=record.created_time.isoformat(),
+            model_description=record.description,
+            tags=dict(record.tags),
+            properties=dict(record.properties),
+            cpu=limits.cores,
+            memory_in_gb=limits.memory_bytes / GB,
+            unverified=self.unverified,
+            last_death=self.last_death,
+        )
+
+    # the version's own task
+
+    async def _drive(self) -> None:
+        while True:
+            step = self._next()
+            if step is None:
+                if self._closing:
+                    return
+                await self._wake.wait()
+                self._wake.clear()
+                continue
+            self._step = asyncio.create_task(step)
+            try:
+                await asyncio.wait([self._step])
+            except asyncio.CancelledError:
+                self._step.cancel()
+                raise
+            error = None if self._step.cancelled() else self._step.exception()
+            if error is not None:  # ours to mend, but only this version suffers
+                log.error("%s: unexpected %s", self.id, type(error).__name__, exc_info=error)
+                self._fail("an internal error of the gateway; its log has the traceback")
+            self._step = None
+
+    def _next(self) -> Coroutine[Any, Any, None] | None:
+        if self.crew is not None and (not self.wanted or self.state in RESTING):
+            return self._retire()
+        if not self.wanted:
+            if self.state in {"preparing", "starting"}:
+                self._become("idle")
+            return None
+        if self.state in RESTING:
+            return None
+        if self.crew is None:
+            return self._open()
+        if self.limits != self._refused and (self.limits, self.size) != (self.crew.limits, self.crew.wanted_size):
+            return self._relimit(self.crew)
+        if len(self.crew.children) < self.crew.size:
+            return self._fill(self.crew)
+        return None
+
+    async def _open(self) -> None:
+        self._become("preparing")
+        try:
+            self._check_size()
+            self.crew = await self._host.open_crew(self)
+        except NoRoomNow as error:
+            self.wanted = self.urgent = False
+            self._become("idle", str(error))
+        except FitserveError as error:
+            self._fail(str(error))
+        else:
+            self._become("starting")
+
+    async def _fill(self, crew: Crew) -> None:
+        """Start one child that is missing."""
+        if self._deaths > 1:
+            await asyncio.sleep(min(_LONGEST_PAUSE_S, 0.1 * 2 ** (self._deaths - 2)))
+        if not crew.children:
+            crew.group.set_cpu(None)  # a small quota must not slow a start
+        try:
+            child = await self._host.start_child(self, crew)
+        except StartFailed as error:
+            self._not_started(crew, error)
+        else:
+            if crew.join(child):
+                self._loaded(crew)
+            else:
+                self._count_death(crew, crew.verdict(child.handle.exited.result()))
+
+    async def _relimit(self, crew: Crew) -> None:
+        """Other limits, or another number of children, without losing a request."""
+        if crew.can_relimit(self.limits, self.size) and await self._relimit_in_place(crew):
+            return
+        try:
+            new = await self._host.open_crew(self)
+        except NoRoomNow:  # old and new do not fit together: callers wait while it starts again
+            log.info("%s: starts again with other limits", self.id)
+            await self._retire()
+            return
+        except FitserveError as error:
+            self._keep_limits(crew, str(error))
+            return
+        try:
+            child = await self._host.start_child(self, new)
+        except StartFailed as error:
+            await self._host.close_crew(self, new)
+            self._keep_limits(crew, str(error))
+            return
+        except asyncio.CancelledError:
+            await self._host.close_crew(self, new)
+            raise
+        self.crew = new
+        if new.join(child):
+            self._loaded(new)
+        await self._host.close_crew(self, crew)
+
+    async def _relimit_in_place(self, crew: Crew) -> bool:
+        try:
+            await self._host.promise(self, crew, self.limits)
+        except NoRoomNow:
+            return False
+        crew.relimit(self.limits)
+        log.info("%s: limits are now %g cores, %g GB", self.id, self.limits.cores, self.limits.memory_bytes / GB)
+        self._host.changed(self)
+        return True
+
+    def _keep_limits(self, crew: Crew, sentence: str) -> None:
+        """The new limits cannot be had or held: what serves goes on."""
+        self._refused = self.limits
+        log.error("%s: keeps %g cores, %g GB: %s", self.id, crew.limits.cores, crew.limits.memory_bytes / GB, sentence)
+        self._become(self.state, f"the limits that were asked for are not in force: {sentence}")
+
+    async def _retire(self) -> None:
+        """Take the crew out of the table, then end it when no HTTP process waits for it."""
+        crew, self.crew = self.crew, None
+        assert crew is not None
+        if self.state not in RESTING:
+            self._become("draining", self.reason)
+        await self._host.close_crew(self, crew)
+        if self.state not in RESTING:
+            self._become("starting" if self.wanted else "idle", self.reason)
+
+    # what happens to children
+
+    def child_died(self, crew: Crew, child: Child, end: Exit) -> None:
+        """A serving child has ended: `Crew`'s `on_death`."""
+        if child.answered or time.monotonic() - child.since > _STEADY_S:
+            self._deaths = 0
+        self._dead = {**dict(list(self._dead.items())[-_REMEMBERED:]), child.id: child.answered}
+        death = crew.verdict(end, child)
+        log.warning("%s: child %d died: %s", self.id, child.pid, death.sentence)
+        if crew is not self.crew:
+            return
+        if not crew.children:
+            crew.kill()  # what the child started
+        if child.answered:
+            self.last_death = death
+            self.restarts[death.cause] += 1
+            if not crew.children:
+                self._become("starting")
+        else:
+            self._count_death(crew, death)
+        self._host.changed(self)
+        self._wake.set()
+
+    def _not_started(self, crew: Crew, error: StartFailed) -> None:
+        log.error("%s: not started: %s", self.id, error)
+        if error.kind == "memory":
+            self._load_ooms += 1
+            if crew.children:
+                crew.size = len(crew.children)
+                log.error("%s: %d processes fit into the limit, not %d", self.id, crew.size, crew.wanted_size)
+            elif self._load_ooms > 1:
+                self._fail(str(error))
+            else:
+                self._count_death(crew, error.death)
+        elif error.kind == "died" or crew.children:
+            self._count_death(crew, error.death)
+        else:
+            self._fail(str(error))
+
+    def _count_death(self, crew: Crew, death: LastDeath | None) -> None:
+        """One more without an answer."""
+        self._deaths += 1
+        if death is not None:
+            self.last_death = death
+            self.restarts[death.cause] += 1
+        if crew.children:
+            return
+        if self._deaths < self._host.settings.quarantine_after:
+            self._become("starting")
+            return
+        last = f", the last by {death.cause}" if death is not None else ""
+        self._become(
+            "quarantined", f"{self._deaths} deaths in a row without an answer{last}; its log has the last lines"
+        )
+        log.error("%s: quarantined after %d deaths", self.id, self._deaths)
+        self._timer = asyncio.get_running_loop().call_later(QUARANTINE_S, self._try_again)
+
+    def _try_again(self) -> None:
+        """After a long pause in quarantine: one attempt."""
+        deaths = self._deaths
+        self._recover()
+        self._deaths = deaths - 1
+
+    def _recover(self) -> None:
+        """Something changed that may mend it."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._deaths = self._load_ooms = 0
+        if self.state in RESTING:
+            self._become("idle")
+        self._wake.set()
+
+    def _loaded(self, crew: Crew) -> None:
+        """A child joined."""
+        if len(crew.children) >= crew.size:
+            self.last_death = None
+        self.was_live = True
+        self.urgent = False
+        self.live_since = time.monotonic()
+        self._become("live")
+
+    def _fail(self, sentence: str) -> None:
+        log.error("%s: failed: %s", self.id, sentence)
+        self._become("failed", sentence)
+
+    def _become(self, state: State, reason: str | None = None) -> None:
+        if state != self.state:
+            log.info("%s: %s", self.id, state)
+        self.state, self.reason = state, reason
+        settled, self._settled = self._settled, []
+        for future in settled:
+            if not future.done():
+                future.set_result(None)
+        self._host.changed(self)
+
+    def _check_size(self) -> None:
+        size, limit = self.record.artifact.size, self.limits.memory_bytes
+        if size > limit:
+            raise TooLargeForLimit(self.id, size, limit)
+
+    @staticmethod
+    def _needs(record: ModelVersion) -> tuple[Json, ...]:
+        """What of a record decides how it runs."""
+        return record.resource_configuration, record.settings.get("children"), record.environment, record.golden
