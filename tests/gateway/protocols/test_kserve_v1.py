@@ -74,8 +74,10 @@ class Shelf:
 
 def look(path: str, ready: bool = True, **values: str) -> Answer:
     (view,) = [view for view in v1.views if view.path == path]
-    answering: Any = view.answer(Shelf(ready), Asked(values, {}))
-    return asyncio.run(answering)
+    shelf: Any = Shelf(ready)
+    answering: Any = view.answer(shelf, Asked(values, {}))
+    answer: Answer = asyncio.run(answering)
+    return answer
 
 
 def test_models_are_listed_and_tell_whether_they_are_ready() -> None:
