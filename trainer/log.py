@@ -63,6 +63,18 @@ class BoundedLog:
             self._left = 0  # the disk is full: what the script does is more important than what it says
 
 
+class BuildLog:
+    """The log of preparing an environment; there is no file when nothing was said."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, line: str) -> None:
+        head = "" if self._path.exists() else "Building environment…\n"
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(head + line.rstrip("\n") + "\n")
+
+
 class Follower:
     """Reads what a log has gained, as text; a character that is only half written waits for its other half."""
 

@@ -176,7 +176,9 @@ class Run:
             settle(self.workspace, run)
 
     def get_details(self) -> dict[str, Json]:
-        """Azure's keys; ``error`` when it has failed, ``endTimeUtc`` when it has ended, ``usage`` when it had limits."""
+        """Azure's keys; ``error`` when it has failed, ``endTimeUtc`` when it has ended, ``usage`` when it had limits,
+        ``interpreter`` with the installed releases when it had an environment of its own, ``warnings`` about that.
+        """
         run = settle(self.workspace, self._record)
         details: dict[str, Json] = {
             "runId": run.id,
@@ -193,8 +195,8 @@ class Run:
         }
         if run.error is not None:
             details["error"] = {"error": {"code": "UserError", "message": run.error}}
-        for key in ("usage", "left_behind", "interpreter"):
-            if key in run.details:
+        for key in ("usage", "left_behind", "interpreter", "warnings"):
+            if run.details.get(key):
                 details[key] = run.details[key]
         return {key: value for key, value in details.items() if value is not None}
 

@@ -14,6 +14,7 @@ from trainer.ending import finish
 from trainer.folder import RunFolder
 from trainer.history import TERMINAL, add_details, move, take_in
 from trainer.job import Ended, Job, Stop
+from trainer.log import BuildLog
 from trainer.mark import ProcessMark
 from trainer.notes import Notes
 from trainer.outcome import Outcome, outcome_of, with_last_lines
@@ -118,25 +119,26 @@ class Recorded:
         if self._is_canceled():
             raise _Stopped
         spec = self.store.get_environment_by_digest(str(self.plan.environment)).spec
-        started = False
+        build_log = BuildLog(self.folder.build_log)
 
         def progress(line: str) -> None:
-            nonlocal started
-            with self.folder.build_log.open("a", encoding="utf-8") as file:
-                if not started:
-                    file.write("Building environment…\n")
-                    started = True
-                file.write(line.rstrip("\n") + "\n")
+            build_log.write(line)
             if self.notes.told_to_stop:
                 raise _Stopped
 
-        interpreter = interpreter_for(dict(spec), self.workspace.interpreters_dir, progress=progress)
+        interpreter = interpreter_for(
+            dict(spec), self.workspace.interpreters_dir, progress=progress, name=self.record.details["environment_name"]
+        )
+        for name in spec.get("shimmed") or ():
+            build_log.write(f"{name} is not installed: fitserve's own azureml stands in for it")
+        for warning in interpreter.warnings:
+            build_log.write(f"WARNING: {warning}")
         facts: Json = {
             "digest": interpreter.digest,
             "python": interpreter.version,
             "frozen": list(interpreter.frozen),
         }
-        add_details(self.store, self.run_id, {"interpreter": facts})
+        add_details(self.store, self.run_id, {"interpreter": facts, "warnings": list(interpreter.warnings)})
         if self.notes.told_to_stop:
             raise _Stopped
         return interpreter.python, {str(k): str(v) for k, v in dict(spec.get("variables") or {}).items()}
