@@ -20,6 +20,7 @@ from registry.names import MODEL_NAME, check_name
 from registry.records import Json, ModelVersion
 from registry.registration import Registration, as_text, immutable
 from registry.resources import ResourceConfiguration
+from registry.stores.files import is_digest
 
 if TYPE_CHECKING:
     from registry.environment import Environment
@@ -137,6 +138,8 @@ class Model:
             warnings.warn("datasets are not kept; name them in tags or properties", stacklevel=2)
         if show_output:
             print(f"Registering model {model_name}")
+        if isinstance(environment, str) and not is_digest(environment):
+            environment = _environment(workspace, environment)
         registration = Registration(
             name=model_name,
             path=Path(model_path),
@@ -404,6 +407,12 @@ class Model:
             model = Model(_workspace, model_name, version=version)
             return str(_workspace.artifacts.local_path(model.record.artifact.digest))
         raise LocalPathNotFound("model", str(models))
+
+
+def _environment(workspace: "Workspace", name: str) -> "Environment":
+    from registry.environment import Environment
+
+    return Environment.get(workspace, name)
 
 
 def split_id(id: str) -> tuple[str, int]:

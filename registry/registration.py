@@ -16,7 +16,6 @@ from registry.resources import ResourceConfiguration
 from registry.sample import read_sample
 from registry.stores import disk
 from registry.stores.base import ArtifactStore, MetadataStore
-from registry.stores.files import is_digest
 
 if TYPE_CHECKING:
     from registry.artifact import ArtifactFacts
@@ -134,7 +133,7 @@ def store_sample(artifacts: ArtifactStore, what: str, sample: object) -> Artifac
 
 
 def environment_digest(metadata: MetadataStore, environment: "Environment | str | None") -> str | None:
-    """Of an environment, which is stored with it; or of one that the workspace knows, by name or digest.
+    """Of an environment, which is stored with it; or the digest of one that the workspace knows.
 
     Raises:
         EnvironmentNotFound: the workspace does not know it.
@@ -142,9 +141,7 @@ def environment_digest(metadata: MetadataStore, environment: "Environment | str 
     if environment is None:
         return None
     if isinstance(environment, str):
-        if is_digest(environment):
-            return metadata.get_environment_by_digest(environment).digest
-        return metadata.get_environment(environment).digest
+        return metadata.get_environment_by_digest(environment).digest
     return metadata.put_environment(environment.name, environment.digest, environment.spec()).digest
 
 

@@ -151,7 +151,7 @@ class Workspace:
         _make_folders(location.root)
         if location.database is not None:
             return cls(location, SqlMetadata.open_url(location.database, location.root))
-        return cls(location, SqlMetadata.open_sqlite(database))
+        return cls(location, SqlMetadata.open_sqlite(database, location.root / "cache" / "drafts"))
 
     def close(self) -> None:
         self.metadata.close()

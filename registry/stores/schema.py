@@ -1,7 +1,7 @@
 """Making a database, and bringing an older one up to date. Alembic is imported only for the latter."""
 
 import os
-import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -34,23 +34,22 @@ def url_engine(url: str) -> Engine:
         raise MissingExtra(package, _EXTRAS.get(package, package), f"a workspace at {scheme}://…") from error
 
 
-def create_sqlite(path: Path) -> None:
-    """A new database appears under its name complete, or not at all; who comes second uses the first one's."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
+def create_sqlite(path: Path, drafts: Path) -> None:
+    """A new database appears under its name complete, or not at all; who comes second uses the first one's.
+
+    It is made in the folder `drafts`, on the same disk.
+    """
+    with disk.new_folder(drafts) as folder:
+        draft = folder / path.name
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # SQLite gives its side files this mode
         engine = sqlite.sqlite_engine(draft)
         with engine.connect() as connection:
             make_tables(connection)
             connection.commit()
         engine.dispose()
-        disk.link_or("rename", draft, path)
+        with suppress(FileExistsError):
+            disk.link_or("rename", draft, path)
         disk.sync_folder(path.parent)
-    except FileExistsError:
-        return
-    finally:
-        for left in (draft, draft.with_name(f"{draft.name}-journal")):
-            left.unlink(missing_ok=True)
 
 
 def make_tables(connection: Connection) -> None:

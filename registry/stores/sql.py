@@ -44,8 +44,11 @@ class SqlMetadata:
         self._watching = threading.Lock()
 
     @classmethod
-    def open_sqlite(cls, path: Path) -> Self:
+    def open_sqlite(cls, path: Path, drafts: Path | None = None) -> Self:
         """The database in the file `path`, made when it is not there, migrated when it is older than this code.
+
+        Args:
+            drafts: folder on the same disk in which a new one is made; None means one beside it.
 
         Raises:
             WorkspaceError, DiskFull: see `registry.errors`.
@@ -53,7 +56,7 @@ class SqlMetadata:
         sqlite.refuse_network_disk(path.parent)
         if not path.exists():
             with disk.writing(path.parent), _sentences(path.parent):
-                schema.create_sqlite(path)
+                schema.create_sqlite(path, drafts or path.with_name(f".{path.name}.drafts"))
         return cls._opened(sqlite.sqlite_engine(path), path.parent)
 
     @classmethod

@@ -16,18 +16,24 @@ from registry.model import Model
 from registry.workspace import Workspace
 
 
-def register_for_ever(root: Path, files: Path, times: int = 10**6) -> None:
-    with Workspace.open(root) as workspace:
-        for _ in range(times):
-            Model.register(
-                workspace,
-                files / "model.joblib",
-                "iris",
-                tags={"a": "b"},
-                sample=files / "sample.csv",
-                code=files / "code",
-                show_output=False,
-            )
+def register(workspace: Path, files: Path) -> None:
+    with Workspace.open(workspace) as opened:
+        Model.register(
+            opened, files / "model.pkl", "iris", sample=files / "sample.csv", code=files / "code", show_output=False
+        )
+
+
+def new_files(folder: Path) -> Path:
+    """A model whose class is in a module beside it, and a sample: none of these bytes were ever stored before."""
+    code = folder / "code"
+    code.mkdir(parents=True, exist_ok=True)
+    (code / "killed_model.py").write_text(f"class Model:\n    salt = {os.urandom(8)!r}\n")
+    (code / "killed_helper.py").write_text(f"SALT = {os.urandom(8)!r}\n")
+    (folder / "sample.csv").write_bytes(b"a,b\n1," + os.urandom(8).hex().encode())
+    weights = os.urandom(2**16)
+    size = len(weights).to_bytes(4, "little")
+    (folder / "model.pkl").write_bytes(b"\x80\x04ckilled_model\nModel\n)\x81}U\x01wB" + size + weights + b"sb.")
+    return folder
 
 
 class Calls:
@@ -45,16 +51,18 @@ class Calls:
 def child(order: str, root: Path, files: Path) -> None:
     kind, value = order.split(":")
     if kind == "call":
+        new_files(files)
         sys.setprofile(Calls(int(value)))
-        register_for_ever(root, files, times=1)
-    else:
-        register_for_ever(root, files)
+        register(root, files)
+    while kind == "time":
+        register(root, new_files(files))
 
 
 def count(root: Path, files: Path) -> int:
+    new_files(files)
     calls = Calls()
     sys.setprofile(calls)
-    register_for_ever(root, files, times=1)
+    register(root, files)
     sys.setprofile(None)
     return calls.seen
 

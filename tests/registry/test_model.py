@@ -10,7 +10,7 @@ import pytest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from registry import Model, ResourceConfiguration, Workspace
+from registry import Environment, Model, ResourceConfiguration, Workspace
 from registry.errors import (
     ArtifactChanged,
     EnvironmentNotFound,
@@ -255,11 +255,24 @@ def test_an_empty_sample_is_refused(workspace: Workspace, model_file: Path, tmp_
 def test_a_run_gives_its_experiment_and_environment(workspace: Workspace, model_file: Path) -> None:
     record = RunRecord(id="e_1", experiment="e", number=0, status="Completed", created_time=NOW, environment="ab" * 32)
     workspace.metadata.add_run(record)
-    workspace.metadata.put_environment("other", "cd" * 32, {})
+    other = Environment("other").register(workspace)
     model = register(workspace, model_file, run_id="e_1")
     assert (model.run_id, model.experiment_name, model.record.environment) == ("e_1", "e", "ab" * 32)
     named = register(workspace, model_file, run_id="e_1", environment="other")
-    assert named.record.environment == "cd" * 32
+    assert named.record.environment == other.digest
+
+
+def test_an_environment_is_stored_with_the_model(workspace: Workspace, model_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("scikit-learn==1.5.2\n")
+    mine = Environment.from_pip_requirements("mine", str(tmp_path / "requirements.txt"))
+    model = register(workspace, model_file, environment=mine)
+    assert model.record.environment == mine.digest
+    assert workspace.metadata.get_environment_by_digest(mine.digest).spec == mine.spec()
+    assert register(workspace, model_file, environment="mine").record.environment == mine.digest
+    assert register(workspace, model_file, environment=mine.digest).record.environment == mine.digest
+    assert "mine" in workspace.environments
+    curated = register(workspace, model_file, environment="AzureML-Tutorial")
+    assert workspace.metadata.get_environment_by_digest(str(curated.record.environment)).name == "AzureML-Tutorial"
 
 
 # finding

@@ -45,7 +45,7 @@ def described(path: Path) -> dict[tuple[str, str], list[object]]:
 
 
 def test_a_fresh_database_is_what_the_migrations_make(tmp_path: Path) -> None:
-    schema.create_sqlite(tmp_path / "fresh.db")
+    schema.create_sqlite(tmp_path / "fresh.db", tmp_path / "drafts")
     engine = sqlite_engine(tmp_path / "migrated.db")
     with engine.connect() as connection, connection.begin():
         schema.migrate(connection)
@@ -301,7 +301,7 @@ def test_a_database_by_url_makes_its_tables(tmp_path: Path) -> None:
 
 
 def test_transactions_begin_where_they_are_said_to(tmp_path: Path) -> None:
-    schema.create_sqlite(tmp_path / "x.db")
+    schema.create_sqlite(tmp_path / "x.db", tmp_path / "drafts")
     engine = sqlite_engine(tmp_path / "x.db")
     with engine.connect().execution_options(**{BEGIN: "BEGIN IMMEDIATE"}) as writer, writer.begin():
         raw = writer.connection.driver_connection
