@@ -10,7 +10,6 @@ from starlette.responses import HTMLResponse, Response
 from gateway.control import ControlError
 from gateway.errors import InvalidRequest, ModelUnavailable, RouteNotFound
 from gateway.fleet import Fleet, Version
-from gateway.http import errors
 from gateway.http.hot import VERSION
 from gateway.openapi import gateway_openapi, swagger
 from gateway.table import ModelEntry, VersionEntry
@@ -153,13 +152,6 @@ class Admin:
             return dict(await self.fleet.control.request("status", model=name) or {})
         except ControlError as refusal:
             raise ModelUnavailable(name, str(refusal)) from None
-
-
-def error_response(error: Exception, request_id: bytes) -> Response:
-    """Any error as JSON, with the request's id and without anything of the machine's."""
-    response = Json({"message": errors.sentence_of(error)}, errors.status_of(error), errors.headers_of(error))
-    response.headers["x-request-id"] = request_id.decode("latin-1")
-    return response
 
 
 def _ready(fleet: Fleet, entry: ModelEntry) -> bool:

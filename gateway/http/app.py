@@ -9,9 +9,10 @@ from starlette.responses import Response
 from starlette.routing import Route as Plain
 
 from gateway.errors import MethodNotAllowed, RouteNotFound
-from gateway.http.admin import Admin, error_response
+from gateway.http.admin import Admin
 from gateway.http.auth import PUBLIC_PATHS
 from gateway.http.hot import Receive, Routes, Scope, Scoring, Send
+from gateway.http.views import DialectViews, FleetCatalogue
 from registry.errors import FitserveError
 
 _GET: Final = ["GET"]
@@ -46,10 +47,11 @@ class Front:
     def __init__(self, routes: Routes, scoring: Scoring, admin: Admin) -> None:
         self.routes, self.scoring = routes, scoring
         self._by_path = routes.by_path
+        self._views = DialectViews(routes.dialects, FleetCatalogue(scoring.fleet), scoring.body_timeout_s)
         self.plain = Starlette(
-            routes=plain_routes(admin),
+            routes=plain_routes(admin) + self._views.routes(),
             # Unexpected ones are raised again behind the answer, so that the server logs them.
-            exception_handlers={HTTPException: _starlettes, FitserveError: _ours, Exception: _ours},
+            exception_handlers={HTTPException: self._starlettes, FitserveError: self._ours, Exception: self._ours},
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,20 +72,18 @@ class Front:
                 self.scoring.guard.check(headers)
             scope["fitserve.id"] = self.scoring.ids.headers(headers)[0][1]
         except FitserveError as error:
-            await error_response(error, scope["fitserve.id"])(scope, receive, send)
+            await self._views.refusal(error, scope["path"], scope["fitserve.id"])(scope, receive, send)
         else:
             await self.plain(scope, receive, send)
 
+    async def _ours(self, request: Request, error: Exception) -> Response:
+        return self._views.refusal(error, request.scope["path"], request.scope["fitserve.id"])
 
-async def _ours(request: Request, error: Exception) -> Response:
-    return error_response(error, request.scope["fitserve.id"])
-
-
-async def _starlettes(request: Request, error: Exception) -> Response:
-    """Starlette's own 404 and 405, in our words."""
-    assert isinstance(error, HTTPException)
-    ours: Exception = RouteNotFound()
-    if error.status_code == 405:
-        allowed = (error.headers or {}).get("allow", "")
-        ours = MethodNotAllowed(sorted(verb.strip() for verb in allowed.split(",") if verb.strip()))
-    return error_response(ours, request.scope["fitserve.id"])
+    async def _starlettes(self, request: Request, error: Exception) -> Response:
+        """Starlette's own 404 and 405, in our words."""
+        assert isinstance(error, HTTPException)
+        ours: Exception = RouteNotFound()
+        if error.status_code == 405:
+            allowed = (error.headers or {}).get("allow", "")
+            ours = MethodNotAllowed(sorted(verb.strip() for verb in allowed.split(",") if verb.strip()))
+        return await self._ours(request, ours)

@@ -8,7 +8,8 @@ from typing import Final
 from gateway.errors import Unauthorized
 
 #: Paths that answer without a key, whatever the method: load balancers and orchestrators ask them.
-PUBLIC_PATHS: Final = frozenset({"/", "/healthz", "/readyz"})
+#: Probes, of all dialects: they tell no more than that something answers.
+PUBLIC_PATHS: Final = frozenset({"/", "/healthz", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready"})
 
 
 class Guard:

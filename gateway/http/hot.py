@@ -62,7 +62,7 @@ class Routes:
     def __init__(self, fleet: Fleet, dialects: Sequence[Dialect]) -> None:
         self.by_path: dict[str, Route] = {}
         self.by_url: dict[bytes, Route] = {}  # the same as they stand in a request line
-        self.azure = dialects[0]
+        self.dialects = dialects
         self._fleet = fleet
         self._patterns = [(path, dialect) for dialect in dialects for path in dialect.paths]
         self._of_model: dict[str, list[Route]] = {}

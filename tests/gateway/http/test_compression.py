@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import BodyTooLarge, InvalidRequest, UnsupportedMediaType
-from gateway.protocols.compression import decompressed
+from gateway.http.compression import decompressed
 from registry.errors import CallerError
 
 LIMIT = 10_000
@@ -27,7 +27,6 @@ def raw_deflate(body: bytes) -> bytes:
         (b"deflate", raw_deflate),
         (b"identity", bytes),
         (b"", bytes),
-        (b"deflate, gzip", lambda body: gzip.compress(zlib.compress(body))),
     ],
 )
 def test_bodies_are_unpacked(encoding: bytes, pack: object) -> None:
@@ -44,14 +43,17 @@ def test_a_bomb_stops_at_the_limit() -> None:
 
 
 def test_what_is_not_packed_as_it_says_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="is not gzip"):
-        decompressed(b"plain", b"gzip", LIMIT)
-    with pytest.raises(InvalidRequest, match="ends too early"):
-        decompressed(gzip.compress(b"x" * 5000)[:-9], b"gzip", LIMIT)
-    with pytest.raises(UnsupportedMediaType):
-        decompressed(b"x", b"br", LIMIT)
-    with pytest.raises(InvalidRequest, match="more than twice"):
-        decompressed(b"x", b"gzip,gzip,gzip", LIMIT)
+    for encoding, body in (
+        (b"gzip", b"plain"),
+        (b"deflate", b"plain"),
+        (b"gzip", gzip.compress(b"x" * 5000)[:-9]),
+        (b"gzip", gzip.compress(b"x") + b"more"),
+    ):
+        with pytest.raises(InvalidRequest, match="not compressed as its Content-Encoding says"):
+            decompressed(body, encoding, LIMIT)
+    for encoding in (b"br", b"gzip, gzip"):
+        with pytest.raises(UnsupportedMediaType):
+            decompressed(b"x", encoding, LIMIT)
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"gzip", b"deflate", b"br", b"\xff"]))

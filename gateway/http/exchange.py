@@ -1,0 +1,309 @@
+"""uvicorn's HTTP protocol with a short cut: a plain scoring request is answered without an ASGI scope, task or cycle.
+
+The short cut takes POSTs to scoring paths without a query, on connections with nothing in progress. Everything else, and whatever has
+to wait for a model to start, goes the ordinary way (`gateway.http.hot`), which can do all of it. Both give the same answers.
+
+Also here, for all requests: timeouts for slow and idle connections, by one sweep a process instead of a timer a request.
+"""
+
+import asyncio
+import time
+from typing import Any, Final, cast
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from gateway.batching import ClientGone, Moved, Pending
+from gateway.errors import BodyTooLarge, SlowSender
+from gateway.http.hot import SERVER, WELL, Route, Scoring, dressed
+from gateway.http.ids import ID_HEADERS, Headers
+from gateway.protocols.base import Answer, Call, ScoreRequest, ScoreResult, Target
+
+KEEP_ALIVE_S: Final = 75.0  # longer than the usual load balancer's 60
+
+_HEAD: Final = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-ms-run-function-failed: False\r\n"
+    + b"%b: %b\r\n" % SERVER
+    + b"x-ms-run-fn-exec-ms: %.3f\r\ncontent-length: %d\r\n"
+)
+#: Request headers that change the answer's, or its time.
+_TELLING: Final = frozenset({*ID_HEADERS, b"x-request-timeout-ms"})
+_CLOSE: Final = (b"connection", b"close")
+_SAME_ID: Final = b"x-request-id: %b\r\nx-ms-request-id: %b\r\n"
+
+
+class _NoEvent:
+    """uvicorn wakes whoever waits for the body; nobody does."""
+
+    def set(self) -> None:
+        pass
+
+
+_NO_EVENT: Final = _NoEvent()
+
+
+class Exchange:
+    """One request and its answer on the short cut. For the batcher it is the answer's place and the request's source; for
+    uvicorn's protocol it looks like one of its own cycles."""
+
+    __slots__ = (
+        "_protocol", "_target", "body", "call", "disconnected", "headers", "ids", "keep_alive", "more_body", "request",
+        "response_complete", "route", "size", "started",
+    )  # fmt: skip
+    message_event = _NO_EVENT
+
+    def __init__(
+        self, protocol: "ScoringProtocol", route: Route, headers: dict[bytes, bytes], keep_alive: bool
+    ) -> None:
+        self._protocol, self.route, self.headers, self.keep_alive = protocol, route, headers, keep_alive
+        self.disconnected = self.response_complete = False
+        self.more_body = True
+        self.body: bytes | list[bytes] = b""
+        self.size = 0
+        self.started = 0.0
+        self.ids: Headers | None = None
+
+    # the request
+
+    def feed(self, part: bytes) -> None:
+        """Bytes of the body; after an early answer they are let fall."""
+        if self.response_complete:
+            return
+        size = self.size = self.size + len(part)
+        if size > self._protocol.scoring.body_limit:
+            self.body = b""
+            self.fail(BodyTooLarge(self._protocol.scoring.body_limit))
+        elif not self.body:
+            self.body = part
+        elif type(self.body) is list:
+            self.body.append(part)
+        else:
+            self.body = [cast(bytes, self.body), part]
+
+    def go(self) -> None:
+        """The body is complete."""
+        self.more_body = False
+        if self.response_complete:
+            return
+        scoring, route = self._protocol.scoring, self.route
+        try:
+            if scoring.access_log is not None:
+                self.started = time.perf_counter()
+            if scoring.guard.on:
+                scoring.guard.check(self.headers)
+            timeout_ms = scoring.timeout_ms
+            if not _TELLING.isdisjoint(self.headers):
+                self.ids = scoring.ids.given(self.headers)
+                timeout_ms = scoring.timeout_of(self.headers)
+            body = b"".join(self.body) if isinstance(self.body, list) else self.body
+            self.body = b""
+            if b"content-encoding" in self.headers:
+                body = scoring.plain_body(body, self.headers)
+            self.call = Call(body, self.headers, b"", route.method)
+            number = route.number
+            version = route.model.live if number is None else route.model.versions.get(number)
+            if version is None or not version.queue.links:
+                self._go_slowly()
+                return
+            self._target: Target = version.target
+            self.request: ScoreRequest = route.dialect.parse(self.call, version.target)
+            deadline = self._protocol.loop.time() + timeout_ms / 1000
+            version.queue.submit(Pending(self.request, self, deadline, timeout_ms, self, number is None))
+        except Exception as error:
+            self.fail(error)
+
+    def _go_slowly(self) -> None:
+        """Wait for a version that answers."""
+        self._protocol.run(self._slowly())
+
+    async def _slowly(self) -> None:
+        try:
+            body, exec_ns = await self._protocol.scoring.score(self.route, self.call, self)
+        except ClientGone:
+            self._done()
+        except Exception as error:
+            self.fail(error)
+        else:
+            self._write(body, exec_ns)
+
+    # what the batcher calls (gateway.batching.Answer)
+
+    def done(self) -> bool:
+        return self.response_complete
+
+    def set_result(self, result: ScoreResult) -> None:
+        try:
+            body = self.route.dialect.format(self.request, result, self._target)
+        except Exception as error:
+            self.fail(error)
+        else:
+            self._write(body, result.exec_ns)
+
+    def set_exception(self, error: BaseException) -> None:
+        if isinstance(error, Moved):
+            self._go_slowly()
+        elif isinstance(error, ClientGone):
+            self._done()
+        else:
+            self.fail(cast(Exception, error))
+
+    # the answer
+
+    def _write(self, answer: bytes | Answer, exec_ns: int) -> None:
+        if type(answer) is not bytes:
+            self._write_dressed(cast(Answer, answer), exec_ns)
+            return
+        head = _HEAD % (exec_ns / 1e6, len(answer))
+        if self.ids is None:
+            number = self._protocol.scoring.ids.new()
+            head += _SAME_ID % (number, number)
+        else:
+            head += b"".join([b"%b: %b\r\n" % pair for pair in self.ids])
+        if not self.keep_alive:
+            head += b"connection: close\r\n"
+        self._send(200, head + b"\r\n" + answer, len(answer))
+
+    def _write_dressed(self, answer: Answer, exec_ns: int) -> None:
+        status, body, headers = dressed(answer)
+        if not self.keep_alive:
+            headers.append(_CLOSE)
+        headers += [WELL, (b"x-ms-run-fn-exec-ms", b"%.3f" % (exec_ns / 1e6))]
+        self._write_all(status, body, headers, self.ids or self._protocol.scoring.ids.headers({}))
+
+    def fail(self, error: Exception) -> None:
+        scoring = self._protocol.scoring
+        ids = self.ids or scoring.ids.headers({})
+        status, body, headers = scoring.failure(self.route.dialect, error, ids)
+        if isinstance(error, SlowSender):
+            self.keep_alive = False  # said in the headers already
+        elif not self.keep_alive:
+            headers.append(_CLOSE)
+        self._write_all(status, body, headers, ids)
+
+    def _write_all(self, status: int, body: bytes, headers: Headers, ids: Headers) -> None:
+        headers += [*ids, SERVER, (b"content-length", b"%d" % len(body))]
+        lines = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+        self._send(status, STATUS_LINE[status] + lines + b"\r\n" + body, len(body))
+
+    def _send(self, status: int, answer: bytes, size: int) -> None:
+        protocol = self._protocol
+        if not protocol.transport.is_closing():
+            protocol.transport.write(answer)
+        if protocol.scoring.access_log is not None:
+            seconds = time.perf_counter() - self.started if self.started else 0.0
+            protocol.scoring.access_log.add("POST", self.route.path, status, seconds, size)
+        self._done()
+
+    def _done(self) -> None:
+        self.response_complete = True
+        if not self.keep_alive:
+            self._protocol.transport.close()
+        self._protocol.on_response_complete()
+
+
+class ScoringProtocol(HttpToolsProtocol):
+    """For `uvicorn.Config(http=ScoringProtocol)` with a `gateway.http.app.Front` as the application.
+
+    Between requests and while a head or body arrives, `since` says since when; `sweep` ends what takes too long.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.scoring: Scoring = config.loaded_app.scoring
+        self._routes = config.loaded_app.routes.by_url
+        self._short_cut = not self.scoring.cors.on
+        self.since = 0.0
+        self.idle = False  # between two requests
+
+    # uvicorn's protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast(asyncio.Transport, transport))
+        self.since = self.loop.time()
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+        self.since = self.loop.time()
+        self.idle = False
+
+    def on_headers_complete(self) -> None:
+        route = self._routes.get(self.url)
+        parser, cycle = self.parser, self.cycle
+        if (
+            route is not None
+            and self._short_cut
+            and (cycle is None or cycle.response_complete)
+            and not self.expect_100_continue
+            and not self.flow.write_paused
+            and parser.get_method() == b"POST"
+            and parser.get_http_version() == "1.1"
+            and not parser.should_upgrade()
+        ):
+            headers = dict(self.headers)
+            exchange = Exchange(self, route, headers, parser.should_keep_alive())
+            self.cycle = cast(Any, exchange)
+            length = headers.get(b"content-length")
+            if length is not None and int(length) > self.scoring.body_limit:
+                exchange.fail(BodyTooLarge(self.scoring.body_limit, int(length)))
+            return
+        url, headers_so_far, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers = self.scope["headers"] = headers_so_far
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        cycle = cast(Any, self.cycle)
+        if type(cycle) is Exchange:
+            cycle.feed(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        cycle = cast(Any, self.cycle)
+        if type(cycle) is Exchange:
+            cycle.go()
+        else:
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        else:
+            self.since = self.loop.time()
+            self.idle = True
+
+    # ours
+
+    def run(self, work: Any) -> None:
+        """A task that a graceful shutdown waits for."""
+        task = self.loop.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def sweep(self, now: float) -> None:
+        """Called now and then: end the connection if it has been idle, or sending one request, for too long."""
+        waited = now - self.since
+        cycle = cast(Any, self.cycle)
+        if self.idle:
+            if waited > KEEP_ALIVE_S:
+                self.transport.close()
+        elif waited > self.scoring.body_timeout_s:
+            if cycle is None or cycle.response_complete:  # a head that does not end
+                self.transport.close()
+            elif type(cycle) is Exchange and cycle.more_body:
+                cycle.fail(SlowSender(self.scoring.body_timeout_s))

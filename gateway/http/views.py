@@ -1,0 +1,115 @@
+"""The paths of the dialects that are not scoring, and the errors of all paths that belong to a dialect."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route as Plain
+
+from gateway.errors import BodyTooLarge, RouteNotFound, SlowSender
+from gateway.fleet import Fleet
+from gateway.http import errors
+from gateway.protocols.base import Answer, Asked, Catalogue, Dialect, Known, View
+from registry.errors import ModelNotFound
+
+#: Bytes; what a view takes is a few words.
+BODY_LIMIT: Final = 1_000_000
+
+_RESTING: Final = frozenset({"idle", "stopped"})  # a request starts them
+
+
+class FleetCatalogue:
+    """The models of this process, as views see them."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def names(self) -> Sequence[str]:
+        return sorted(self._fleet.models)
+
+    def default(self) -> str | None:
+        return self._fleet.table.default
+
+    def known(self, model: str, version: int | None = None) -> Known:
+        if model not in self._fleet.models:
+            raise ModelNotFound(model, None, self.names())
+        one = self._fleet.models[model]
+        found = one.version(version)
+        entry = found.entry
+        ready = found.open or entry.state in _RESTING
+        return Known(found.target, ready, entry.state, entry.reason, tuple(sorted(one.versions)))
+
+    async def load(self, model: str) -> None:
+        self.known(model)
+        timeout_ms = self._fleet.settings.request_timeout_ms
+        deadline = self._fleet.loop.time() + timeout_ms / 1000
+        await self._fleet.opened(self._fleet.models[model], None, deadline, timeout_ms, 0)
+
+
+class DialectViews:
+    """Starlette routes for `Dialect.views`, and for scoring paths of models that are not there."""
+
+    def __init__(self, dialects: Sequence[Dialect], catalogue: Catalogue, body_timeout_s: float) -> None:
+        self._dialects, self._catalogue, self._body_timeout_s = dialects, catalogue, body_timeout_s
+
+    def routes(self) -> list[Plain]:
+        found: list[Plain] = []
+        for dialect in self._dialects[1:]:  # Azure's own paths are written out in the map
+            found += [Plain(path, self._missing, methods=["GET", "POST", "OPTIONS"]) for path in dialect.paths]
+            found += [Plain(view.path, self._handler(view), methods=[view.verb]) for view in dialect.views]
+        return found
+
+    def refusal(self, error: Exception, path: str, request_id: bytes) -> Response:
+        """Any error, in the words of the dialect that `path` belongs to, without anything of the machine's."""
+        dialect = self._owner(path)
+        body = dialect.error(errors.sentence_of(error), error)
+        headers = errors.headers_of(error) | {"x-request-id": request_id.decode("latin-1")}
+        return Response(body, errors.status_of(error), headers, "application/json")
+
+    def _owner(self, path: str) -> Dialect:
+        for dialect in self._dialects:
+            if dialect.prefix and (path == dialect.prefix or path.startswith(f"{dialect.prefix}/")):
+                return dialect
+        return self._dialects[0]
+
+    def _handler(self, view: View) -> Callable[[Request], Awaitable[Response]]:
+        async def handle(request: Request) -> Response:
+            body = b"" if view.verb == "GET" else await self._body(request)
+            asked = Asked(request.path_params, dict(request.scope["headers"]), body)
+            return _response(await view.answer(self._catalogue, asked), request.scope["fitserve.id"])
+
+        return handle
+
+    async def _missing(self, request: Request) -> Response:
+        """A scoring path that is not in the table: of an unknown model or version, or of a default that is not there yet."""
+        name, version = request.path_params.get("model"), request.path_params.get("version")
+        if name is None:
+            raise RouteNotFound("no model is registered yet: `fitserve register FILE --name NAME` makes it answer here")
+        number = (
+            int(version)
+            if version is not None and version.isascii() and version.isdigit() and len(version) < 10
+            else None
+        )
+        self._catalogue.known(name, number)
+        raise RouteNotFound()
+
+    async def _body(self, request: Request) -> bytes:
+        body = b""
+        try:
+            async with asyncio.timeout(self._body_timeout_s):
+                async for part in request.stream():
+                    body += part
+                    if len(body) > BODY_LIMIT:
+                        raise BodyTooLarge(BODY_LIMIT)
+        except TimeoutError:
+            raise SlowSender(self._body_timeout_s) from None
+        except ClientDisconnect:
+            return b""
+        return body
+
+
+def _response(answer: Answer, request_id: bytes) -> Response:
+    headers = dict(answer.headers) | {"x-request-id": request_id.decode("latin-1")}
+    return Response(answer.body, answer.status, headers, answer.content_type)
