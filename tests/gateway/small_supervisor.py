@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from gateway.schema import schema_for
 from gateway.settings import Settings
 from gateway.table import ChildAddress, LastDeath, ModelEntry, Publisher, VersionEntry
 
+COMMAND = (sys.executable, "-m", "gateway.http.process")
 ROOT = Path(__file__).parent.parent.parent
 DESCRIPTION = {"methods": ["predict", "transform", "kneighbors"], "kind": "array", "n_features": 2, "class": "Double"}
 
@@ -63,6 +64,8 @@ class SmallSupervisor:
         self.refuse_want: tuple[str, str] | None = None
         self.restart = True
         self.memory_death: tuple[float, float] | None = None  # (limit, peak): what the next death is said to be of
+        self.spares = 0  # children kept ready, so that a restart takes no time
+        self._spare: list[StubChild] = []
         self._ids = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -126,17 +129,26 @@ class SmallSupervisor:
         return [note for note in self.notes if note["op"] == op]
 
     async def _spawn(self, name: str, version: int) -> ChildAddress:
+        child = self._spare.pop() if self._spare else await self._process()
+        self.children[child.id] = child
+        self._start(self._watch(child, name, version))
+        return ChildAddress(child.id, child.path)
+
+    async def _process(self) -> StubChild:
         number = next(self._ids)
         path = str(self.folder / f"c{number}")
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.gateway.stub_child", path, "double"), stdout=subprocess.PIPE, cwd=ROOT
         )
-        child = self.children[number] = StubChild(number, path, process)
+        child = StubChild(number, path, process)
         self._started.append(child)
         assert process.stdout is not None
         await process.stdout.readline()
-        self._start(self._watch(child, name, version))
-        return ChildAddress(number, path)
+        return child
+
+    async def _refill(self) -> None:
+        while len(self._spare) < self.spares:
+            self._spare.append(await self._process())
 
     async def _watch(self, child: StubChild, name: str, version: int) -> None:
         """Tell of a death, and start another child."""
@@ -153,6 +165,7 @@ class SmallSupervisor:
         await self.publish()
         if self.restart:
             await self.start(name, version)
+            await self._refill()
 
     async def start(self, name: str, version: int) -> None:
         address = await self._spawn(name, version)
@@ -203,7 +216,9 @@ class HttpServer:
 
 
 @contextlib.asynccontextmanager
-async def http_process(supervisor: SmallSupervisor, **settings: Any) -> AsyncIterator[HttpServer]:
+async def http_process(
+    supervisor: SmallSupervisor, command: Sequence[str] = COMMAND, stderr: Any = None, **settings: Any
+) -> AsyncIterator[HttpServer]:
     """Started with what the supervisor has published so far."""
     theirs = await supervisor.connect()
     with theirs, socket.socket() as listening:
@@ -213,7 +228,8 @@ async def http_process(supervisor: SmallSupervisor, **settings: Any) -> AsyncIte
         arguments = ["--control-fd", str(theirs.fileno()), "--listen-fd", str(listening.fileno())]
         arguments += ["--settings", json.dumps(Settings(**settings).to_json())]
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway.http.process", *arguments),
+            *(*command, *arguments),
+            stderr=stderr,
             pass_fds=(theirs.fileno(), listening.fileno()),
             cwd=ROOT,
             env=os.environ | {"PYTHONWARNINGS": "error"},
