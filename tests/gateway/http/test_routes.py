@@ -51,7 +51,7 @@ def test_every_route_asks_for_a_key_unless_it_is_listed_as_public() -> None:
                 assert answer.status_code == 401, (verb, path, answer.text)
                 assert answer.headers["www-authenticate"] == "Bearer"
                 if verb != "HEAD":
-                    assert "a key is needed" in answer.json()["message"]
+                    assert "a key is needed" in answer.text
         for key in (KEY, "the-other-key"):
             headers = {"authorization": f"Bearer {key}"}
             assert (await post(client, [1, 2], headers=headers)).status_code == 200
