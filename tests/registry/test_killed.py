@@ -68,7 +68,7 @@ def test_killed_at_any_call_leaves_the_whole_model_or_nothing(
     calls = int(registrar.order("count", root))
     assert calls > 300
     counts = []
-    for number in [*chance.sample(range(1, calls), 25), *range(calls - 160, calls, 8)]:
+    for number in [*chance.sample(range(1, calls), 25), *range(calls - 480, calls, 16)]:
         before = check_whole(root)
         assert registrar.order(f"call:{number}", root) == "dead"
         counts.append(check_whole(root) - before)
@@ -86,7 +86,7 @@ def test_killed_at_any_time_leaves_whole_models(tmp_path: Path, files: Path, reg
         now = check_whole(root)
         assert now >= most
         most = now
-    assert most > 5  # it did register between the kills
+    assert most > 3  # it did register between the kills
     register(root, new_files(files))
     assert list((root / "artifacts/incoming").iterdir()) == []  # what the dead left is gone
 
