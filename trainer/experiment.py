@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from registry.errors import InvalidArgument
+from registry.errors import InvalidArgument, OperatorError
 from registry.names import EXPERIMENT_NAME, check_name
 from registry.records import Json, RunRecord
+from registry.stores import disk
 from registry.workspace import Workspace
 from trainer.compute.base import find_target, target_name
-from trainer.errors import LaunchFailed
 from trainer.folder import RunFolder
 from trainer.git import git_properties
 from trainer.history import move, now
@@ -49,6 +49,7 @@ class Experiment:
 
         Raises:
             ScriptNotFound, InvalidArgument, SnapshotError: before anything is stored.
+            DiskFull, WorkspaceReadOnly: likewise.
             LaunchFailed: the run is in the store as Failed.
         """
         if not isinstance(config, ScriptRunConfig):
@@ -59,19 +60,21 @@ class Experiment:
         folder = RunFolder(self.workspace.runs_dir / run_id)
         environment = register_environment(self.workspace, config.environment)
         try:
-            folder.create()
-            snapshot = take_snapshot(config.source, folder.snapshot, leave_out=self.workspace.root)
-            folder.write_manifest(snapshot.files)
+            with disk.writing(folder.root):
+                folder.create()
+                snapshot = take_snapshot(config.source, folder.snapshot, leave_out=self.workspace.root)
+                folder.write_manifest(snapshot.files)
             properties = {"ContentSnapshotId": snapshot.digest, **git_properties(config.source)}
             record = self._record(config, run_id, target, environment, properties, tags or {})
             record = self.workspace.metadata.add_run(record)
-            folder.write_facts(facts_of(record, self.workspace.name))
         except BaseException:
             shutil.rmtree(folder.root, ignore_errors=True)
             raise
         try:
+            with disk.writing(folder.root):
+                folder.write_facts(facts_of(record, self.workspace.name))
             find_target(target).start(self.workspace, record)
-        except LaunchFailed as error:
+        except OperatorError as error:
             move(self.workspace.metadata, run_id, "Failed", error=str(error))
             raise
         return Run(self, run_id)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from registry.records import Json
+from registry.stores.disk import link_or
 from trainer.shim.azureml._fitserve import wire
 
 LOG_NAME: Final = "user_logs/std_log.txt"
@@ -131,8 +132,8 @@ class RunFolder:
             if path.is_symlink():
                 wire.copy_file(str(path), str(target))
             else:
-                os.link(path, target)
-                path.unlink()
+                link_or("rename", path, target)
+                path.unlink(missing_ok=True)
         except FileExistsError:
             return "that name was uploaded already"
         return None

@@ -147,8 +147,9 @@ def _make_group(stack: ExitStack, plan: Plan) -> Group | None:
         return None
     from registry.limits import choose_backend
 
-    backend = choose_backend(f"fitserve-run-{os.getpid()}")
+    backend = choose_backend("fitserve-run")
     stack.callback(backend.close)
+    backend.clean_stale()  # of launchers that were killed; groups know their owner, so those that live are left alone
     group = backend.create(plan.run_id, plan.limits)
     stack.callback(group.close)
     return group

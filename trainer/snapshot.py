@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
+from registry.errors import InvalidArgument
 from trainer.errors import SnapshotTooLarge, SnapshotTooManyFiles, SnapshotUnreadable
 
 MAX_MB: Final = 300.0
@@ -37,10 +38,14 @@ class SnapshotLimits:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "SnapshotLimits":
-        files: int | None = int(environ.get("FITSERVE_SNAPSHOT_MAX_FILES", MAX_FILES))
+        """
+        Raises:
+            InvalidArgument: a variable is not a number.
+        """
+        files: int | None = int(_number(environ, "FITSERVE_SNAPSHOT_MAX_FILES", MAX_FILES))
         if environ.get("AML_SNAPSHOT_NO_FILE_LIMIT", "").lower() not in ("", "0", "false"):
             files = None
-        return cls(float(environ.get("FITSERVE_SNAPSHOT_MAX_MB", MAX_MB)), files)
+        return cls(_number(environ, "FITSERVE_SNAPSHOT_MAX_MB", MAX_MB), files)
 
 
 @dataclass(frozen=True)
@@ -62,18 +67,13 @@ def take_snapshot(
     Raises:
         SnapshotTooLarge, SnapshotTooManyFiles: it exceeds `limits`; nothing was copied.
         SnapshotUnreadable: a file cannot be read.
+        InvalidArgument: a variable that sets the limits is not a number.
     """
     limits = limits or SnapshotLimits.from_environment()
     names = sorted(_walk(source, read_ignore(source), leave_out))
     _check(source, names, limits)
     target.mkdir(mode=0o700)
-    files = {}
-    for name in names:
-        try:
-            files[name] = _copy(source / name, target / name)
-        except OSError as error:
-            raise SnapshotUnreadable(name, error.strerror or str(error)) from error
-    return Snapshot(files)
+    return Snapshot({name: _copy(source / name, target / name) for name in names})
 
 
 def read_ignore(source: Path) -> Ignore:
@@ -88,6 +88,16 @@ def read_ignore(source: Path) -> Ignore:
                 return pathspec.GitIgnoreSpec.from_lines(lines).match_file
             break
     return lambda _: False
+
+
+def _number(environ: Mapping[str, str], name: str, default: float) -> float:
+    try:
+        number = float(environ.get(name, default))
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise InvalidArgument(name, f"{environ[name]!r} is not a number such as {default:g}")
+    return number
 
 
 def _walk(source: Path, ignored: Ignore, leave_out: Path | None) -> Iterator[str]:
@@ -137,9 +147,16 @@ def _copy(source: Path, target: Path) -> str:
     """Copy one file with its mode and give the SHA-256 of the bytes that were copied."""
     digest = hashlib.sha256()
     target.parent.mkdir(parents=True, exist_ok=True)
-    with source.open("rb") as file, target.open("xb") as copy:
+    with _open(source) as file, target.open("xb") as copy:
         while piece := file.read(_CHUNK):
             digest.update(piece)
             copy.write(piece)
         os.fchmod(copy.fileno(), 0o600 | (os.fstat(file.fileno()).st_mode & 0o111))
     return digest.hexdigest()
+
+
+def _open(source: Path) -> BinaryIO:
+    try:
+        return source.open("rb")
+    except OSError as error:
+        raise SnapshotUnreadable(str(source), error.strerror or str(error)) from error

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from registry.limits import choose_backend, machine_cores
+from registry.limits import machine_cores, survey
 from registry.limits.base import Usage
 from registry.resources import GB, ResourceConfiguration
 from trainer import Run
@@ -15,7 +15,8 @@ from trainer.outcome import outcome_of
 Submit = Callable[..., Run]
 
 needs_limits = pytest.mark.skipif(
-    choose_backend("fitserve-test").enforcement == "none", reason="nothing on this machine can hold a limit"
+    all(reason for enforcement, reason in survey() if enforcement != "none"),
+    reason="nothing on this machine can hold a limit",
 )
 
 

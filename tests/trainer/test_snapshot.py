@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from registry.errors import InvalidArgument
 from registry.workspace import Workspace
+from tests.registry.mounts import python_where
 from trainer import Experiment, ScriptRunConfig
 from trainer.errors import SnapshotTooLarge, SnapshotTooManyFiles, SnapshotUnreadable
 from trainer.git import git_properties
@@ -130,6 +132,35 @@ def test_limits_are_azures_and_can_be_changed() -> None:
     assert SnapshotLimits.from_environment({"AML_SNAPSHOT_NO_FILE_LIMIT": "True"}) == SnapshotLimits(300.0, None)
     changed = {"FITSERVE_SNAPSHOT_MAX_MB": "1.5", "FITSERVE_SNAPSHOT_MAX_FILES": "3", "AML_SNAPSHOT_NO_FILE_LIMIT": "0"}
     assert SnapshotLimits.from_environment(changed) == SnapshotLimits(1.5, 3)
+
+
+def test_limits_that_are_no_numbers_are_refused() -> None:
+    for value in ("many", "-1", "nan", "inf"):
+        with pytest.raises(InvalidArgument, match=f"FITSERVE_SNAPSHOT_MAX_MB: '{value}' is not a number such as 300"):
+            SnapshotLimits.from_environment({"FITSERVE_SNAPSHOT_MAX_MB": value})
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_nothing_behind(project: Project, tmp_path: Path) -> None:
+    source = project({"train.py": "", "data.bin": "x" * 3_000_000})
+    (tmp_path / "small").mkdir()
+    code = """
+import sys
+from pathlib import Path
+from registry.errors import DiskFull
+from registry.errors import InvalidArgument
+from registry.workspace import Workspace
+from tests.registry.mounts import python_where
+from trainer import Experiment, ScriptRunConfig
+workspace = Workspace.open(Path(sys.argv[1]) / "ws")
+try:
+    Experiment(workspace, "tests").submit(ScriptRunConfig(sys.argv[2], "train.py"))
+except DiskFull as error:
+    print(error)
+print(list(workspace.runs_dir.iterdir()), list(workspace.metadata.list_runs()))
+"""
+    said = python_where('mount -t tmpfs -o size=2m none "$1"', code, tmp_path / "small", source)
+    assert said.startswith("no space is left on the disk that holds ")
+    assert said.endswith("\n[] []\n")
 
 
 def test_a_file_that_cannot_be_read_is_named(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

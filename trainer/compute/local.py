@@ -19,7 +19,7 @@ from trainer.history import now
 from trainer.mark import ProcessMark
 from trainer.variables import USER_PYTHONPATH
 
-_START_TIME: Final = timedelta(seconds=20)  # after which a launcher that never said its pid is taken for dead
+_START_TIME: Final = timedelta(seconds=90)  # after which a launcher that never said its pid is taken for dead
 
 
 class LocalTarget:

@@ -197,10 +197,22 @@ def write_file(stream: Any, target: str) -> None:
         with open(part, "wb") as out:
             for piece in iter(lambda: stream.read(_CHUNK), b""):
                 out.write(piece)
-        os.link(part, target)  # unlike rename it refuses an existing name
+        _name(part, target)
     finally:
         if os.path.exists(part):
             os.unlink(part)
+
+
+def _name(part: str, target: str) -> None:
+    """Give a complete file its name, but never take that name from another file, as a rename would."""
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without hard links
+        if os.path.exists(target):
+            raise FileExistsError(target) from None
+        os.rename(part, target)
 
 
 def _brought(folder: str) -> Dict[str, str]:
