@@ -110,7 +110,7 @@ class Crew:
         if usage.oom_kills > self._oom_kills:
             self._oom_kills, self._oom_at = usage.oom_kills, now
         if end.out_of_memory or (end.signal == _KILLED and now - self._oom_at < _SAME_OOM_S):
-            limit, peak = self.limits.memory_bytes / GB, usage.memory_peak_bytes / GB
+            limit, peak = self.limits.memory_in_gb, usage.memory_peak_bytes / GB
             sentence = f"model {self.what} exceeded its memory limit of {limit:g} GB (peak {peak:.3g} GB) and is being restarted"
             return LastDeath("memory", sentence, limit, round(peak, 3))
         cause = f"exit {end.code}" if end.signal is None else f"signal {end.signal}"

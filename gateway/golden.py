@@ -1,26 +1,216 @@
-"""Golden rows in the supervisor: recorded by the first limited child of a version, asked again at each load."""
+"""Golden rows in the supervisor: recorded by the first limited child of a version, asked again at every load.
 
-from dataclasses import dataclass
+`registry.golden` makes inputs and compares; here a child is asked. These answers are nobody's: they count neither as use nor as
+a sign that the child is sound.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
 
 from gateway.crew import Child
+from gateway.workers.process import ChildFailed, ScoringClient, ScoringError
+from registry.errors import FitserveError
+from registry.golden import GoldenInput, Recording, compare, make_inputs, max_ulp_difference
 from registry.records import Json, ModelVersion
 from registry.workspace import Workspace
+
+log = logging.getLogger("fitserve.supervisor")
+
+_BUDGET_S: Final = 2.0  # for recording; a slow model is recorded in part
+_MOST_VALUES: Final = 100_000  # of one answer; larger ones are not recorded
+_LAST_WORDS_S: Final = 2.0
+_VERSIONS: Final = ("python", "sklearn", "numpy")
 
 
 @dataclass(frozen=True)
 class Report:
-    """`difference` is None when the answers were right, or could not be compared (`unverified`)."""
+    """What the golden rows said of one load.
+
+    `difference` is the sentence of the largest difference, None where all answers were right. `unverified` says why there was
+    nothing to compare with, None where there was.
+    """
 
     difference: str | None = None
-    unverified: bool = True
+    unverified: str | None = None
+    recorded_in: Mapping[str, Json] = field(default_factory=dict)
+    answers: int = 0
+    max_ulp: float = 0.0
 
     def to_json(self) -> dict[str, Json]:
-        return {}
+        return {
+            "recorded_in": dict(self.recorded_in),
+            "checked_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "answers": self.answers,
+            "max_difference_ulp": self.max_ulp if math.isfinite(self.max_ulp) else None,
+            "difference": self.difference,
+            "unverified": self.unverified,
+        }
 
 
 class GoldenRows:
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
+    """Records and replays for all versions of a workspace.
 
-    async def check(self, record: ModelVersion, child: Child, sample: bytes | None) -> Report:  # noqa: ARG002
-        return Report()
+    Args:
+        timeout_s: a child that needs longer to answer what was recorded is given up.
+    """
+
+    def __init__(self, workspace: Workspace, timeout_s: float) -> None:
+        self._workspace = workspace
+        self._timeout_s = timeout_s
+        self._recorded: dict[str, Recording] = {}  # by version, until the registry's record names them
+        self._fatal: set[str] = set()  # versions that died over rows that we drew
+        self._storing: set[asyncio.Task[None]] = set()
+
+    async def check(self, record: ModelVersion, child: Child, sample: Any) -> Report:
+        """Replay what was recorded; record, when this is the first load.
+
+        Args:
+            sample: the registered sample's rows (`registry.golden_inputs.SampleRows`), or None.
+
+        Raises:
+            ChildFailed: the child died or did not answer in time.
+            FitserveError: what was recorded cannot be read.
+        """
+        recording = await self._known(record)
+        patience = 2 * _BUDGET_S if recording is None else self._timeout_s
+        try:
+            async with asyncio.timeout(patience), await ScoringClient.open(child.socket) as client:
+                if recording is not None:
+                    return await _replayed(client, recording)
+                return await self._record(record, child, client, sample)
+        except TimeoutError:
+            if recording is None:
+                return Report(
+                    unverified=f"the model did not answer the rows that were made for it within {patience:g} s"
+                )
+            raise ChildFailed("timeout", f"it did not answer its golden rows within {self._timeout_s:g} s") from None
+        except OSError:  # the connection broke, or nobody listens any more
+            if recording is None:
+                self._fatal.add(record.id)
+            end = await child.handle.end(_LAST_WORDS_S)
+            raise ChildFailed("died", "its process ended over its golden rows", end) from None
+
+    async def close(self) -> None:
+        if self._storing:
+            await asyncio.wait(self._storing)
+
+    async def _known(self, record: ModelVersion) -> Recording | None:
+        if record.golden is None:
+            return self._recorded.get(record.id)
+        self._recorded.pop(record.id, None)
+        return await asyncio.to_thread(_read, self._workspace, record.golden)
+
+    async def _record(self, record: ModelVersion, child: Child, client: ScoringClient, sample: Any) -> Report:
+        if record.id in self._fatal:
+            return Report(unverified="the model's process died over the rows that were made for it")
+        try:
+            inputs = make_inputs(child.description, sample)
+        except FitserveError as error:
+            return Report(unverified=str(error))
+        if not inputs:
+            return Report(unverified="the model does not tell enough of its input; register it with a sample")
+        recorded_in = {name: child.description.get(name) for name in _VERSIONS}
+        recording = await _recorded(client, inputs, child.description["methods"], recorded_in)
+        if not recording.inputs:
+            return Report(
+                unverified="the model took none of the rows that were made for it, or answers differently each time"
+            )
+        self._recorded[record.id] = recording
+        task = asyncio.create_task(asyncio.to_thread(_store, self._workspace, record, recording))
+        self._storing.add(task)
+        task.add_done_callback(self._storing.discard)
+        return Report(recorded_in=recorded_in, answers=sum(map(len, recording.answers)))
+
+
+async def _recorded(
+    client: ScoringClient, inputs: Sequence[GoldenInput], methods: Sequence[str], recorded_in: Mapping[str, Json]
+) -> Recording:
+    """All answers that are given and stay the same when asked twice."""
+    until = time.monotonic() + _BUDGET_S
+    kept: list[tuple[GoldenInput, dict[str, Any]]] = []
+    steady: dict[str, bool] = {}
+    for given in inputs:
+        answers: dict[str, Any] = {}
+        for method in methods:
+            if time.monotonic() > until or steady.get(method) is False:
+                continue
+            try:
+                answer = await _ask(client, method, given)
+                if method not in steady:
+                    steady[method] = compare(answer, await _ask(client, method, given)) is None
+            except ScoringError as error:
+                if error.kind == "memory":
+                    raise ConnectionResetError from None  # the child ends itself
+                continue
+            if steady[method] and _size(answer) <= _MOST_VALUES:
+                answers[method] = answer
+        if answers:
+            kept.append((given, answers))
+    return Recording(recorded_in, tuple(given for given, _ in kept), tuple(answers for _, answers in kept))
+
+
+async def _replayed(client: ScoringClient, recording: Recording) -> Report:
+    difference: str | None = None
+    worst, count = 0.0, 0
+    for given, answers in zip(recording.inputs, recording.answers, strict=True):
+        for method, expected in answers.items():
+            found, ulp = await _difference(client, method, given, expected)
+            count += 1
+            if found is not None and (difference is None or ulp > worst):
+                difference = found
+            worst = max(worst, ulp)
+    return Report(difference, None, recording.recorded_in, count, worst)
+
+
+async def _difference(
+    client: ScoringClient, method: str, given: GoldenInput, expected: Any
+) -> tuple[str | None, float]:
+    """What is wrong with one answer now, if anything, and how far it is off in units in the last place."""
+    try:
+        got = await _ask(client, method, given)
+    except ScoringError as error:
+        if error.kind == "memory":
+            raise ConnectionResetError from None
+        return f"{method} fails with {error}", math.inf
+    found = compare(expected, got)
+    return found and f"{method}, {found}", max_ulp_difference(expected, got)
+
+
+async def _ask(client: ScoringClient, method: str, given: GoldenInput) -> Any:
+    match given.kind:
+        case "array":
+            assert given.array is not None
+            return await client.array(method, given.array)
+        case "columns":
+            return await client.columns(method, given.names, given.columns)
+        case "list":
+            return await client.values(method, given.values)
+
+
+def _size(answer: Any) -> int:
+    if isinstance(answer, list | tuple):
+        return sum(map(_size, answer))
+    return int(np.size(getattr(answer, "array", answer)))
+
+
+def _read(workspace: Workspace, digest: str) -> Recording:
+    return Recording.from_bytes(workspace.artifacts.read_bytes(digest))
+
+
+def _store(workspace: Workspace, record: ModelVersion, recording: Recording) -> None:
+    """Called in a thread. A version that got golden rows in the meantime keeps them."""
+    try:
+        stored = workspace.artifacts.put_bytes(recording.to_bytes(), f"{record.name}-{record.version}.golden.json")
+        workspace.metadata.update_model(
+            record.name, record.version, lambda now: now if now.golden else replace(now, golden=stored.digest)
+        )
+    except (FitserveError, TypeError) as error:
+        log.warning("%s: its golden rows could not be kept: %s", record.id, error)

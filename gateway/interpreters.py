@@ -1,8 +1,6 @@
 """Ready interpreters by environment digest. What has to be built is built in a process of its own.
 
-Building waits for processes (uv, pip), and in the supervisor only the reaper may do that; it may also take minutes. That process
-is this file: ``python -m gateway.interpreters ROOT`` with a spec as JSON in its arguments, which prints progress to its error
-output and one JSON line at its end.
+Building waits for processes (uv, pip), and in the supervisor only the reaper may do that; it may also take minutes.
 """
 
 import asyncio
@@ -12,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.interpreter_builder import REFUSED
 from gateway.workers.log_tail import LogPipe, LogTail, Sink
 from gateway.workers.process import Reaper
-from registry.errors import EnvironmentBuildError, FitserveError
+from registry.errors import OperatorError
 from registry.records import Json
 
 
@@ -26,6 +25,11 @@ class Ready:
     version: str
     digest: str | None = None
     variables: Mapping[str, str] | None = None
+    warnings: tuple[str, ...] = ()  # what differs from what was asked for
+
+
+class EnvironmentNotReady(OperatorError):
+    """The builder's own sentence."""
 
 
 OWN = Ready(Path(sys.executable), ".".join(str(part) for part in sys.version_info[:3]))
@@ -45,7 +49,7 @@ class Interpreters:
             progress: gets what the building prints.
 
         Raises:
-            EnvironmentBuildError: with the sentence of what failed; the next call tries again.
+            EnvironmentNotReady: with the sentence of what failed; the next call tries again.
         """
         if digest is None or spec is None:
             return OWN
@@ -57,7 +61,7 @@ class Interpreters:
     async def _build(self, digest: str, spec: Mapping[str, Json], progress: Sink) -> Ready:
         said, errors = LogTail(), LogTail(progress)
         out, err = LogPipe(said), LogPipe(errors)
-        command = [sys.executable, "-P", "-m", "gateway.interpreters", str(self._root), json.dumps(dict(spec))]
+        command = [sys.executable, "-P", "-m", "gateway.interpreter_builder", str(self._root), json.dumps(dict(spec))]
         _, exited = self._reaper.spawn(command, stdout=out.writing, stderr=err.writing)
         out.close_writing()
         err.close_writing()
@@ -66,27 +70,8 @@ class Interpreters:
         err.close()
         last = said.lines(1)
         if end.code != 0 or not last:
-            problem = last[0] if last and end.code == FitserveError.exit_code else f"the builder {end}"
-            raise EnvironmentBuildError(digest[:12], problem)
+            if last and end.code == REFUSED:
+                raise EnvironmentNotReady(last[0])
+            raise EnvironmentNotReady(f"environment {digest[:12]} could not be built: the builder {end}")
         told = json.loads(last[0])
-        return Ready(Path(told["python"]), told["version"], digest, spec.get("variables"))
-
-
-def main(arguments: list[str]) -> int:
-    """Called in the building process."""
-    from registry.interpreters import interpreter_for
-
-    root, spec = arguments
-    try:
-        ready = interpreter_for(
-            json.loads(spec), Path(root), progress=lambda line: print(line, file=sys.stderr, flush=True)
-        )
-    except FitserveError as error:
-        print(error)
-        return FitserveError.exit_code
-    print(json.dumps({"python": str(ready.python), "version": ready.version}))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+        return Ready(Path(told["python"]), told["version"], digest, spec.get("variables"), tuple(told["warnings"]))

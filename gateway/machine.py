@@ -4,6 +4,7 @@ It decides nothing: `gateway.served` says what to start, `gateway.versions` what
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import time
@@ -22,6 +23,7 @@ from gateway.version_log import VersionLog
 from gateway.versions import Version
 from gateway.workers.process import ChildFailed, ChildHandle, LogTail, Nursery, NurseryFailed, Reaper, start_child
 from registry.errors import FitserveError
+from registry.golden_inputs import SampleRows
 from registry.limits.base import Backend
 from registry.records import Json, ModelVersion
 from registry.resources import GB
@@ -59,7 +61,7 @@ class Machine:
         self._reaper = reaper
         self._runtime = runtime
         self._interpreters = Interpreters(workspace.interpreters_dir, reaper)
-        self._golden = GoldenRows(workspace)
+        self._golden = GoldenRows(workspace, settings.max_compute_s)
         self._nurseries: dict[str | None, asyncio.Task[Nursery]] = {}
         self._loads = asyncio.Semaphore(max(2, round(cores) * 2))  # more at once would only wait for each other
         self._ids = itertools.count(1)
@@ -93,6 +95,7 @@ class Machine:
         began = time.monotonic()
         files = await asyncio.to_thread(self._look_up, record)
         ready = await self._interpreters.get(record.environment, files.spec, self.log_of(version).write)
+        version.notes = list(ready.warnings)
         await admit()
         group = self._backend.create(key, version.limits)
         crew = Crew(record.id, group, version.limits, version.size, version.child_died)
@@ -110,6 +113,7 @@ class Machine:
 
     async def close(self) -> None:
         """End the nurseries."""
+        await self._golden.close()
         for task in self._nurseries.values():
             task.cancel()
             await asyncio.wait([task])
@@ -155,13 +159,16 @@ class Machine:
         except ChildFailed as failure:
             handle.kill()
             raise await self._explained(crew, handle, failure) from None
+        except FitserveError as error:  # golden rows that cannot be read
+            handle.kill()
+            raise StartFailed("golden", f"model {crew.what} was not verified: {error}") from error
         except OSError as error:  # the group or the socket
             handle.kill()
             raise StartFailed("load", f"model {crew.what} could not be started: {error.strerror or error}") from error
         except BaseException:
             handle.kill()
             raise
-        log.info("%s: child %d serves within %g GB", crew.what, handle.pid, crew.limits.memory_bytes / GB)
+        log.info("%s: child %d serves within %g GB", crew.what, handle.pid, crew.limits.memory_in_gb)
         return child
 
     async def _forked(self, version: Version, ready: Ready) -> ChildHandle:
@@ -211,20 +218,23 @@ class Machine:
             StartFailed: it does not.
         """
         record = version.record
+        version.description = child.description
         if version.schema is None:
             version.schema = await self._schema(version, child, files)
-        version.description = child.description
-        report = await self._golden.check(record, child, files.sample)
-        version.golden, version.unverified = report.to_json(), report.unverified
+        sample = await asyncio.to_thread(_rows, files, record) if record.golden is None else None
+        report = await self._golden.check(record, child, sample)
+        version.golden, version.unverified = report.to_json(), report.unverified is not None
         if report.difference is not None:
             raise StartFailed("golden", f"model {record.id} answers differently than recorded: {report.difference}")
 
     async def _schema(self, version: Version, child: Child, files: Files) -> dict[str, Json]:
+        if files.sample is None:
+            return schema_for(child.description)
         try:
             return await asyncio.to_thread(schema_for, child.description, files.sample, version.record.sample_name)
         except FitserveError as error:
             log.warning("%s: the sample is not used: %s", version.id, error)
-            version.notes = [f"the sample is not used: {error}"]
+            version.notes.append(f"the sample is not used: {error}")
             return schema_for(child.description)
 
     async def _explained(self, crew: Crew, handle: ChildHandle, failure: ChildFailed) -> StartFailed:
@@ -233,7 +243,7 @@ class Machine:
         death = crew.verdict(end)
         if death.cause == "memory" or failure.kind == "memory":
             peak = f" (peak {death.peak_gb:g} GB)" if death.peak_gb else ""
-            limit = crew.limits.memory_bytes / GB
+            limit = crew.limits.memory_in_gb
             sentence = (
                 f"model {crew.what} does not fit into its memory limit of {limit:g} GB{peak}: it ran out while loading"
             )
@@ -249,6 +259,17 @@ class Machine:
         if version.id not in self._tails:
             self._tails[version.id] = LogTail(self.log_of(version).write)
         return self._tails[version.id]
+
+
+def _rows(files: Files, record: ModelVersion) -> SampleRows | None:
+    """Blocking: the sample as rows; None where there is none that can be read."""
+    if files.sample is None:
+        return None
+    from gateway.samples import read_sample
+
+    with contextlib.suppress(FitserveError):  # the schema has said so already
+        return read_sample(files.sample, record.sample_name or "sample.json")
+    return None
 
 
 def _since(began: float) -> float:

@@ -42,8 +42,8 @@ def version_status(version: Version, log: VersionLog, enforcement: Enforcement) 
         "reason": version.reason,
         "limits": {
             "cpu": limits.cores,
-            "memory_in_gb": limits.memory_bytes / GB,
-            "asked": {"cpu": version.limits.cores, "memory_in_gb": version.limits.memory_bytes / GB},
+            "memory_in_gb": limits.memory_in_gb,
+            "asked": {"cpu": version.limits.cores, "memory_in_gb": version.limits.memory_in_gb},
             "enforcement": enforcement if crew is None else crew.group.enforcement,
         },
         "usage": {

@@ -238,7 +238,7 @@ class Version:
             tags=dict(record.tags),
             properties=dict(record.properties),
             cpu=limits.cores,
-            memory_in_gb=limits.memory_bytes / GB,
+            memory_in_gb=limits.memory_in_gb or 0.0,
             unverified=self.unverified,
             last_death=self.last_death,
         )
@@ -345,14 +345,14 @@ class Version:
         except NoRoomNow:
             return False
         crew.relimit(self.limits)
-        log.info("%s: limits are now %g cores, %g GB", self.id, self.limits.cores, self.limits.memory_bytes / GB)
+        log.info("%s: limits are now %g cores, %g GB", self.id, self.limits.cores, self.limits.memory_in_gb)
         self._host.changed(self)
         return True
 
     def _keep_limits(self, crew: Crew, sentence: str) -> None:
         """The new limits cannot be had or held: what serves goes on."""
         self._refused = self.limits
-        log.error("%s: keeps %g cores, %g GB: %s", self.id, crew.limits.cores, crew.limits.memory_bytes / GB, sentence)
+        log.error("%s: keeps %g cores, %g GB: %s", self.id, crew.limits.cores, crew.limits.memory_in_gb, sentence)
         self._become(self.state, f"the limits that were asked for are not in force: {sentence}")
 
     async def _retire(self) -> None:

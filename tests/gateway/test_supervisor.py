@@ -262,6 +262,70 @@ def test_tags_and_limits_change_without_a_lost_request(gateway: Gateway, tmp_pat
     assert told["limits"]["asked"] == {"cpu": 2.0, "memory_in_gb": 0.75}
 
 
+# golden rows
+
+
+def test_answers_are_recorded_at_the_first_load_and_right_at_each_later_one(gateway: Gateway, tmp_path: Path) -> None:
+    gateway.register("golden", iris_probabilities(tmp_path))
+    first = gateway.wait("golden")
+    assert first["golden"]["recorded_in"]["python"] == first["facts"]["python"]
+    assert first["golden"]["answers"] >= 3
+    assert first["unverified"] is False
+    assert first["answers"] == 0  # nobody asked
+    eventually(lambda: gateway.workspace.metadata.get_model("golden").golden)
+    os.kill(first["pids"][0], signal.SIGKILL)
+    again = eventually(lambda: gateway.version("golden"), lambda v: v["state"] == "live" and v["pids"] != first["pids"])
+    assert again["golden"]["answers"] == first["golden"]["answers"]
+    assert again["golden"]["max_difference_ulp"] == 0
+
+
+def test_a_model_that_answers_otherwise_than_recorded_is_refused_with_the_difference(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    source = tmp_path / "answer"
+    source.write_text("1.0")
+    path, code = code_model(tmp_path, f"return np.full(len(X), float(open({str(source)!r}).read()))", name="drifting")
+    gateway.register("drifting", path, code)
+    pids = gateway.wait("drifting")["pids"]
+    source.write_text("48.3")
+    os.kill(pids[0], signal.SIGKILL)
+    told = gateway.wait("drifting", 1, "failed")
+    assert (
+        "answers differently than recorded: predict, row 0: 48.3 is answered where 1.0 was recorded" in told["reason"]
+    )
+    assert "the largest difference, 47.3" in told["reason"]
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("return np.random.rand(len(X))", "differently each time"),
+        ("raise ValueError('not these')", "took none of the rows"),
+        ("import os; os._exit(5)", "died over the rows"),
+    ],
+)
+def test_what_cannot_be_verified_is_live_and_says_why(gateway: Gateway, tmp_path: Path, body: str, why: str) -> None:
+    name = f"unverified-{why.split(maxsplit=1)[0]}"
+    path, code = code_model(tmp_path, body, name="odd")
+    gateway.register(name, path, code)
+    told = gateway.wait(name)
+    assert told["unverified"] is True
+    assert why in told["golden"]["unverified"]
+    assert gateway.workspace.metadata.get_model(name).golden is None
+
+
+def test_an_environment_that_cannot_be_built_fails_its_version_alone(gateway: Gateway, tmp_path: Path) -> None:
+    from registry.environment import Environment
+
+    wanted = Environment("impossible")
+    wanted.python.conda_dependencies.set_python_version("3.99")
+    gateway.register("impossible", iris_svc(tmp_path), environment=wanted)
+    gateway.register("beside", iris_svc(tmp_path))
+    gateway.wait("beside")
+    told = gateway.wait("impossible", 1, "failed")
+    assert "3.99" in told["reason"]
+
+
 # deaths
 
 
@@ -341,14 +405,13 @@ def test_running_out_of_memory_while_loading_is_a_failure_with_numbers_and_not_a
 ) -> None:
     path, code = code_model(tmp_path, "return X", name="greedy")
     source = (code / "greedy_model.py").read_text()
-    (code / "greedy_model.py").write_text(f"{source}\nkept = [np.ones(2**17) for _ in range(4000)]\n")
+    (code / "greedy_model.py").write_text(f"{source}\nkept = [np.ones(2**17) for _ in range(400)]\n")
     model = gateway.register("greedy", path, code, memory=0.2)
     told = gateway.wait("greedy", 1, "failed")
     assert "0.2 GB" in told["reason"]
     assert "ran out" in told["reason"]
     assert told["restarts"] == 1
-    (code / "greedy_model.py").write_text(source)
-    model.update(resource_configuration=ResourceConfiguration(memory_in_gb=6))  # enough for all of it
+    model.update(resource_configuration=ResourceConfiguration(memory_in_gb=0.8))
     gateway.wait("greedy", 1, "live")
 
 
@@ -427,7 +490,7 @@ def third_of_machine() -> int:
 
 
 def test_models_start_at_first_use_and_stop_when_nobody_asks(tmp_path: Path) -> None:
-    with serving(tmp_path / "ws", start="first-use", idle_s=1) as gateway:
+    with serving(tmp_path / "ws", start="first-use", idle_s=3) as gateway:
         gateway.register("lazy", iris_svc(tmp_path))
         assert gateway.wait("lazy", 1, "idle")["pids"] == []
         assert gateway.score("lazy").json() == {"predict": [0]}
@@ -438,6 +501,8 @@ def test_models_start_at_first_use_and_stop_when_nobody_asks(tmp_path: Path) -> 
 
 
 # the gateway as a whole
+
+SLOW = "import time\nif X[0, 0] == 5.1: time.sleep({})\nreturn np.zeros(len(X))"
 
 
 def test_swaps_are_lossless_with_several_http_processes_one_of_which_dies(tmp_path: Path) -> None:
@@ -487,7 +552,7 @@ def test_a_killed_supervisor_leaves_no_process_and_the_next_one_starts_clean(tmp
 
 
 def test_stopping_answers_what_was_accepted(tmp_path: Path) -> None:
-    path, code = code_model(tmp_path, "import time; time.sleep(1.0)\nreturn np.zeros(len(X))", name="slow")
+    path, code = code_model(tmp_path, SLOW.format(1), name="slow")
     with serving(tmp_path / "ws") as gateway:
         gateway.register("slow", path, code)
         gateway.wait("slow")
@@ -502,7 +567,7 @@ def test_stopping_answers_what_was_accepted(tmp_path: Path) -> None:
 
 
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
-    path, code = code_model(tmp_path, "import time; time.sleep(30)\nreturn np.zeros(len(X))", name="slow")
+    path, code = code_model(tmp_path, SLOW.format(30), name="slow")
     with serving(tmp_path / "ws", drain_s=25) as gateway:
         gateway.register("slow", path, code)
         pids = gateway.wait("slow")["pids"]
@@ -539,7 +604,7 @@ def test_a_second_gateway_and_a_port_in_use_are_refused_in_one_line(gateway: Gat
 
 
 def test_an_http_process_that_cannot_start_ends_the_gateway(tmp_path: Path) -> None:
-    program = PROGRAM.replace("json.loads(sys.argv[2])))", "json.loads(sys.argv[2])), http_command=['false'])")
+    program = PROGRAM.replace("loads(sys.argv[2])))", "loads(sys.argv[2])), http_command=['false'])")
     arguments = [str(tmp_path / "ws"), '{"port": 0}', str(tmp_path / "unpickled")]
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60)
     assert done.returncode == 3
