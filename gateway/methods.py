@@ -24,6 +24,7 @@ METHODS: Final[tuple[str, ...]] = (
     "radius_neighbors_graph",
     "apply",
     "decision_path",
+    "mahalanobis",
 )
 """The allow-list, in the order in which methods are named to people."""
 

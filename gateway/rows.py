@@ -12,6 +12,8 @@ from gateway.errors import SchemaMismatch
 
 Array = NDArray[Any]
 
+MOST_DIMENSIONS = 32
+
 
 class NumberRows:
     """Reads rows of `width` numbers each, as float64 or the narrower float `dtype`.
@@ -64,6 +66,8 @@ class NumberRows:
 
     def _carefully(self, rows: list[list[Any]]) -> Array:
         """For what is unusual or wrong: the array, or the sentence."""
+        if self.width is None and type(rows[0]) is list and rows[0] and type(rows[0][0]) is list:
+            return _nested(rows)
         width = self.check_widths(rows)
 
         def where(index: int) -> str:
@@ -108,6 +112,20 @@ class NumberRows:
             return f"row {index} (counted from 0) has {_values(got)}, row 0 has {first}: all rows must have the same number"
         names = f" ({listed(self.names)})" if self.names else ""
         return f"the model takes {_values(self.width)} a row{names}; row {index} (counted from 0) has {got}"
+
+
+def _nested(rows: list[Any]) -> Array:
+    """Rows that are matrices (images, patches), for a model that does not tell what it takes."""
+    shape, level = [len(rows)], rows
+    while type(level[0]) is list:
+        width = len(level[0])
+        if not all(type(part) is list and len(part) == width for part in level):
+            raise SchemaMismatch(f"the rows are uneven: all lists at depth {len(shape)} must be of one length")
+        if not width or len(shape) >= MOST_DIMENSIONS:
+            raise SchemaMismatch("the rows are nested too deeply, or hold no values")
+        shape.append(width)
+        level = [*chain.from_iterable(level)]
+    return columns.numbers(level, lambda index: f"value {index} of all (counted from 0)").reshape(shape)
 
 
 def place(row: int, column: int, names: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ Reads bytes that the person who registered the model chose, in the supervisor: n
 
 import io
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -25,6 +26,8 @@ from registry.errors import MissingExtra, ModelError
 #: Rows that are shown as the example, and rows that types are read from.
 EXAMPLE_ROWS: Final = 5
 TYPED_ROWS: Final = 10_000
+
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
 
 _ITEMS: Final[dict[str, type]] = {"text": str, "record": dict}
 
@@ -145,7 +148,10 @@ def _in_order(schema: ModelSchema, sample: Sample) -> Sample:
 
 
 def _type_of(values: Sequence[Any]) -> ColumnType | None:
-    """Whole numbers are "number" too: a sample of 1, 2, 3 does not promise that 1.5 will not come."""
+    """Whole numbers are "number" too: a sample of 1, 2, 3 does not promise that 1.5 will not come.
+
+    Text that is a time in every row is taken for one; a model that knows the column as categories has said so itself.
+    """
     kinds = {type(value) for value in values} - {type(None)}
     if not kinds:
         return None
@@ -153,7 +159,9 @@ def _type_of(values: Sequence[Any]) -> ColumnType | None:
         return "boolean"
     if kinds <= {int, float, bool}:
         return "number"
-    return "string" if kinds == {str} else None
+    if kinds != {str}:
+        return None
+    return "datetime" if all(value is None or _TIME.fullmatch(value) for value in values) else "string"
 
 
 def _read_csv(content: bytes, name: str) -> Sample:

@@ -153,7 +153,13 @@ def _rows(schema: ModelSchema, method: str, rows: list[Any], what: str, extra: A
 def _values(schema: ModelSchema, method: str, values: list[Any], what: str, extra: Any) -> ScoreRequest:
     """One value a row: texts and dicts for a "list" model, labels for an `inverse_transform`."""
     if method in FREE_METHODS:
-        return _array(method, types.guessed(values, lambda index: f"value {index} (counted from 0)"), False, extra)
+        whole = all(type(value) is int and types.LEAST <= value <= types.GREATEST for value in values)
+        given = (
+            np.array(values, np.int64)
+            if whole
+            else types.guessed(values, lambda index: f"value {index} (counted from 0)")
+        )
+        return _array(method, given, False, extra)  # encoded labels are positions
     if schema.kind != "list":
         if schema.columns and schema.width == 1 and schema.columns[0].type == "string":
             return _rows(schema, method, [[value] for value in values], what, extra)

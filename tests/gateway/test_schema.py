@@ -186,3 +186,11 @@ def test_a_missing_value_in_a_sample_is_null() -> None:
     found = schema(PLAIN | {"allows_nan": True}, b"1,2,3,\n1,2,3,nan\n", "s.csv")
     assert found.example == ([1, 2, 3, None], [1, 2, 3, None])
     assert math.isnan(found.rows.alone([[1, 2, 3, None]])[0, 3])
+
+
+def test_text_that_is_a_time_in_every_row_is_a_time_unless_the_model_says_otherwise() -> None:
+    content = b"when,day\n2026-01-01T10:00:00Z,2026-01-01\n,2026-01-02\n"
+    found = schema(
+        {"kind": "columns", "feature_names": ["when", "day"], "column_types": {"day": "string"}}, content, "s.csv"
+    )
+    assert [column.type for column in found.columns] == ["datetime", "string"]

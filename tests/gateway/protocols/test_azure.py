@@ -405,3 +405,19 @@ def test_an_unknown_category_is_named_where_the_model_would_refuse_it() -> None:
     )
     columns_of(azure.parse(call({"data": [row | {"town": None}, row | {"town": "Rome"}]}), whom))
     columns_of(azure.parse(call({"data": [row]}), target(NAMED)))
+
+
+def test_matrices_reach_a_model_that_does_not_tell_its_width() -> None:
+    whom = target({"kind": "array"})
+    rows = [[[1, 2], [3, 4], [5, 6]]] * 2
+    assert array_of(azure.parse(call({"data": rows}), whom)).shape == (2, 3, 2)
+    assert refused({"data": [[[1, 2], [3]]]}, whom).startswith("the rows are uneven: all lists at depth 2")
+    assert refused({"data": [[[1, 2], [3, "x"]]]}, whom).startswith(
+        "value 3 of all (counted from 0): expected a number"
+    )
+    assert refused({"data": [[[[]]]]}, whom)
+
+
+def test_encoded_labels_are_whole_numbers() -> None:
+    whom = target({"kind": "list", "item": "label"}, ("inverse_transform",))
+    assert array_of(azure.parse(call({"data": [1, 0]}), whom)).dtype == np.int64
