@@ -43,7 +43,77 @@ PYPI_NAMES: Final[Mapping[str, str]] = {
 }
 # Only in conda: nothing to install from PyPI.
 CONDA_ONLY: Final = frozenset(
-    ["blas", "libblas", "libcblas", "liblapack", "liblapacke", "nomkl", "mkl-service", "mkl_fft", "mkl_random", "openblas", "libopenblas", "cudatoolkit", "cudnn", "nccl", "cuda", "cuda-toolkit", "cpuonly", "pytorch-cuda", "libgcc", "libgcc-ng", "libstdcxx-ng", "libgomp", "_libgcc_mutex", "_openmp_mutex", "libgfortran-ng", "gcc", "gxx", "gcc_linux-64", "gxx_linux-64", "compilers", "c-compiler", "cxx-compiler", "make", "openssl", "ca-certificates", "zlib", "xz", "bzip2", "readline", "ncurses", "tk", "sqlite", "libffi", "ld_impl_linux-64", "libuuid", "libnsl", "expat", "icu", "libxgboost", "_py-xgboost-mutex", "arrow-cpp", "libprotobuf", "snappy", "lz4-c", "zstd", "git", "curl", "openjdk", "r-base", "nodejs", "hdf5", "llvm-openmp", "intel-openmp", "conda", "anaconda", "jpeg", "libpng", "libtiff", "freetype"]
+    [
+        "blas",
+        "libblas",
+        "libcblas",
+        "liblapack",
+        "liblapacke",
+        "nomkl",
+        "mkl-service",
+        "mkl_fft",
+        "mkl_random",
+        "openblas",
+        "libopenblas",
+        "cudatoolkit",
+        "cudnn",
+        "nccl",
+        "cuda",
+        "cuda-toolkit",
+        "cpuonly",
+        "pytorch-cuda",
+        "libgcc",
+        "libgcc-ng",
+        "libstdcxx-ng",
+        "libgomp",
+        "_libgcc_mutex",
+        "_openmp_mutex",
+        "libgfortran-ng",
+        "gcc",
+        "gxx",
+        "gcc_linux-64",
+        "gxx_linux-64",
+        "compilers",
+        "c-compiler",
+        "cxx-compiler",
+        "make",
+        "openssl",
+        "ca-certificates",
+        "zlib",
+        "xz",
+        "bzip2",
+        "readline",
+        "ncurses",
+        "tk",
+        "sqlite",
+        "libffi",
+        "ld_impl_linux-64",
+        "libuuid",
+        "libnsl",
+        "expat",
+        "icu",
+        "libxgboost",
+        "_py-xgboost-mutex",
+        "arrow-cpp",
+        "libprotobuf",
+        "snappy",
+        "lz4-c",
+        "zstd",
+        "git",
+        "curl",
+        "openjdk",
+        "r-base",
+        "nodejs",
+        "hdf5",
+        "llvm-openmp",
+        "intel-openmp",
+        "conda",
+        "anaconda",
+        "jpeg",
+        "libpng",
+        "libtiff",
+        "freetype",
+    ]
 )
 _MATCH: Final = re.compile(r"(?:[\w./-]+::)?(?P<name>[A-Za-z0-9_][A-Za-z0-9._-]*)\s*(?P<rest>.*)")
 _BRACKETS: Final = re.compile(r"\[(?P<keys>.*)\]$")
@@ -140,7 +210,7 @@ def conda_requirement(entry: Any, source: str) -> tuple[str, str]:
 def _pip_version(text: str) -> str:
     if text in ("", "*", "=*", "=", "==*"):
         return ""
-    exact = re.fullmatch(r"(=|==)?\s*([0-9][A-Za-z0-9.!+_]*)(\.\*|\*)?\s*(?:(?:=|\s+)\s*[A-Za-z0-9_.*]+)?", text)
+    exact = re.fullmatch(r"(=|==)?\s*([0-9][A-Za-z0-9.!+_]*?)(\.\*|\*)?\s*(?:(?:=|\s+)\s*[A-Za-z0-9_.*]+)?", text)
     if exact:  # one '=' is a prefix match and two are exact; what follows the version is conda's build string
         sign, version, star = exact.groups()
         return f"=={version}" if sign == "==" and not star else f"=={version}.*"

@@ -9,7 +9,8 @@ from typing import Final
 from registry.errors import InvalidArgument, shown
 
 _NAME: Final = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(\[[^\]]*\])?\s*(.*)", re.DOTALL)
-_REST: Final = re.compile(r"(\(?\s*(===|==|~=|!=|<=|>=|<|>)[^;@]*\)?)?\s*(;.*)?|@\s*\S.*", re.DOTALL)
+_CLAUSE: Final = r"(?:===|==|~=|!=|<=|>=|<|>)\s*[A-Za-z0-9][A-Za-z0-9.*!+_-]*"
+_REST: Final = re.compile(rf"(?:(\()?\s*{_CLAUSE}(?:\s*,\s*{_CLAUSE})*\s*,?\s*(?(1)\)))?\s*(;\s*\S.*)?|@\s*\S.*")
 # Options of a requirements file that say where packages come from; `-r` is followed, all others are refused.
 _OPTIONS: Final = frozenset(
     {"--index-url", "--extra-index-url", "--find-links", "--no-index", "--pre", "--trusted-host", "--prefer-binary"}
@@ -136,7 +137,9 @@ def _option(line: str, source: str) -> str:
 
 def _requirement(line: str, source: str) -> str:
     line = re.split(r"\s--(?:hash|global-option|config-settings)[=\s]", line)[0].strip()
-    if re.match(r"[a-z+]+://|git\+|\.{0,2}/|file:", line) or line.endswith((".whl", ".tar.gz", ".zip")):
+    if re.match(r"[a-z+]+://|git\+|\.{0,2}/|file:", line) or (
+        "@" not in line and line.endswith((".whl", ".tar.gz", ".zip"))
+    ):
         raise InvalidArgument(
             source, f"{shown(line)} has no package name: write 'name @ https://…' for a URL; local paths are not taken"
         )
