@@ -39,7 +39,7 @@ ALIGN = 16
 CHUNK = 1 << 16
 #: A longer header or body is a broken peer, not a request.
 MAX_HEADER = 1 << 30
-MAX_BODY = 1 << 40
+MAX_BODY = 1 << 47
 
 _to_json = json.JSONEncoder(separators=(",", ":")).encode  # ASCII; NaN stays NaN
 
@@ -55,11 +55,12 @@ class BrokenFrame(ValueError):
 
 
 class NoMemoryForFrame(MemoryError):
-    """The body of the frame with this `header` did not fit into memory."""
+    """The body of the frame with this `header` did not fit into memory; `missing` bytes of it are still to come."""
 
-    def __init__(self, header: "Header", nbytes: int) -> None:
+    def __init__(self, header: "Header", nbytes: int, missing: int) -> None:
         MemoryError.__init__(self, "a frame of {} bytes does not fit into memory".format(nbytes))
         self.header = header
+        self.missing = missing
 
 
 class Body(object):
@@ -192,7 +193,7 @@ class FrameReader(object):
             try:
                 target = np.empty(need, np.uint8).data  # unlike bytearray(need), not zeroed first
             except MemoryError:
-                raise NoMemoryForFrame(self._header or {}, need) from None
+                raise NoMemoryForFrame(self._header or {}, need, need - have) from None
             target[:have] = self._chunk[self._start : self._end]
             self._target, self._filled = target, have
             self._start = self._end = 0
@@ -351,6 +352,20 @@ class Connection(object):
             if count:
                 self.unsent[0] = memoryview(self.unsent[0])[count:]
 
+    def swallow(self, nbytes: int) -> None:
+        """Read and drop what still comes of a frame: a peer that is busy writing would not see the answer."""
+        buffer = bytearray(CHUNK)
+        deadline = time.time() + 10.0
+        try:
+            self.sock.settimeout(1.0)
+            while nbytes > 0 and time.time() < deadline:
+                count = self.sock.recv_into(buffer)
+                if not count:
+                    return
+                nbytes -= count
+        except OSError:
+            pass  # it has gone, or waits too: it gets the answer then
+
     @property
     def wanted(self) -> int:
         read = self.queued < MOST_QUEUED and self.unsent_bytes < MOST_UNSENT
@@ -379,13 +394,26 @@ class Server(object):
             self.poll.register(sock, select.POLLIN)
 
     def run(self) -> None:
-        while not (self.ending and not self.frames and not any(c.unsent for c in self.connections.values())):
-            for fd, event in self.poll.poll(0 if self.frames or self.control.pending else None):
+        """Serve until the supervisor says "exit"; what lies in the sockets by then is still answered."""
+        while True:
+            events = self.poll.poll(self._patience())
+            for fd, event in events:
                 self._on_event(fd, event)
             while self.control.pending:
                 self._on_control()
             if self.frames:
                 self._compute(*self.frames.popleft())
+            elif self.ending and not events and not self._unsent():
+                return
+
+    def _patience(self) -> "Optional[int]":
+        """How long to wait for the next event, ms; None is for ever."""
+        if self.frames or self.control.pending:
+            return 0
+        return (10 if self._unsent() else 0) if self.ending else None
+
+    def _unsent(self) -> bool:
+        return any(connection.unsent for connection in self.connections.values())
 
     def _on_event(self, fd: int, event: int) -> None:
         connection = self.connections.get(fd)
@@ -408,6 +436,7 @@ class Server(object):
             frames = connection.receive()
         except NoMemoryForFrame as error:
             message = "the request does not fit into the model's memory limit ({})".format(error)
+            connection.swallow(error.missing)
             self._end_without_memory(connection, error.header.get("id"), message)
             return
         for header, body in frames:
@@ -505,12 +534,13 @@ def _start(control: Control, order: "Header") -> Server:
     started = time.time()
     confine(order.get("rlimits") or {})
     threads = int(order.get("threads") or 1)
-    name_threads(threads)
+    other = name_threads(threads)
     scoring.quiet_warnings()
     try:
         model, caught = loading.load_model(order["artifact"], order["digest"], order["format"], order.get("code") or "")
         describe.run_on_one_core(model)
-        limit_threads(threads)
+        if other:
+            limit_threads(threads)
         description = describe.describe(model, order["methods"], caught)
         scorer = scoring.Scorer(
             model, description, arrays_from, Body, order.get("dense_limit_bytes") or scoring.DENSE_LIMIT
@@ -564,16 +594,15 @@ THREAD_VARIABLES = (
 )
 
 
-def name_threads(threads: int) -> None:
-    """For libraries that are loaded from now on, and for processes that the model starts."""
-    for name in THREAD_VARIABLES:
-        os.environ[name] = str(threads)
+def name_threads(threads: int) -> bool:
+    """For libraries that are loaded from now on, and for processes that the model starts. True when that is a change."""
+    before = [os.environ.get(name) for name in THREAD_VARIABLES]
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    return before != [str(threads)] * len(before)
 
 
 def limit_threads(threads: int) -> None:
-    """For libraries that are loaded already. They start with one thread, so without threadpoolctl they stay with it."""
-    if threads == 1 and "fitserve_nursery" in sys.modules:
-        return
+    """For libraries that are loaded already; takes 10 ms. Without threadpoolctl they keep the one thread they started with."""
     try:
         import threadpoolctl
     except ImportError:

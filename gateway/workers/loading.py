@@ -168,9 +168,8 @@ def _reason(error: Exception) -> str:
             root, version, name
         )
     if isinstance(error, AttributeError) and "__main__" in str(error):
-        return "its class was defined in the script itself: move it to a module beside it and retrain ({})".format(
-            _short(error)
-        )
+        name = str(error).partition("attribute '")[2].partition("'")[0]
+        return "class {} was defined in the script itself: move it to a module beside it and retrain".format(name)
     if isinstance(error, EOFError):
         return "the file ends too early: it is not a complete model"
     return "it could not be loaded: {}: {}".format(type(error).__name__, _short(error))

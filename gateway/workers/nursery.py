@@ -235,7 +235,6 @@ def main(arguments: "List[str]") -> None:
     os.set_inheritable(control.fileno(), False)
     control.setblocking(True)
     gc.disable()
-    sys.modules["fitserve_nursery"] = sys.modules[__name__]
     nursery = Nursery(control, supervisor)
     nursery.child.die_with(supervisor)
     nursery.run()
