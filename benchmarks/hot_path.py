@@ -18,6 +18,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -84,14 +85,31 @@ def running(command: list[str], **options: Any) -> Iterator[subprocess.Popen[byt
         process.wait()
 
 
-@contextmanager
-def empty_app() -> Iterator[int]:
-    with listening() as sock, running([sys.executable, "-c", EMPTY, str(sock.fileno())], pass_fds=[sock.fileno()]):
-        yield sock.getsockname()[1]
+@dataclass(frozen=True)
+class Server:
+    """What is measured: a port, and the processes behind it."""
+
+    port: int
+    pids: tuple[int, ...]
+
+    def cpu_seconds(self) -> list[float]:
+        """Of each process so far."""
+        ticks = os.sysconf("SC_CLK_TCK")
+        stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self.pids]
+        return [(int(stat[11]) + int(stat[12])) / ticks for stat in stats]
 
 
 @contextmanager
-def gateway(estimator: Any, models: int = 1, **settings: Any) -> Iterator[int]:
+def empty_app() -> Iterator[Server]:
+    with (
+        listening() as sock,
+        running([sys.executable, "-c", EMPTY, str(sock.fileno())], pass_fds=[sock.fileno()]) as process,
+    ):
+        yield Server(sock.getsockname()[1], (process.pid,))
+
+
+@contextmanager
+def gateway(estimator: Any, models: int = 1, **settings: Any) -> Iterator[Server]:
     """One HTTP process and one child, without a supervisor; `models` names share the child."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -109,10 +127,10 @@ def gateway(estimator: Any, models: int = 1, **settings: Any) -> Iterator[int]:
             arguments = ["--control-fd", str(theirs.fileno()), "--listen-fd", str(sock.fileno())]
             arguments += ["--settings", json.dumps(Settings(**settings).to_json())]
             command = [sys.executable, "-m", "gateway.http.process", *arguments]
-            stack.enter_context(running(command, pass_fds=[theirs.fileno(), sock.fileno()]))
+            process = stack.enter_context(running(command, pass_fds=[theirs.fileno(), sock.fileno()]))
         names = ["iris", *(f"iris-{number}" for number in range(1, models))]
         ours.sendall(encode(table(estimator, path, names)))
-        yield sock.getsockname()[1]
+        yield Server(sock.getsockname()[1], (process.pid, child.pid))
 
 
 def table(estimator: Any, path: str, names: list[str]) -> dict[str, Any]:
@@ -155,19 +173,20 @@ def check(port: int, estimator: Any) -> None:
     assert got == {method: getattr(estimator, method)([ROW]).tolist()}, got
 
 
-def wrk(port: int, connections: int, seconds: float, folder: Path) -> tuple[float, float, float]:
-    """Requests a second, median and p99 latency in ms."""
+def wrk(server: Server, connections: int, seconds: float, folder: Path) -> list[float]:
+    """Requests a second, median and p99 latency in ms, then CPU microseconds a request of each process."""
     script = folder / "post.lua"
     script.write_text(LUA % json.dumps({"data": [ROW]}))
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(script)]
-    done = subprocess.run(
-        [*command, f"http://127.0.0.1:{port}/models/iris/score"], capture_output=True, text=True, check=True
-    )
+    before = server.cpu_seconds()
+    url = f"http://127.0.0.1:{server.port}/models/iris/score"
+    done = subprocess.run([*command, url], capture_output=True, text=True, check=True)
     found = re.search(r"RESULT (\d+) (\d+) (\S+) (\S+) (\d+)", done.stdout)
     assert found is not None, done.stdout
     requests, microseconds, p50, p99, errors = (float(word) for word in found.groups())
     assert not errors, done.stdout
-    return requests / microseconds * 1e6, p50 / 1000, p99 / 1000
+    cpu = [(now - then) / requests * 1e6 for then, now in zip(before, server.cpu_seconds(), strict=True)]
+    return [requests / microseconds * 1e6, p50 / 1000, p99 / 1000, *cpu]
 
 
 def main() -> None:
@@ -182,28 +201,29 @@ def main() -> None:
     estimator = MODELS[options.model]().fit(data.data, data.target)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        ports = {"empty": stack.enter_context(empty_app())}
-        ports["gateway"] = stack.enter_context(gateway(estimator, options.models))
-        check(ports["gateway"], estimator)
+        servers = {"empty": stack.enter_context(empty_app())}
+        servers["gateway"] = stack.enter_context(gateway(estimator, options.models))
+        check(servers["gateway"].port, estimator)
         print(f"{options.model}, {options.models} model(s), {os.cpu_count()} cores")
         for connections in options.connections:
-            measure(ports, connections, options.seconds, options.windows, folder)
+            measure(servers, connections, options.seconds, options.windows, folder)
 
 
-def measure(ports: dict[str, int], connections: int, seconds: float, windows: int, folder: Path) -> None:
+def measure(servers: dict[str, Server], connections: int, seconds: float, windows: int, folder: Path) -> None:
     """Alternate between the two and print medians."""
-    for port in ports.values():
-        wrk(port, connections, 1, folder)
-    seen: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ports}
+    for server in servers.values():
+        wrk(server, connections, 1, folder)
+    seen: dict[str, list[list[float]]] = {name: [] for name in servers}
     for _ in range(windows):
-        for name, port in ports.items():
-            seen[name].append(wrk(port, connections, seconds, folder))
+        for name, server in servers.items():
+            seen[name].append(wrk(server, connections, seconds, folder))
     medians = {name: [statistics.median(column) for column in zip(*runs, strict=True)] for name, runs in seen.items()}
-    for name, (rate, p50, p99) in medians.items():
-        print(
-            f"  {connections:4d} connections  {name:8s} {rate:9,.0f} requests/s  p50 {p50:7.3f} ms  p99 {p99:7.3f} ms"
-        )
-    print(f"  {connections:4d} connections  ratio    {medians['gateway'][0] / medians['empty'][0]:9.3f}", flush=True)
+    lead = f"  {connections:4d} connections  "
+    for name, (rate, p50, p99, *cpu) in medians.items():
+        used = " + ".join(f"{each:.1f}" for each in cpu)
+        print(f"{lead}{name:8s} {rate:9,.0f} requests/s  p50 {p50:7.3f} ms  p99 {p99:7.3f} ms  CPU {used} us/request")
+    rates, cpus = ([medians[name][index] for name in ("gateway", "empty")] for index in (0, 3))
+    print(f"{lead}ratio    {rates[0] / rates[1]:9.3f} (by CPU of the HTTP process {cpus[1] / cpus[0]:.3f})", flush=True)
 
 
 if __name__ == "__main__":
