@@ -531,7 +531,7 @@ def run_child(control_fd: int) -> None:
 
 def _start(control: Control, order: "Header") -> Server:
     describe, loading, scoring = sibling("describe"), sibling("loading"), sibling("scoring")
-    started = time.time()
+    started, resident = time.time(), describe.resident()
     confine(order.get("rlimits") or {})
     threads = int(order.get("threads") or 1)
     other = name_threads(threads)
@@ -551,7 +551,7 @@ def _start(control: Control, order: "Header") -> Server:
         raise loading.LoadFailed("memory", "the model does not fit into its memory limit") from None
     listener = listen(order["listen"])
     freeze()
-    description["memory_bytes"] = describe.memory_bytes()
+    description["memory_bytes"] = describe.memory_bytes(resident)
     description["load_ms"] = round((time.time() - started) * 1000, 2)
     control.send(event="loaded", description=description)
     return Server(control, listener, scorer.answer)

@@ -86,7 +86,7 @@ def methods_of(model: Any, methods: "Sequence[str]") -> "List[str]":
 def run_on_one_core(model: Any) -> None:
     """Set every `n_jobs` inside `model` to 1: one process answers one frame at a time, and a pool costs more than it saves."""
     for estimator in nested(model):
-        if vars(estimator).get("n_jobs", 1) not in (None, 1):
+        if _own(estimator).get("n_jobs", 1) not in (None, 1):
             estimator.n_jobs = 1
 
 
@@ -110,7 +110,7 @@ def nested(model: Any) -> "Iterator[Any]":
         elif _is_estimator(item):
             seen.add(id(item))
             yield item
-            waiting.extend(vars(item).values())
+            waiting.extend(_own(item).values())
 
 
 def feature_names(model: Any) -> "Optional[List[str]]":
@@ -204,6 +204,13 @@ def _columns(
 
     def look(estimator: Any, columns: "List[str]") -> None:
         for inner in _inputs(estimator):
+            if _is(inner, "Pipeline"):
+                for _, step in inner.steps:
+                    if _does_something(step):
+                        look(step, columns)
+                        if not _keeps_columns(step, len(columns)):
+                            break
+                return
             known = _get(inner, "categories_")
             if known is not None and len(known) == len(columns):
                 for column, values in zip(columns, known):
@@ -213,10 +220,10 @@ def _columns(
                     if _get(inner, "handle_unknown", "error") == "error":
                         closed.append(column)
             fill = _get(inner, "statistics_")
-            if fill is not None and len(fill) == len(columns) and _get(inner, "strategy") == "most_frequent":
+            if fill is not None and len(fill) == len(columns):
                 for column, value in zip(columns, np.asarray(fill, object).tolist()):
                     types.setdefault(column, "string" if isinstance(value, str) else "number")
-            elif hasattr(inner, _TEXT):
+            elif _has(inner, _TEXT):
                 types.update(dict.fromkeys(columns, "string"))
             if _is(inner, "ColumnTransformer"):
                 for _, part, chosen in _transformers(inner):
@@ -235,6 +242,15 @@ def _columns(
     except (KeyError, ValueError, IndexError, TypeError):  # an unusual choice of columns: nothing is known of them
         return {}, {}, [], {}
     return types, categories, closed, nullable
+
+
+def _keeps_columns(step: Any, width: int) -> bool:
+    """Whether what `step` gives has the columns that it got: it fills holes, or scales."""
+    fill = _get(step, "statistics_")
+    if fill is not None:
+        kept = not any(_missing(value) for value in np.asarray(fill, object).tolist())
+        return kept and len(fill) == width and not _get(step, "add_indicator", False)
+    return any(_is(step, name) for name in ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler"))
 
 
 def _takes_numbers(estimator: Any) -> bool:
@@ -266,7 +282,7 @@ def _type_of(values: Any) -> str:
 def _kind(model: Any, names: "Optional[List[str]]", types: "Dict[str, str]") -> "Tuple[str, Optional[str]]":
     """array, columns or list; of a list, what it holds."""
     for estimator in _inputs(model):
-        if hasattr(estimator, _TEXT):
+        if _has(estimator, _TEXT):
             return "list", "text"
         if any(_is(estimator, name) for name in _RECORDS):
             return "list", "record" if _get(estimator, "input_type", "dict") == "dict" else None
@@ -327,13 +343,13 @@ def _tag_allows_nan(model: Any) -> "Optional[bool]":
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            if hasattr(model, "__sklearn_tags__"):
+            if _has(model, "__sklearn_tags__"):
                 return bool(model.__sklearn_tags__().input_tags.allow_nan)
-            if hasattr(model, "_get_tags"):
+            if _has(model, "_get_tags"):
                 return bool(model._get_tags()["allow_nan"])
         except (AttributeError, KeyError, TypeError):
             return None
-    if hasattr(model, "_more_tags"):  # 0.21
+    if _has(model, "_more_tags"):  # 0.21
         return bool(model._more_tags().get("allow_nan", False))
     return None  # before: an imputer may take it, most refuse it with a sentence of their own
 
@@ -346,7 +362,7 @@ def _passes_nan_on(step: Any) -> bool:
         return any(not _is_estimator(part) or _passes_nan_on(part) for _, part, _ in _transformers(step))
     if _is(step, "Pipeline"):
         return all(_passes_nan_on(inner) for _, inner in step.steps if _does_something(inner))
-    return hasattr(step, "transform")
+    return _has(step, "transform")
 
 
 # ---------------------------------------------------------------- sizes, classes, versions
@@ -354,7 +370,7 @@ def _passes_nan_on(step: Any) -> bool:
 
 def _n_features(model: Any) -> "Optional[int]":
     for estimator in _inputs(model):
-        if hasattr(estimator, _TEXT) or any(_is(estimator, name) for name in _RECORDS + _LABELS):
+        if _has(estimator, _TEXT) or any(_is(estimator, name) for name in _RECORDS + _LABELS):
             return None
         for attribute in ("n_features_in_", "n_features_", "_n_features"):
             found = _get(estimator, attribute)
@@ -375,7 +391,7 @@ def _width_of_attributes(estimator: Any) -> "Optional[int]":
         return int(shape[1])
     for attribute in ("scale_", "mean_", "data_min_", "statistics_", "center_"):
         found = _get(estimator, attribute)
-        if isinstance(found, np.ndarray) and found.ndim == 1 and hasattr(estimator, "transform"):
+        if isinstance(found, np.ndarray) and found.ndim == 1 and _has(estimator, "transform"):
             return int(found.shape[0])
     for attribute in ("coef_", "cluster_centers_", "components_", "_fit_X", "theta_", "means_", "feature_log_prob_"):
         found = _get(estimator, attribute)
@@ -414,12 +430,12 @@ def _output_dtype(model: Any) -> "Optional[str]":
 
 def _estimator_type(model: Any) -> "Optional[str]":
     found = _get(model, "_estimator_type")
-    if found is None and hasattr(model, "__sklearn_tags__"):
+    if found is None and _has(model, "__sklearn_tags__"):
         try:
             found = model.__sklearn_tags__().estimator_type
         except (AttributeError, TypeError, ValueError):
             return None
-    return str(found) if found in _KINDS else "transformer" if found is None and hasattr(model, "transform") else None
+    return str(found) if found in _KINDS else "transformer" if found is None and _has(model, "transform") else None
 
 
 def _last(model: Any) -> Any:
@@ -451,12 +467,22 @@ def _notes(caught: "Sequence[Any]") -> "List[str]":
     return notes[:5]
 
 
-def memory_bytes() -> int:
-    """Memory that this process has touched for itself since it was forked or started, in bytes.
+def memory_bytes(before: int = 0) -> int:
+    """Memory that this process has for itself, roughly and at once; the exact figure costs 5 ms with so many mappings.
 
-    A few per cent above the truth, in a microsecond; the exact figure of a process with so many mappings takes 5 ms.
+    Small pages touched since it was forked or started, or what `resident` grew by since `before`, whichever is more.
     """
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt * resource.getpagesize()
+    touched = resource.getrusage(resource.RUSAGE_SELF).ru_minflt * resource.getpagesize()
+    return max(touched, resident() - before)
+
+
+def resident() -> int:
+    """Memory in use that is no file's, in bytes, shared with the nursery or not; 0 where the kernel does not tell."""
+    try:
+        with open("/proc/self/status") as lines:
+            return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:")), 0)
+    except OSError:
+        return 0
 
 
 # ---------------------------------------------------------------- small words
@@ -472,13 +498,21 @@ def _get(item: Any, name: str, default: Any = None) -> Any:
             return default
 
 
+def _has(item: Any, name: str) -> bool:
+    return _get(item, name) is not None
+
+
+def _own(item: Any) -> "Dict[str, Any]":
+    return getattr(item, "__dict__", {})
+
+
 def _is(item: Any, name: str) -> bool:
     """By name, so that nothing has to be imported: the class or one of its bases in scikit-learn is called that."""
     return any(base.__name__ == name and base.__module__.startswith("sklearn.") for base in type(item).__mro__)
 
 
 def _is_estimator(item: Any) -> bool:
-    return hasattr(item, "get_params") and hasattr(item, "__dict__") and not isinstance(item, type)
+    return hasattr(type(item), "get_params") and not isinstance(item, type)
 
 
 def _does_something(step: Any) -> bool:

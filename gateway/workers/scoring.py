@@ -66,11 +66,13 @@ class Scorer(object):
             names = ", ".join(sorted(self._methods))
             message = "the model has no method {!r}; it has: {}".format(header.get("method"), names)
             return {"id": number, "ok": False, "error": _error("method", "KeyError", message)}, [], False
+        answered = False
         try:
             X = self._input(header["input"], body, header["method"])
             started = _clock()
             result = method(X)
             spent = _clock() - started
+            answered = True
             output = self._output(result, out)
             return {"id": number, "ok": True, "output": output, "exec_ns": spent}, out.arrays, False
         except MemoryError:
@@ -79,7 +81,8 @@ class Scorer(object):
             return {"id": number, "ok": False, "error": _error("memory", "MemoryError", message)}, [], True
         except BaseException as error:  # also SystemExit: a model does not end its process by an ordinary raise
             self._log_once()
-            kind = "input" if _is_input_error(error) else "model"
+            whose = isinstance(error, AnswerRefused) or (not answered and _is_input_error(error))
+            kind = "input" if whose else "model"
             return {"id": number, "ok": False, "error": _error(kind, type(error).__name__, str(error))}, [], False
 
     def _input(self, given: "Header", body: Any, method: str) -> Any:
