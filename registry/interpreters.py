@@ -147,12 +147,10 @@ class _Build:
         self._remove_leftovers()
         choice = self._choose()
         constraints = self._constraints(choice)
-        warnings = [choice.warning] if choice.warning else []
-        warnings += [
-            f"the environment leaves numpy open; {constraint} is taken for {why}" for constraint, why in constraints
-        ]
-        for warning in warnings:
-            self.progress(f"warning: {warning}")
+        notes = [f"the environment leaves numpy open; {numpy} is taken for {why}" for numpy, why in constraints]
+        warnings = [choice.warning, *notes] if choice.warning else []  # else nothing differs from what was asked for
+        for note in warnings or notes:
+            self.progress(f"{'warning' if warnings else 'note'}: {note}")
         folder = self.root / f"{self.key}-{secrets.token_hex(4)}"
         try:
             frozen, tool = self._install(choice, folder, [constraint for constraint, _ in constraints])
