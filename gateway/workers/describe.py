@@ -201,6 +201,7 @@ def _columns(
     closed: "List[str]" = []
     nullable: "Dict[str, bool]" = {}
     keys = names or [str(index) for index in range(_n_features(model) or 0)]
+    overall = _allows_nan(model)
 
     def look(estimator: Any, columns: "List[str]") -> None:
         for inner in _inputs(estimator):
@@ -226,13 +227,13 @@ def _columns(
             elif _has(inner, _TEXT):
                 types.update(dict.fromkeys(columns, "string"))
             if _is(inner, "ColumnTransformer"):
+                parts = [part for _, part, _ in _transformers(inner) if _is_estimator(part)]
+                refused_later = overall is False and all(_allows_nan(part) for part in parts)
                 for _, part, chosen in _transformers(inner):
                     inside = _column_keys(chosen, columns)
                     if _is_estimator(part):
                         look(part, inside)
-                        allowed = _allows_nan(part)
-                        if allowed is not None:
-                            nullable.update(dict.fromkeys(inside, allowed))
+                        nullable.update(_nullable(part, inside, refused_later))
             elif _takes_numbers(inner):
                 for column in columns:
                     types.setdefault(column, "number")
@@ -242,6 +243,23 @@ def _columns(
     except (KeyError, ValueError, IndexError, TypeError):  # an unusual choice of columns: nothing is known of them
         return {}, {}, [], {}
     return types, categories, closed, nullable
+
+
+def _nullable(part: Any, columns: "List[str]", refused_later: bool) -> "Dict[str, bool]":
+    """Whether each column that goes to `part` of a ColumnTransformer may be missing, where that can be told."""
+    allowed = _allows_nan(part)
+    if allowed is None:
+        return {}
+    if allowed and refused_later and _passes_nan_on(part):
+        allowed = False
+    answers = dict.fromkeys(columns, allowed)
+    known = _get(part, "categories_")
+    if known is not None and len(known) == len(columns) and _get(part, "handle_unknown", "error") == "error":
+        # A missing value is one more category, which these know only if they have seen it.
+        answers.update(
+            (column, False) for column, values in zip(columns, known) if not any(map(_missing, values.tolist()))
+        )
+    return answers
 
 
 def _keeps_columns(step: Any, width: int) -> bool:

@@ -20,6 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import LabelEncoder, MultiLabelBinarizer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import SVC
 
+from gateway.errors import SchemaMismatch
 from gateway.joining import join
 from gateway.methods import METHODS
 from gateway.openapi import swagger
@@ -172,3 +173,12 @@ def test_what_a_transformer_gave_can_be_sent_back() -> None:
         there = served(model, data, "transform")
         back = served(model, there, "inverse_transform")
         assert local(back) == local(model.inverse_transform(np.array(there)))
+
+
+def test_a_missing_value_that_a_later_step_refuses_is_refused_with_its_column() -> None:
+    parts = ColumnTransformer([("n", StandardScaler(), ["age"]), ("w", OneHotEncoder(), ["town"])])
+    whole = MIXED[["age", "town"]].dropna()
+    model = make_pipeline(parts, LogisticRegression()).fit(whole, Y[whole.index])
+    for row, column in (({"age": None, "town": "Bern"}, "age"), ({"age": 1, "town": None}, "town")):
+        with pytest.raises(SchemaMismatch, match=f"row 0, column '{column}'.* is missing"):
+            served(model, [row], "predict")
