@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -56,5 +58,29 @@ def delegation(root: Path = Path("/")) -> Delegation:
                 reason=f"systemd does not hand the {' and '.join(sorted(missing))} controller to users; "
                 "Delegate=cpu memory pids in a drop-in of user@.service does"
             )
-    command = ["systemd-run", *user, "--scope", "--quiet", "--collect", "-p", "Delegate=yes"]
+    command = ("systemd-run", *user, "--scope", "--quiet", "--collect", "-p", "Delegate=yes")
     return Delegation((*command, f"--unit=fitserve-{os.getpid()}.scope", "--"), ((_ASKED, "1"),))
+
+
+def enter_scope(root: Path = Path("/")) -> str:
+    """Start this very process anew inside a scope that is ours to divide.
+
+    Returns only when that is not possible, and then gives the reason. What the process has open is lost, so this
+    comes before everything else.
+    """
+    found = delegation(root)
+    if found.command:
+        *command, unit, end = found.command
+        # A replaced process cannot come back, so another one tries first: policy may forbid what exists.
+        trial = [*command, unit.replace(".scope", "-trial.scope"), end, sys.executable, "-I", "-S", "-c", "pass"]
+        try:
+            tried = subprocess.run(
+                trial, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as e:
+            return f"systemd-run did not work: {e}"
+        if tried.returncode:
+            return f"systemd-run did not work: {tried.stderr.strip() or tried.returncode}"
+        again = [*found.command, sys.executable, *sys.orig_argv[1:]]
+        os.execvpe(again[0], again, {**os.environ, **dict(found.environment)})  # noqa: S606 - no shell is meant
+    return found.reason

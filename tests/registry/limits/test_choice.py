@@ -1,6 +1,8 @@
 """Which back end is taken, what is said of the others, and how large the machine is said to be."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -118,3 +120,40 @@ class TestScope:
             assert "Delegate=yes" in found.command
             assert found.command[-2] == f"--unit=fitserve-{os.getpid()}.scope"
             assert found.environment == (("FITSERVE_SCOPE", "1"),)
+
+    @pytest.mark.parametrize("works", [True, False])
+    def test_a_process_starts_itself_anew_in_a_scope_if_a_trial_works(self, tmp_path: Path, works: bool) -> None:
+        """Against a systemd-run that only says what it was asked for."""
+        (tmp_path / "run/systemd/system").mkdir(parents=True)
+        script = """#!/bin/sh
+case "$*" in *trial*) exit STATUS ;; esac
+echo "$*"
+while [ "$1" != "--" ]; do shift; done
+shift
+exec "$@"
+"""
+        (tmp_path / "systemd-run").write_text(script.replace("STATUS", "0" if works else "7"))
+        (tmp_path / "systemd-run").chmod(0o755)
+        code = """
+import os, sys
+from pathlib import Path
+from registry.limits.scope import enter_scope
+print(os.getpid(), sys.argv[1:], flush=True)
+print("not:", enter_scope(Path(sys.argv[1])), flush=True)
+"""
+        (tmp_path / "program.py").write_text(code)
+        environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        environment.pop("FITSERVE_SCOPE", None)
+        command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        lines = done.stdout.splitlines()
+        if os.geteuid() != 0 or "mounted" in done.stdout:
+            assert lines[-1].startswith("not: ")
+            pytest.skip(f"a scope cannot be asked for here: {lines[-1]}")
+        if works:
+            assert "--scope" in lines[1]
+            assert "Delegate=yes" in lines[1]
+            assert lines[0] == lines[2]  # the same process number and arguments
+            assert lines[3] == "not: this process was already started in a scope of its own"
+        else:
+            assert lines[1:] == ["not: systemd-run did not work: 7"]
