@@ -4,13 +4,15 @@ Paths, operation ids and schema names (ServiceHealthCheck, RunMLService, GetSwag
 Azure's. What is in them comes from the model's schema.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from gateway.columns import Column
 from gateway.errors import SwaggerVersionNotFound
 from gateway.methods import METHODS, default_method
-from gateway.protocols.base import Target
+from gateway.protocols import dialects
+from gateway.protocols.base import Dialect, Target
 from gateway.schema import ANY, MANY, ModelSchema
 from registry.records import Json
 
@@ -97,7 +99,8 @@ def service_output(target: Target, version: str) -> dict[str, Json]:
 
 
 def gateway_openapi(targets: Iterable[Target], title: str, version: str, server: str = "/") -> dict[str, Json]:
-    """One OpenAPI 3.1 document for all models: a path for each model's ``score`` and for each of its methods.
+    """One OpenAPI 3.1 document for all models: a path for each model's ``score`` and for each of its methods, and the paths of
+    the other dialects once for all models.
 
     Args:
         targets: the version of each model that answers when none is named.
@@ -106,13 +109,15 @@ def gateway_openapi(targets: Iterable[Target], title: str, version: str, server:
     paths: dict[str, Json] = dict(_GATEWAY_PATHS)
     schemas: dict[str, Json] = {"ErrorResponse": _ERROR}
     for target in targets:
-        name, key = target.model, target.model
-        schemas[f"{key}.Input"] = service_input(target, "3.1.0")
-        schemas[f"{key}.Output"] = service_output(target, "3.1.0")
-        paths[f"/models/{name}/score"] = _scoring_path(target, key, None)
+        name = target.model
+        schemas[f"{name}.Input"] = service_input(target, "3.1.0")
+        schemas[f"{name}.Output"] = service_output(target, "3.1.0")
+        paths[f"/models/{name}/score"] = _scoring_path(target, name, None)
         for method in METHODS:
             if method in target.methods:
-                paths[f"/models/{name}/{method}"] = _scoring_path(target, key, method)
+                paths[f"/models/{name}/{method}"] = _scoring_path(target, name, method)
+    for dialect in dialects()[1:]:
+        paths |= _dialect_paths(dialect)
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version, "description": "Every registered model is an endpoint."},
@@ -121,6 +126,34 @@ def gateway_openapi(targets: Iterable[Target], title: str, version: str, server:
         "components": {"securitySchemes": {"Bearer": _BEARER_3}, "schemas": schemas},
         "security": [{}, {"Bearer": []}],
     }
+
+
+def _dialect_paths(dialect: Dialect) -> dict[str, Json]:
+    """Paths of a dialect, whose bodies its own specification describes."""
+    paths: dict[str, Json] = {}
+    asked = [(path, "POST", f"Scores rows; the body is as the {dialect.name} protocol says.") for path in dialect.paths]
+    told = [(view.path, view.verb, (view.answer.__doc__ or "As the protocol says.").strip()) for view in dialect.views]
+    for path, verb, text in asked + told:
+        words = [dialect.name, verb.lower(), *(word for word in re.split(r"\W+", path) if word)]
+        operation: dict[str, Json] = {
+            "operationId": "_".join(words) + ("_" if path.endswith("/") else ""),
+            "tags": [dialect.name],
+            "description": text,
+            "parameters": [_path_parameter(name) for name in re.findall(r"{(\w+)}", path)],
+            "responses": {
+                "200": {"description": "As the protocol says.", "content": {"*/*": {}}},
+                "default": {"description": "It went wrong.", "content": {_JSON: {"schema": {"type": "object"}}}},
+            },
+        }
+        if verb == "POST":
+            operation["requestBody"] = {"content": {_JSON: {"schema": {"type": "object"}}}}
+        paths.setdefault(path, {})[verb.lower()] = operation
+    return paths
+
+
+def _path_parameter(name: str) -> dict[str, Json]:
+    schema = {"type": "integer", "minimum": 1} if name == "version" else {"type": "string"}
+    return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
 _BEARER_2: Final[dict[str, Json]] = {
@@ -325,7 +358,7 @@ def _data(schema: ModelSchema, version: str) -> dict[str, Json]:
                 "properties": {column.name: _column(column, missing, version) for column in schema.columns},
             },
         }
-    value = {} if not schema.numeric else _nullable(_NUMBER, version) if missing else _NUMBER
+    value = {} if not schema.numeric or schema.width is None else _nullable(_NUMBER, version) if missing else _NUMBER
     row: dict[str, Json] = {"type": "array", "items": value}
     if schema.width is not None:
         row |= {"minItems": schema.width, "maxItems": schema.width}

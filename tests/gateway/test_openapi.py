@@ -96,6 +96,8 @@ def test_one_document_for_the_gateway_is_valid_and_has_a_path_for_each_method() 
     assert "/models/plain/score" in document["paths"]
     assert "/models/plain/kneighbors" in document["paths"]
     assert "/models/plain/transform" not in document["paths"]
+    assert "post" in document["paths"]["/v2/models/{model}/infer"]
+    assert "get" in document["paths"]["/v1/models/{model}"]
     operations = [op["operationId"] for path in document["paths"].values() for op in path.values()]
     assert len(set(operations)) == len(operations)
 

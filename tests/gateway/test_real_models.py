@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from openapi_schema_validator import OAS31Validator
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.feature_extraction import DictVectorizer
@@ -123,7 +124,7 @@ MODELS: dict[str, tuple[Any, Any, Any]] = {  # name: model, JSON, what the model
         FRAME[list("dcba")].to_dict("records"),
         FRAME,
     ),
-    "pandas output": (StandardScaler().set_output(transform="pandas").fit(FRAME), X.tolist(), FRAME),
+    "pandas output": (StandardScaler().set_output(transform="pandas").fit(FRAME), FRAME.to_dict("records"), FRAME),
     "texts": (make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(TEXTS, [1, 0] * 10), TEXTS, TEXTS),
     "sparse": (HashingVectorizer(n_features=64), TEXTS, TEXTS),
     "records": (make_pipeline(DictVectorizer(), LogisticRegression()).fit(RECORDS, [0, 1, 0] * 4), RECORDS, RECORDS),
@@ -157,6 +158,17 @@ def test_every_method_answers_as_the_model_itself_does(name: str) -> None:
     assert methods
     for method in methods:
         assert served(model, data, method) == local(getattr(model, method)(given)), method
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_bodies_and_answers_are_as_the_documents_say(name: str) -> None:
+    model, data, _ = MODELS[name]
+    target = target_of(model)
+    schemas = swagger(target, "3.1")["components"]["schemas"]
+    takes, gives = (OAS31Validator(schemas[key]) for key in ("ServiceInput", "ServiceOutput"))
+    for method in [method for method in target.methods if method != "inverse_transform"]:
+        takes.validate({"data": data, "method": method})
+        gives.validate({method: served(model, data, method)})
 
 
 @pytest.mark.parametrize("name", MODELS)
