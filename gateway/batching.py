@@ -34,7 +34,7 @@ from registry.errors import FitserveError
 
 MAX_FRAMES: Final = 2
 MAX_DEATHS: Final = 3
-VERDICT_WAIT_S: Final = 1.0  # how long a lone request waits for the supervisor to say what its child died of
+VERDICT_WAIT_S: Final = 3.0  # how long a lone request waits for the supervisor to say what its child died of
 
 
 class ClientGone(Exception):
@@ -145,6 +145,19 @@ class Refusal:
     kind: str
     type: str
     message: str
+
+
+@dataclass(slots=True)
+class Held:
+    """A lone request whose child died over it, until the supervisor says of what, or until the time `until`.
+
+    `otherwise`: the answer where that is not the memory; None: ask again, if it may be asked again.
+    """
+
+    pending: Pending
+    child: int
+    until: float
+    otherwise: FitserveError | None = None
 
 
 class Link(Protocol):
@@ -263,7 +276,8 @@ class VersionQueue:
         self.links: list[Link] = []
         self.retired: list[Link] = []
         self._lanes = Lanes(load)
-        self._held: list[tuple[Pending, int, float]] = []  # lone requests, the child that died over them, until when
+        self._held: list[Held] = []
+        self._leaving: set[int] = set()  # children that ended themselves; their last frame was answered
         self._unbatchable: set[str] = set()
         self._flush_due = False
         self._awake = False
@@ -361,10 +375,8 @@ class VersionQueue:
         """`frame` came back and is not among ``link.frames`` any more."""
         if isinstance(answer, FrameResult):
             self._deliver(frame, answer)
-        elif len(frame.batch) > 1:
-            self._ask_alone(frame.batch)
         else:
-            frame.batch[0].fail(self._error_of(answer))
+            self._refused(link, frame, answer)
         if link.frames:
             link.frames[0].sent_at = self._loop.time()  # its turn starts now
         if self._lanes.turn:
@@ -396,11 +408,21 @@ class VersionQueue:
             pending.isolate()
         self._lanes.put_back(batch)
 
+    def _refused(self, link: Link, frame: Frame, refusal: Refusal) -> None:
+        if refusal.kind == "memory":  # the child ends itself now
+            self._leaving.add(link.id)
+            self.links = [other for other in self.links if other is not link]
+        if len(frame.batch) > 1:
+            self._ask_alone(frame.batch)
+        elif refusal.kind == "memory":
+            error = MemoryLimitExceeded(self.entry.name, self.entry.memory_in_gb)  # the supervisor knows the peak
+            self._held.append(Held(frame.batch[0], link.id, self._loop.time() + VERDICT_WAIT_S / 4, error))
+        else:
+            frame.batch[0].fail(self._error_of(refusal))
+
     def _error_of(self, refusal: Refusal) -> FitserveError:
         if refusal.kind == "input":
             return InputRejected(refusal.message, refusal.type)
-        if refusal.kind == "memory":
-            return MemoryLimitExceeded(self.entry.name, self.entry.memory_in_gb)
         if refusal.kind == "method":
             return UnknownMethod(refusal.message, (self.entry.description or {}).get("methods", ()))
         return ModelFailed(self.entry.name)
@@ -409,9 +431,11 @@ class VersionQueue:
         """The connection broke; `frames` were outstanding, the oldest first."""
         self.links = [other for other in self.links if other is not link]
         self.retired = [other for other in self.retired if other is not link]
-        for frame in reversed(list(frames)[1:]):  # not begun: nothing speaks against them
+        begun = 0 if link.id in self._leaving else 1
+        self._leaving.discard(link.id)
+        for frame in reversed(list(frames)[begun:]):  # nothing speaks against the others
             self._lanes.put_back(frame.batch)
-        for frame in list(frames)[:1]:
+        for frame in list(frames)[:begun]:
             self._suspect(link.id, frame)
         if self._lanes.turn:
             self._flush()
@@ -423,7 +447,7 @@ class VersionQueue:
             pending.deaths += 1
             pending.isolate()
         if lone and not frame.batch[0].answer.done():
-            self._held.append((frame.batch[0], child, self._loop.time() + VERDICT_WAIT_S))
+            self._held.append(Held(frame.batch[0], child, self._loop.time() + VERDICT_WAIT_S))
             self._judge(None)
         else:
             self._lanes.put_back(frame.batch)
@@ -434,15 +458,18 @@ class VersionQueue:
         alive = {child.id for child in entry.children}
         self._held = []
         for item in held:
-            pending, child, until = item
-            told = child not in alive and entry.last_death is not None
+            pending = item.pending
+            told = item.child not in alive and entry.last_death is not None
             if told and entry.last_death is not None and entry.last_death.cause == "memory":
                 limit = entry.last_death.limit_gb or entry.memory_in_gb
                 pending.fail(MemoryLimitExceeded(entry.name, limit, entry.last_death.peak_gb))
-            elif pending.deaths >= MAX_DEATHS:
+            elif item.otherwise is None and pending.deaths >= MAX_DEATHS:
                 pending.fail(ModelDied(entry.name))
-            elif told or (now is not None and now >= until):
-                self._lanes.put_back([pending])
+            elif told or (now is not None and now >= item.until):
+                if item.otherwise is None:
+                    self._lanes.put_back([pending])
+                else:
+                    pending.fail(item.otherwise)
             else:
                 self._held.append(item)
         if self._lanes.turn and not self._flush_due:
@@ -476,7 +503,7 @@ class VersionQueue:
             return reason is None
 
         self._lanes.clear(keep)
-        self._held = [item for item in self._held if keep(item[0])]
+        self._held = [item for item in self._held if keep(item.pending)]
 
     def busy(self) -> list[int]:
         """Retired children that are still needed here."""
@@ -535,7 +562,7 @@ class VersionQueue:
             self._lanes.clear(keep)
         for pending in self._lanes:
             soonest = min(soonest, pending.deadline)
-        self._held = [item for item in self._held if keep(item[0])]
+        self._held = [item for item in self._held if keep(item.pending)]
         for link in [*self.links, *self.retired]:
             for frame in link.frames:
                 for pending in frame.batch:

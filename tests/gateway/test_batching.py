@@ -240,7 +240,7 @@ def test_the_guilty_one_of_a_refused_batch_fails_alone() -> None:
 def test_each_kind_of_refusal_has_its_error() -> None:
     async def test() -> None:
         desk = Desk()
-        for kind, error in (("input", InputRejected), ("memory", MemoryLimitExceeded), ("model", ModelFailed)):
+        for kind, error in (("input", InputRejected), ("model", ModelFailed)):
             answer = desk.ask(1)
             desk.child.answer(Refusal(kind, "E", "secret"))
             assert isinstance(answer.exception(), error)
@@ -421,6 +421,47 @@ def test_a_death_by_memory_answers_the_lone_request_at_once() -> None:
         assert isinstance(error, MemoryLimitExceeded)
         assert "0.5 GB" in str(error)
         assert "0.51 GB" in str(error)
+
+    run(test)
+
+
+def test_a_child_that_says_it_has_no_memory_gets_nothing_more_and_its_peak_is_told() -> None:
+    async def test() -> None:
+        desk = Desk(children=2)
+        answer = desk.ask(15)
+        desk.child.answer(Refusal("memory", "MemoryError", ""))
+        assert not answer.done(), "the supervisor knows the peak"
+        other = desk.ask(1)
+        assert len(desk.children[1].frames) == 1
+        desk.children[1].answer()
+        assert values(other) == [[2, 2]]
+        desk.child.die()
+        desk.update(children=(ChildAddress(1, "s"),), last_death=LastDeath("memory", "…", limit_gb=0.5, peak_gb=0.51))
+        assert "0.51 GB" in str(answer.exception())
+
+        silent = Desk()
+        answer = silent.ask(15)
+        silent.child.answer(Refusal("memory", "MemoryError", ""))
+        silent.queue.tick(silent.loop.time() + 1)
+        assert isinstance(answer.exception(), MemoryLimitExceeded)
+
+    run(test)
+
+
+def test_what_was_behind_a_request_without_memory_is_not_suspected() -> None:
+    async def test() -> None:
+        desk = Desk()
+        hungry, behind = desk.ask(15), desk.ask(1)
+        await turn()
+        desk.child.answer(Refusal("memory", "MemoryError", ""))
+        desk.child.die()
+        death = LastDeath("memory", "…", limit_gb=0.5, peak_gb=0.51)
+        desk.update(children=(ChildAddress(9, "s"),), last_death=death)
+        child = Child(9, desk.queue)
+        desk.queue.connected(child)
+        child.answer()
+        assert values(behind) == [[2, 2]]
+        assert isinstance(hungry.exception(), MemoryLimitExceeded)
 
     run(test)
 
