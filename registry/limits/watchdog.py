@@ -89,11 +89,7 @@ class Watchdog:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        if self._guard is not None:
-            assert self._guard.stdin is not None
-            self._guard.stdin.close()
-            self._guard.wait()
-            self._guard = None
+        self._end_guard()
 
     def clean_stale(self) -> int:
         """Kills what carries the mark of a supervisor that is gone. Its guard has done so already, as a rule."""
@@ -136,10 +132,18 @@ class Watchdog:
             self._thread = threading.Thread(target=self._run, name="fitserve-watchdog", daemon=True)
             self._thread.start()
         if self._guard is None or self._guard.poll() is not None:
+            self._end_guard()
             command = [sys.executable, "-I", "-S", guard.__file__, str(self.mark_limit), str(self.owner)]
             self._guard = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, cwd="/"
+                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, cwd="/", bufsize=0
             )
+
+    def _end_guard(self) -> None:
+        if self._guard is not None:
+            assert self._guard.stdin is not None
+            self._guard.stdin.close()
+            self._guard.wait()
+            self._guard = None
 
     def _run(self) -> None:
         while not self._closed:
