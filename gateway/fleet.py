@@ -8,13 +8,14 @@ import logging
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
-from gateway.batching import BatchPolicy, Frame, Load, Moved, Pending, Refusal, VersionQueue
+from gateway.batching import BatchPolicy, Frame, Refusal, VersionQueue
 from gateway.control import ControlClient, ControlError, Message
 from gateway.errors import DeadlineExceeded, ModelUnavailable, StartRefused
 from gateway.pool import ChildLink
 from gateway.protocols.base import FrameResult, Target
 from gateway.settings import Settings
 from gateway.table import STARTABLE, ChildAddress, ModelEntry, RoutingTable, VersionEntry
+from gateway.waiting import Load, Moved, Pending
 from registry.errors import FitserveError, ModelNotFound
 
 TICK_S: Final = 0.005

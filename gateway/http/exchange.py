@@ -14,11 +14,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from gateway.batching import ClientGone, Moved, Pending
 from gateway.errors import BodyTooLarge, SlowSender
 from gateway.http.hot import SERVER, WELL, Route, Scoring, dressed
 from gateway.http.ids import ID_HEADERS, Headers
 from gateway.protocols.base import Answer, Call, ScoreRequest, ScoreResult, Target
+from gateway.waiting import ClientGone, Moved, Pending
 
 KEEP_ALIVE_S: Final = 75.0  # longer than the usual load balancer's 60
 
@@ -90,8 +90,9 @@ class Exchange:
         try:
             if scoring.access_log is not None:
                 self.started = time.perf_counter()
-            if scoring.guard.on:
-                scoring.guard.check(self.headers)
+            guard = self.route.guard or scoring.guard
+            if guard.on:
+                guard.check(self.headers)
             timeout_ms = scoring.timeout_ms
             if not _TELLING.isdisjoint(self.headers):
                 self.ids = scoring.ids.given(self.headers)

@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
-from gateway.batching import ClientGone, Moved, Pending
 from gateway.errors import (
     BodyTooLarge,
     DeadlineExceeded,
@@ -25,7 +24,10 @@ from gateway.http.cors import Cors
 from gateway.http.ids import Headers, RequestIds
 from gateway.http.logging import AccessLog
 from gateway.methods import METHODS
+from gateway.protocols.azure import SERVICE_PATH
 from gateway.protocols.base import Answer, Call, Dialect, ScoreResult
+from gateway.table import ServiceEntry
+from gateway.waiting import ClientGone, Moved, Pending
 from registry.errors import FitserveError, ModelError
 
 Scope = Any
@@ -46,14 +48,24 @@ log = logging.getLogger("fitserve.http")
 
 
 class Route:
-    """A scoring path: a model, perhaps one version and one method of it, and the dialect spoken there."""
+    """A scoring path: a model, perhaps one version and one method of it, and the dialect spoken there.
 
-    __slots__ = ("dialect", "method", "model", "number", "path")
+    `guard` is that of a service with keys of its own; None: the gateway's.
+    """
+
+    __slots__ = ("dialect", "guard", "method", "model", "number", "path")
 
     def __init__(
-        self, path: str, dialect: Dialect, model: Model, number: int | None = None, method: str | None = None
+        self,
+        path: str,
+        dialect: Dialect,
+        model: Model,
+        number: int | None = None,
+        method: str | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.path, self.dialect, self.model, self.number, self.method = path, dialect, model, number, method
+        self.guard = guard
 
 
 class Routes:
@@ -70,18 +82,23 @@ class Routes:
 
     def update(self, names: Collection[str]) -> None:
         """Called after a table was put in force, with the names whose entry changed."""
-        for name in names:
+        for name in names:  # all of these first: a service may take over the path of its namesake
             for route in self._of_model.pop(name, ()):
                 self._remove(route.path)
+        by_model: dict[str, list[ServiceEntry]] = {}
+        for service in self._fleet.table.services.values() if names else ():
+            by_model.setdefault(service.model, []).append(service)
+        for name in names:
             model = self._fleet.models.get(name)
             if model is not None:
                 self._of_model[name] = routes = self._made_for(model)
+                for service in by_model.get(name, ()):
+                    routes += self._made_for_service(service, SERVICE_PATH.replace("{model}", service.name), model)
                 for route in routes:
                     self._add(route)
         for route in self._of_default:
             self._remove(route.path)
-        default = self._fleet.models.get(self._fleet.table.default or "")
-        self._of_default = [] if default is None else self._made_for(default, named=False)
+        self._of_default = self._made_for_default()
         for route in self._of_default:
             self._add(route)
 
@@ -89,9 +106,37 @@ class Routes:
         """Routes of the paths that name a model, or of those that mean the default one."""
         routes: list[Route] = []
         for path, dialect in self._patterns:
+            if path == SERVICE_PATH and model.name in self._fleet.table.services:
+                continue  # the service of that name answers there
             if ("{model}" in path) is named:
                 routes += _filled(path.replace("{model}", model.name), dialect, model)
         return routes
+
+    def _made_for_default(self) -> list[Route]:
+        table = self._fleet.table
+        model = self._fleet.models.get(table.default or "")
+        if model is None:
+            return []
+        routes = self._made_for(model, named=False)
+        service = table.services.get(table.default_service or "")
+        if service is None:
+            return routes
+        return [made for route in routes for made in self._made_for_service(service, route.path, model)]
+
+    def _made_for_service(self, service: ServiceEntry, path: str, model: Model) -> list[Route]:
+        """Nothing for a version that is not there (any more)."""
+        if service.version is not None and service.version not in model.versions:
+            return []
+        guard: Guard | None = None
+        if service.keys is not None:
+            guard = Guard()
+            guard.update((*service.keys, *(self._fleet.table.keys or ())))
+        return [Route(path, dialect, model, service.version, guard=guard) for dialect in self._of_path(path)]
+
+    def _of_path(self, path: str) -> list[Dialect]:
+        """Whose path it is."""
+        found = [dialect for pattern, dialect in self._patterns if pattern == path]
+        return found or self.dialects[:1]  # type: ignore[return-value]
 
     def _add(self, route: Route) -> None:
         self.by_path[route.path] = self.by_url[route.path.encode("ascii")] = route
@@ -127,8 +172,9 @@ class Scoring:
         headers = dict(scope["headers"])
         ids: Headers = []
         try:
-            if self.guard.on:
-                self.guard.check(headers)
+            guard = route.guard or self.guard
+            if guard.on:
+                guard.check(headers)
             ids = self.ids.headers(headers)
             verb = scope["method"]
             if verb != "POST" and verb not in _VERBS:

@@ -8,16 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.batching import (
-    BatchPolicy,
-    ClientGone,
-    Frame,
-    Load,
-    Moved,
-    Pending,
-    Refusal,
-    VersionQueue,
-)
+from gateway.batching import BatchPolicy, Frame, Refusal, VersionQueue
 from gateway.errors import (
     DeadlineExceeded,
     InputRejected,
@@ -31,6 +22,7 @@ from gateway.joining import ReadyInputs
 from gateway.protocols.base import ArrayInput, FrameResult, RowsInput, ScoreRequest
 from gateway.rows import NumberRows
 from gateway.table import ChildAddress, LastDeath, VersionEntry
+from gateway.waiting import ClientGone, Load, Moved, Pending
 
 READER = NumberRows(2)
 
