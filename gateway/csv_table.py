@@ -8,7 +8,7 @@ import io
 from collections.abc import Sequence
 from typing import Any, Final
 
-from gateway.columns import Column
+from gateway.columns import Column, quick_numbers
 from gateway.errors import InvalidRequest
 
 #: Fields longer than this are refused; csv's own default, which is a global setting, is the same.
@@ -54,6 +54,9 @@ def column_values(column: Column | None, fields: Sequence[str]) -> list[Any]:
     if column is not None and column.type in ("string", "datetime"):
         missing = _MISSING if column.type == "datetime" else ("",)
         return [None if field in missing else field for field in fields]
+    plain = _plain_numbers(fields)
+    if plain is not None:
+        return plain
     numbers = [None if field in _MISSING else _number(field) for field in fields]
     if all(number is not None or field in _MISSING for number, field in zip(numbers, fields, strict=True)):
         return numbers
@@ -68,7 +71,20 @@ def column_values(column: Column | None, fields: Sequence[str]) -> list[Any]:
     return [field or None for field in fields]
 
 
+def _plain_numbers(fields: Sequence[str]) -> list[float] | None:
+    """The common case: all are finite numbers that float64 holds exactly."""
+    try:
+        numbers = [*map(float, fields)]
+    except ValueError:
+        return None
+    if quick_numbers(numbers) is None or any("_" in field for field in fields):  # Python alone reads 1_000 as a number
+        return None
+    return numbers
+
+
 def _number(field: str) -> int | float | None:
+    if "_" in field:
+        return None
     try:
         return int(field) if field.strip().lstrip("+-").isdigit() and len(field) < 300 else float(field)
     except ValueError:

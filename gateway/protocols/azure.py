@@ -4,7 +4,7 @@ Accepts more than Azure's own server did: records, split and columns in ``data``
 top-level keys are ignored. The default method is Azure's documented one, ``predict_proba`` where the model has it.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -15,6 +15,8 @@ from gateway.protocols.base import Call, ScoreRequest, ScoreResult, Target, View
 from gateway.protocols.body import PLAIN, asked_options, check_json_type, json_body, json_object, query_pairs
 from gateway.protocols.tables import table_request
 from gateway.schema import ANY
+
+SERVICE_PATH: Final = "/api/v1/service/{model}/score"
 
 _ABSENT = object()
 
@@ -28,7 +30,7 @@ class Azure:
         "/models/{model}/score",
         "/models/{model}/versions/{version}/score",
         "/models/{model}/{method}",
-        "/api/v1/service/{model}/score",
+        SERVICE_PATH,
     )
     prefix = ""
     views: tuple[View, ...] = ()

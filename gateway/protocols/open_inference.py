@@ -8,7 +8,7 @@ clients do not agree on it. Answers are compressed only for those that ask.
 import gzip
 import uuid
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -61,9 +61,14 @@ class OpenInference:
             classes=options(call.query).classes or "classes" in _listed(body.get("include")),
             encoding=_encoding(call.headers.get(b"accept-encoding", b"")),
         )
+        schema: ModelSchema = target.schema or ANY
+        if len(specs) == 1 and not tail and not parameters and schema.numeric:
+            rows = _plain_rows(specs[0], schema)
+            if rows is not None:
+                return table_request(schema, method, rows, "the input", wanted)
         tensors = _tensors(specs, tail, parameters.get("content_type"))
         whole_frame = parameters.get("content_type") == "pd"
-        return _request(target.schema or ANY, method, specs, tensors, whole_frame, wanted)
+        return _request(schema, method, specs, tensors, whole_frame, wanted)
 
     def format(self, request: ScoreRequest, result: ScoreResult, target: Target) -> Answer:
         wanted: Wanted = request.extra
@@ -107,6 +112,20 @@ def _split(call: Call) -> tuple[dict[str, Any], memoryview]:
     if not 0 < length <= len(call.body):
         raise InvalidRequest(f"the header {_LENGTH_HEADER} must be the size of the JSON part of the body in bytes")
     return json_object(call.body[:length]), memoryview(call.body)[length:]
+
+
+def _plain_rows(spec: Mapping[str, Any], schema: ModelSchema) -> list[Any] | None:
+    """The common case: float64 rows in JSON, of the model's width. They become an array with those of other callers."""
+    data, shape, width = spec.get("data"), spec.get("shape"), schema.width
+    if spec.get("datatype") != "FP64" or "parameters" in spec or type(data) is not list or not data or width is None:
+        return None
+    if type(shape) is not list or len(shape) != 2 or shape[1] != width or type(shape[0]) is not int:
+        return None
+    if len(data) == shape[0] and type(data[0]) is list:
+        return data
+    if len(data) == shape[0] * width and type(data[0]) is not list:
+        return [data[start : start + width] for start in range(0, len(data), width)]
+    return None
 
 
 def _tensors(specs: Sequence[dict[str, Any]], tail: memoryview, content_type: Any) -> list[Array]:

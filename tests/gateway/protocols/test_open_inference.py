@@ -185,10 +185,10 @@ def test_tensors_are_named_columns() -> None:
         (body(tensor(datatype="FP8")), "the datatype of input 'x' must be one of BOOL"),
         (body(tensor(datatype="FP16")), "input 'x': FP16 can be sent as binary data only"),
         (body(tensor("abc")), "input 'x' has no data"),
-        (body(tensor([[1, 2, 3, 4], 5])), "input 'x': data is nested unevenly"),
+        (body(tensor([[1, 2, 3, 4], 5])), "row 1 (counted from 0): expected a list of values, got the number 5"),
         (
             body(tensor([[1, 2, 3, "4"]], [1, 4])),
-            "input 'x', value 3 (counted from 0): expected a number, got the string '4'",
+            "row 0, column 3 (counted from 0): expected a number, got the string '4'",
         ),
         (
             body(tensor([[1, 2, 3, 4.5]], [1, 4], "INT64")),
@@ -206,6 +206,8 @@ def test_tensors_are_named_columns() -> None:
         (body(tensor([], [0, 4])), "the input holds no rows"),
         (body(outputs=[{"name": "fit"}]), "the model has no method 'fit'; it has: predict, predict_proba"),
         (body(outputs=[{"name": "predict"}, {"name": "predict_proba"}]), "one output can be asked for"),
+        (body(tensor([[1, 2, 3, 4], 5], datatype="FP32")), "input 'x': data is nested unevenly"),
+        (body(tensor([1, 2, 3, "4"], [1, 4], "FP32")), "input 'x', value 3 (counted from 0): expected a number"),
         (body(parameters=3), "parameters must be an object"),
         (body(tensor(), tensor(name="y")), "input 'x' is one of several"),
     ],
