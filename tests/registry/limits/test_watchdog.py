@@ -29,8 +29,7 @@ print(os.getpid(), flush=True)
 print(file=child.stdin, flush=True)
 while group.usage().throttled_seconds < 0.1: time.sleep(0.01)
 print("throttled", flush=True)
-if len(sys.argv) > 1: sys.exit()
-time.sleep(600)
+sys.stdin.readline()
 """
 
 
@@ -66,42 +65,44 @@ def guards(supervisor: int) -> list[int]:
 class Left:
     """A supervisor in a process of its own, with two spinning processes that rest most of the time."""
 
-    def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, "-c", SUPERVISOR, *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    def __init__(self) -> None:
+        command = [sys.executable, "-c", SUPERVISOR]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
-        said = [self.process.stdout.readline().strip() for _ in range(4)]
-        assert "throttled" in said
-        self.spinning = [int(word) for word in said if word.isdigit() and int(word) != self.process.pid]
-        assert len(self.spinning) == 2
+        said = {self.process.stdout.readline().strip() for _ in range(4)}
+        self.spinning = [int(word) for word in said - {"throttled", str(self.process.pid)}]
 
-    def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
+    def exit(self) -> int:
+        """Without closing its back end."""
+        assert self.process.stdin is not None
         assert self.process.stdout is not None
+        self.process.stdin.close()
         self.process.stdout.close()
+        return self.process.wait()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.exit()
 
 
 def test_the_guard_ends_what_a_killed_supervisor_leaves() -> None:
     left = Left()
     assert len(guards(left.process.pid)) == 1
-    left.end()
+    left.kill()
     eventually(lambda: dead(*left.spinning))
 
 
 def test_the_guard_ends_what_a_supervisor_forgets() -> None:
-    left = Left("and exit without closing")
+    left = Left()
+    assert left.exit() == 0
     eventually(lambda: dead(*left.spinning))
-    left.end()
-    assert left.process.returncode == 0
 
 
 def test_even_without_its_guard_the_next_supervisor_ends_them(backend: Watchdog) -> None:
     left = Left()
     for pid in guards(left.process.pid):
         os.kill(pid, signal.SIGKILL)
-    left.end()
+    left.kill()
     assert not dead(*left.spinning)
     eventually(lambda: backend.clean_stale() == 0)
     eventually(lambda: dead(*left.spinning))
