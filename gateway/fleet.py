@@ -5,6 +5,7 @@ Who asks for a version that has no child waits here, while the supervisor starts
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
@@ -20,6 +21,8 @@ from registry.errors import FitserveError, ModelNotFound
 
 TICK_S: Final = 0.005
 USED_EVERY_S: Final = 1.0
+
+_PATH: Final = re.compile(r"(?<![\w.])/[\w.+-]+(?:/[\w.+-]+)+")
 
 log = logging.getLogger("fitserve.http")
 
@@ -345,13 +348,17 @@ class Fleet:
 def unavailable(entry: VersionEntry) -> FitserveError:
     """Why a version does not answer."""
     reason = f"version {entry.version} is {entry.state}"
-    return ModelUnavailable(entry.name, f"{reason}: {entry.reason}" if entry.reason else reason)
+    return ModelUnavailable(entry.name, f"{reason}: {_without_paths(entry.reason)}" if entry.reason else reason)
 
 
 def _refused(model: str, refusal: ControlError) -> FitserveError:
-    if refusal.kind == "does-not-fit":
-        return StartRefused(str(refusal))
-    return ModelUnavailable(model, str(refusal))
+    sentence = _without_paths(str(refusal))
+    return StartRefused(sentence) if refusal.kind == "does-not-fit" else ModelUnavailable(model, sentence)
+
+
+def _without_paths(sentence: str) -> str:
+    """A loader's own words may name files of this machine; the status of the model has them in full."""
+    return _PATH.sub("…", sentence)
 
 
 def _policy(settings: Settings, entry: VersionEntry) -> BatchPolicy:

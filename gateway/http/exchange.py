@@ -48,7 +48,7 @@ class Exchange:
     uvicorn's protocol it looks like one of its own cycles."""
 
     __slots__ = (
-        "_protocol", "_target", "body", "call", "disconnected", "headers", "ids", "keep_alive", "more_body", "request",
+        "_deadline", "_protocol", "_target", "body", "call", "disconnected", "headers", "ids", "keep_alive", "more_body", "request",
         "response_complete", "route", "size", "started",
     )  # fmt: skip
     message_event = _NO_EVENT
@@ -102,6 +102,7 @@ class Exchange:
             if b"content-encoding" in self.headers:
                 body = scoring.plain_body(body, self.headers)
             self.call = Call(body, self.headers, b"", route.method)
+            self._deadline = self._protocol.loop.time() + timeout_ms / 1000
             number = route.number
             version = route.model.live if number is None else route.model.versions.get(number)
             if version is None or not version.queue.links:
@@ -109,8 +110,7 @@ class Exchange:
                 return
             self._target: Target = version.target
             self.request: ScoreRequest = route.dialect.parse(self.call, version.target)
-            deadline = self._protocol.loop.time() + timeout_ms / 1000
-            version.queue.submit(Pending(self.request, self, deadline, timeout_ms, self, number is None))
+            version.queue.submit(Pending(self.request, self, self._deadline, timeout_ms, self, number is None))
         except Exception as error:
             self.fail(error)
 
@@ -120,7 +120,7 @@ class Exchange:
 
     async def _slowly(self) -> None:
         try:
-            body, exec_ns = await self._protocol.scoring.score(self.route, self.call, self)
+            body, exec_ns = await self._protocol.scoring.score(self.route, self.call, self, self._deadline)
         except ClientGone:
             self._done()
         except Exception as error:

@@ -204,10 +204,13 @@ class Scoring:
             seconds = time.perf_counter() - started
             self.access_log.add(scope["method"], scope["path"], status, seconds, len(body))
 
-    async def score(self, route: Route, call: Call, source: Any) -> tuple[bytes | Answer, int]:
-        """The answer, and the nanoseconds that the model took."""
+    async def score(
+        self, route: Route, call: Call, source: Any, deadline: float | None = None
+    ) -> tuple[bytes | Answer, int]:
+        """The answer, and the nanoseconds that the model took. `deadline` is in the loop's time; None: it starts now."""
         timeout_ms = self.timeout_of(call.headers)
-        deadline = self._loop.time() + timeout_ms / 1000
+        if deadline is None:
+            deadline = self._loop.time() + timeout_ms / 1000
         model, number, dialect = route.model, route.number, route.dialect
         while True:
             version = model.live if number is None else model.versions.get(number)

@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import contextlib
 import ctypes
+import gc
 import json
 import logging
 import resource
@@ -89,7 +90,13 @@ async def serve(settings: Settings, control_sock: socket.socket, listening: sock
     scoring = Scoring(fleet, guard, Cors(settings.cors_origins), access_log)
     front = Front(routes, scoring, Admin(fleet))
     sweep_every_s = min(1.0, settings.body_timeout_s / 4)
-    server = Server(_config(front, settings), lambda: control.send("ready"), sweep_every_s)
+
+    def started() -> None:
+        gc.collect()
+        gc.freeze()  # what is there now stays: the collector need not walk it again
+        control.send("ready")
+
+    server = Server(_config(front, settings), started, sweep_every_s)
 
     await control.connect(control_sock)
     await _first(first_table, gone)  # no key is checked and no model known before the first table

@@ -396,13 +396,15 @@ def test_a_version_that_cannot_be_started_says_why(kind: str, status: int) -> No
 
 def test_a_failed_version_answers_503_without_waiting_and_a_starting_one_until_the_deadline() -> None:
     async def prepare(supervisor: SmallSupervisor) -> None:
-        await supervisor.add("m", children=0, state="failed", reason="a 1 GB file, limit 0.5 GB", live=False)
+        await supervisor.add(
+            "m", children=0, state="failed", reason="a 1 GB file at /home/someone/x.py, limit 0.5 GB", live=False
+        )
         await supervisor.add("n", children=0, state="starting", live=False)
 
     async def test(server: HttpServer, client: httpx.AsyncClient) -> None:
         failed = await post(client, [1, 2])
         assert failed.status_code == 503
-        assert "a 1 GB file" in failed.json()["message"]
+        assert "a 1 GB file at …, limit 0.5 GB" in failed.json()["message"]
         starting = await post(client, [1, 2], path="/models/n/score", headers={"x-request-timeout-ms": "100"})
         assert starting.status_code == 504
 
