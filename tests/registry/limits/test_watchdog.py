@@ -87,7 +87,7 @@ class Left:
 
 def test_the_guard_ends_what_a_killed_supervisor_leaves() -> None:
     left = Left()
-    assert len(guards(left.process.pid)) == 1
+    eventually(lambda: len(guards(left.process.pid)) == 1)
     left.kill()
     eventually(lambda: dead(*left.spinning))
 
@@ -100,7 +100,7 @@ def test_the_guard_ends_what_a_supervisor_forgets() -> None:
 
 def test_even_without_its_guard_the_next_supervisor_ends_them(backend: Watchdog) -> None:
     left = Left()
-    for pid in guards(left.process.pid):
+    for pid in eventually(lambda: guards(left.process.pid)):
         os.kill(pid, signal.SIGKILL)
     left.kill()
     assert not dead(*left.spinning)
@@ -109,13 +109,13 @@ def test_even_without_its_guard_the_next_supervisor_ends_them(backend: Watchdog)
 
 
 def test_a_guard_that_somebody_killed_is_replaced(backend: Watchdog, group: WatchdogGroup) -> None:
-    (first,) = guards(os.getpid())
+    (first,) = eventually(lambda: guards(os.getpid()))
     os.kill(first, signal.SIGKILL)
     assert eventually(lambda: [pid for pid in guards(os.getpid()) if pid != first])
 
 
 def test_the_guard_ends_with_the_back_end(backend: Watchdog, group: WatchdogGroup) -> None:
-    assert len(guards(os.getpid())) == 1
+    eventually(lambda: len(guards(os.getpid())) == 1)
     backend.close()
     assert guards(os.getpid()) == []
 
