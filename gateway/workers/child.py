@@ -509,6 +509,7 @@ class Server(object):
 
 def run_child(control_fd: int) -> None:
     """From the first word to the last: hello, go, load, describe, serve. Does not return."""
+    sys.dont_write_bytecode = True  # the folders of models are not for writing
     control = Control(control_fd)
     control.send(event="hello", pid=os.getpid(), threads=thread_count())
     order = control.receive()
@@ -635,8 +636,8 @@ def thread_count() -> "Optional[int]":
         return None
 
 
-def settle(log_fd: int = -1) -> None:
-    """Make this process nobody's terminal and nobody's heir: own session, plain signals, output to the log."""
+def settle() -> None:
+    """Make this process nobody's terminal and nobody's heir: own session, plain signals, output by lines."""
     if os.getsid(0) != os.getpid():
         os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):
@@ -645,9 +646,6 @@ def settle(log_fd: int = -1) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
-    if log_fd >= 0:
-        os.dup2(log_fd, 1)
-        os.dup2(log_fd, 2)
     for fd, name in ((1, "stdout"), (2, "stderr")):
         # By lines, as what a model prints should be in its log when it dies.
         setattr(sys, name, open(fd, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False))
@@ -695,7 +693,6 @@ def main(arguments: "Sequence[str]") -> None:
     options = dict(zip(arguments[::2], arguments[1::2]))
     control = int(options["--control-fd"])
     os.set_inheritable(control, False)
-    sys.dont_write_bytecode = True
     settle()
     die_with(int(options["--supervisor-pid"]))
     run_child(control)

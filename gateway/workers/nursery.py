@@ -6,7 +6,7 @@ children are the supervisor's by a double fork, so that its own death takes none
 
 On the control socket (SOCK_SEQPACKET, one JSON object per message) it says ``{"event": "ready", ...}`` and takes
 ``{"op": "fork", "id": n, "imports": [modules]}`` with two descriptors, the child's control socket and its log; it answers
-``{"event": "forked", "id": n, "pid": p, "threads": 1}`` or ``{"event": "refused", "id": n, "reason": sentence}``.
+``{"event": "forked", "id": n, "pid": p}`` or ``{"event": "refused", "id": n, "reason": sentence}``.
 """
 
 import os
@@ -24,9 +24,9 @@ for _name in (
     "LOKY_MAX_CPU_COUNT",
 ):
     os.environ[_name] = "1"
-sys.dont_write_bytecode = True
 
 import array
+import errno
 import gc
 import importlib
 import importlib.util
@@ -34,7 +34,7 @@ import json
 import select
 import socket
 import struct
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Set, Tuple
 
 #: Imported before the nursery says that it is ready; the rest while it has nothing to do.
 FIRST = (
@@ -86,12 +86,36 @@ def load_child() -> Any:
     return module
 
 
+class ThreadsFound(Exception):
+    """A fork would copy one of several threads, and the locks of all."""
+
+
+class Spare(object):
+    """A child that was forked ahead of its request and waits for its descriptors: forking takes longer than all the rest."""
+
+    def __init__(self, pid: int, sock: socket.socket) -> None:
+        self.pid = pid
+        self._sock = sock
+
+    def give(self, descriptors: "List[int]") -> None:
+        """Let it become a scoring child. Raises OSError when it has died."""
+        rights = array.array("i", descriptors)
+        with self._sock:
+            self._sock.sendmsg([b"go"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+
+    def drop(self) -> None:
+        """It ends by itself when nobody holds the other end."""
+        self._sock.close()
+
+
 class Nursery(object):
     def __init__(self, control: socket.socket, supervisor: int) -> None:
         self.control, self.supervisor = control, supervisor
         self.child = load_child()
         self.later = list(IDLE)
-        self.frozen = False
+        self.tried: "Set[str]" = set()
+        self.spare: "Optional[Spare]" = None
+        self.wants_spare = True
 
     def run(self) -> None:
         """Called in the nursery; ends when the supervisor closes the socket."""
@@ -99,18 +123,28 @@ class Nursery(object):
             self.bring(name)
         self.say(event="ready", pid=os.getpid(), python="%d.%d.%d" % sys.version_info[:3], **self.versions())
         while True:
-            wait = 0 if self.later else None
-            if not select.select([self.control], [], [], wait)[0]:
-                self.bring(self.later.pop(0))
+            idle_work = self.later or (self.wants_spare and self.spare is None)
+            if not select.select([self.control], [], [], 0 if idle_work else None)[0]:
+                self.use_idle_time()
                 continue
-            message, descriptors = self.receive()
+            message, descriptors = receive(self.control)
             if message is None:
                 return
             try:
-                self.say(**self.obey(message, descriptors))
+                self.say(**self.obey(json.loads(message.decode("utf-8")), descriptors))
             finally:
                 for fd in descriptors:
                     os.close(fd)
+
+    def use_idle_time(self) -> None:
+        if self.later:
+            self.bring(self.later.pop(0))
+            return
+        try:
+            self.spare = self.fork()
+        except (OSError, ThreadsFound) as error:
+            self.wants_spare = False  # until somebody asks, who then hears why
+            sys.stderr.write("no child was forked ahead: {}\n".format(error))
 
     def obey(self, message: "Dict[str, Any]", descriptors: "List[int]") -> "Dict[str, Any]":
         number = message.get("id")
@@ -119,84 +153,105 @@ class Nursery(object):
         for name in message.get("imports") or ():
             if str(name).split(".")[0] in ROOTS:
                 self.bring(str(name))
-        threads = self.child.thread_count()
-        if threads != 1:
-            reason = "the nursery has {} threads: one of its libraries started some at import".format(threads)
-            return {"event": "refused", "id": number, "reason": reason}
-        if not self.frozen:
-            self.child.freeze()  # so that the children's collector leaves the shared pages alone
-            self.frozen = True
         try:
-            pid = self.fork(*descriptors)
+            return {"event": "forked", "id": number, "pid": self.hand_out(descriptors)}
         except OSError as error:
-            return {"event": "refused", "id": number, "reason": "no process could be forked: {}".format(error.strerror)}
-        return {"event": "forked", "id": number, "pid": pid, "threads": threads}
+            reason = "no process could be forked: {}".format(error.strerror)
+            return {"event": "refused", "id": number, "reason": reason}
+        except ThreadsFound as error:
+            return {"event": "refused", "id": number, "reason": str(error)}
+
+    def hand_out(self, descriptors: "List[int]") -> int:
+        """Pid of a child that has got the descriptors. Raises OSError when there can be none."""
+        self.wants_spare = True
+        for spare in (self.spare, None):
+            self.spare = None
+            try:
+                child = spare or self.fork()
+                child.give(descriptors)
+                return child.pid
+            except (BrokenPipeError, ConnectionError):
+                continue  # the spare one had died
+        raise OSError(errno.ECHILD, "the new process ended at once")
 
     def bring(self, name: str) -> None:
         """Import a module where it exists; another version of scikit-learn has others."""
-        if name in sys.modules:
+        if name in sys.modules or name in self.tried:
             return
+        self.tried.add(name)
+        if self.spare is not None:  # it would lack the module
+            self.spare.drop()
+            self.spare = None
         try:
             importlib.import_module(name)
-            self.frozen = False
         except Exception as error:
             sys.stderr.write("{} is not imported: {}: {}\n".format(name, type(error).__name__, error))
 
-    def fork(self, control_fd: int, log_fd: int) -> int:
-        """Pid of a new grandchild. Raises OSError when the machine gives no process."""
+    def fork(self) -> Spare:
+        """A new grandchild that waits. Raises OSError when the machine gives no process, ThreadsFound when a fork is not safe."""
+        threads = self.child.thread_count()
+        if threads != 1:
+            raise ThreadsFound(
+                "the nursery has {} threads: one of its libraries started some at import".format(threads)
+            )
+        self.child.freeze()  # so that the children's collector leaves the shared pages alone
         reading, writing = os.pipe()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             between = os.fork()
             if between == 0:
-                self.in_between(control_fd, log_fd, writing)
+                self.in_between(theirs.fileno(), writing)
             os.close(writing)
             writing = -1
             answer = os.read(reading, 8)
             os.waitpid(between, 0)
+        except OSError:
+            ours.close()
+            raise
         finally:
+            theirs.close()
             os.close(reading)
             if writing >= 0:
                 os.close(writing)
-        pid, problem = struct.unpack("<ii", answer) if len(answer) == 8 else (-1, 11)
+        pid, problem = struct.unpack("<ii", answer) if len(answer) == 8 else (-1, errno.EAGAIN)
         if pid < 0:
+            ours.close()
             raise OSError(problem, os.strerror(problem))
-        return int(pid)
+        return Spare(pid, ours)
 
-    def in_between(self, control_fd: int, log_fd: int, writing: int) -> None:
+    def in_between(self, waiting: int, writing: int) -> None:
         """Called in the process between; it ends at once, and the supervisor adopts its child."""
         try:
             pid = os.fork()
         except OSError as error:
-            os.write(writing, struct.pack("<ii", -1, error.errno or 11))
+            os.write(writing, struct.pack("<ii", -1, error.errno or errno.EAGAIN))
             os._exit(1)
         if pid:
             os.write(writing, struct.pack("<ii", pid, 0))
             os._exit(0)
         try:
-            self.in_child(control_fd, log_fd)
+            self.in_child(waiting)
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
             os._exit(1)
 
-    def in_child(self, control_fd: int, log_fd: int) -> None:
+    def in_child(self, waiting: int) -> None:
         """Called in the scoring child."""
-        self.child.settle(log_fd)
-        close_all_but(control_fd)
+        self.child.settle()
+        close_all_but(waiting)
         self.child.die_with(self.supervisor)
         _reseed()
         gc.enable()
-        self.child.run_child(control_fd)
-
-    def receive(self) -> "Tuple[Optional[Dict[str, Any]], List[int]]":
-        data, ancillary, _, _ = self.control.recvmsg(65536, socket.CMSG_SPACE(16))
-        descriptors = array.array("i")
-        for level, kind, content in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
-        for fd in descriptors:
-            os.set_inheritable(fd, False)
-        return (json.loads(data.decode("utf-8")) if data else None), list(descriptors)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, waiting) as sock:
+            message, descriptors = receive(sock)
+        if message is None:
+            os._exit(0)  # not wanted
+        control, log = descriptors
+        for fd in (1, 2):
+            os.dup2(log, fd)
+        os.close(log)
+        self.child.run_child(control)
 
     def say(self, **event: Any) -> None:
         try:
@@ -206,6 +261,18 @@ class Nursery(object):
 
     def versions(self) -> "Dict[str, Optional[str]]":
         return {name: getattr(sys.modules.get(name), "__version__", None) for name in ("sklearn", "numpy", "joblib")}
+
+
+def receive(sock: socket.socket) -> "Tuple[Optional[bytes], List[int]]":
+    """One message and its descriptors; None when the other end is closed. Blocks."""
+    data, ancillary, _, _ = sock.recvmsg(65536, socket.CMSG_SPACE(16))
+    descriptors = array.array("i")
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
+    for fd in descriptors:
+        os.set_inheritable(fd, False)
+    return data or None, list(descriptors)
 
 
 def close_all_but(kept: int) -> None:

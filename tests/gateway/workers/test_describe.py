@@ -212,7 +212,9 @@ def test_every_job_is_one() -> None:
     model = GridSearchCV(
         make_pipeline(StandardScaler(), forest), {"randomforestregressor__max_depth": [2]}, cv=2, n_jobs=2
     )
+    forest.n_jobs = 1
     model.fit(X, y)
+    model.n_jobs = model.best_estimator_[-1].n_jobs = forest.n_jobs = -1
     run_on_one_core(model)
     jobs = [vars(estimator)["n_jobs"] for estimator in nested(model) if "n_jobs" in vars(estimator)]
     assert len(jobs) >= 2

@@ -13,7 +13,7 @@ import pytest
 from gateway.workers import child as wire
 from gateway.workers.process import LogTail, Nursery, NurseryFailed, clean_environment
 from tests.gateway.workers.models import custom, iris_svc, rows
-from tests.gateway.workers.nest import Nest
+from tests.gateway.workers.nest import Nest, until
 
 NURSERY = Path(wire.__file__).with_name("nursery.py")
 
@@ -89,6 +89,38 @@ def test_many_forks_at_once(place: Nest) -> None:
         return len(pids)
 
     assert place.run(work()) == 12
+
+
+def test_a_child_forked_ahead_that_died_is_replaced(place: Nest, tmp_path: Path) -> None:
+    def ahead() -> list[int]:
+        mine = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+        known = {place.nursery.pid, *(child.pid for child in place._children)}
+        return [int(pid) for pid in mine if int(pid) not in known and b"nursery.py" in command(int(pid))]
+
+    async def work() -> int:
+        (await place.fork()).kill()
+        await until(lambda: len(ahead()) == 1)
+        (spare,) = ahead()
+        os.kill(spare, 9)
+        await place.reaper.watch(spare)
+        async with place.serving(iris_svc(tmp_path)) as (child, client):
+            await client.array("predict", rows(1))
+            assert child.pid != spare
+        await until(lambda: len(ahead()) == 1)
+        (spare,) = ahead()
+        child = await place.fork()
+        assert child.pid == spare
+        child.kill()
+        return spare
+
+    assert place.run(work()) > 0
+
+
+def command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def test_an_interpreter_that_does_not_start(place: Nest, tmp_path: Path) -> None:
