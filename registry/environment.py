@@ -19,6 +19,8 @@ from registry.records import EnvironmentRecord, Json
 if TYPE_CHECKING:
     from registry.workspace import Workspace
 
+#: Names the gateway's own interpreter where an environment can be named; its spec asks for nothing.
+OWN_NAME: Final = "own"
 _RESERVED: Final = ("azureml", "microsoft")
 _JOBLIB: Final = "joblib"
 # What users of Azure pass by name, as specs of ours.
@@ -237,6 +239,7 @@ class Environment:
         workspace: "Workspace", name: str, version: int | str | None = None, label: str | None = None
     ) -> "Environment":
         """A curated environment of Azure's, else one that was registered here; the latest version when none is given.
+        "own" is fitserve's own Python.
 
         Raises:
             EnvironmentNotFound: neither knows it.
@@ -246,6 +249,8 @@ class Environment:
             raise InvalidArgument("label", f"{shown(label)} is not kept here; there is only 'latest'")
         if name in CURATED:
             return _curated(name)
+        if name == OWN_NAME:
+            return Environment(OWN_NAME)
         if name.lower().startswith(_RESERVED):
             raise EnvironmentNotFound(name, known=CURATED)
         return Environment.from_record(workspace.metadata.get_environment(name, _version_number(version)))
@@ -266,6 +271,8 @@ class Environment:
         """
         if self.name.lower().startswith(_RESERVED):
             raise InvalidArgument("name", f"{self.name!r}: names that begin with AzureML or Microsoft are reserved")
+        if self.name == OWN_NAME:
+            raise InvalidArgument("name", f"{OWN_NAME!r} is the name of fitserve's own Python")
         spec = self.spec()
         self.version = str(workspace.metadata.put_environment(self.name, digest_of(spec), spec).version)
         return self

@@ -45,7 +45,16 @@ from registry.pythons import (
 from registry.records import Json
 from registry.requirements import has_version, package_name, pinned_version
 
-__all__ = ["Interpreter", "find_pythons", "interpreter_for", "interpreter_key", "own_interpreter"]
+__all__ = [
+    "Frozen",
+    "Interpreter",
+    "find_pythons",
+    "interpreter_for",
+    "interpreter_key",
+    "numpy_bound",
+    "own_interpreter",
+    "ready_interpreter",
+]
 
 _READY: Final = "ready.json"
 _KEY_LENGTH: Final = 32
@@ -68,6 +77,29 @@ class Interpreter:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Frozen:
+    """What an environment was resolved to: the version of its Python, and its releases as pip freezes them."""
+
+    python: str
+    releases: tuple[str, ...]
+
+    def version_of(self, package: str) -> str | None:
+        pins = [r for r in self.releases if "==" in r and package_name(r) == package]
+        return pinned_version(pins[0]) if pins else None
+
+    def spec(self, of: Mapping[str, Json]) -> dict[str, Json]:
+        """`of`, with nothing left to be resolved. What was installed from a folder cannot be had again and is left out."""
+        releases = sorted(r for r in self.releases if "==" in r or (" @ " in r and " @ file:" not in r))
+        return {**of, "python": self.python, "pip": releases}
+
+
+def numpy_bound(scikit_learn: str) -> str | None:
+    """The requirement for numpy beside an old scikit-learn; its own metadata has no upper bound."""
+    version = tuple(int(n) for n in re.findall(r"\d+", scikit_learn)[:3])
+    return next((numpy for before, numpy in _NUMPY_FOR if version < before), None)
+
+
 def interpreter_key(spec: Mapping[str, Json]) -> str:
     """Names the interpreter of a spec: specs that differ only in variables or in what is not installed share it."""
     built = {key: spec.get(key) or None for key in ("python", "pip", "options")}
@@ -88,6 +120,7 @@ def interpreter_for(
     strict: bool = False,
     name: str | None = None,
     installer: InstallerName | None = None,
+    frozen: Frozen | None = None,
 ) -> Interpreter:
     """The interpreter of `spec` below `root`, built now if it is not there yet.
 
@@ -97,6 +130,7 @@ def interpreter_for(
         strict: refuse where the Python asked for is not at hand, instead of taking the nearest newer one.
         name: of the environment, for the error.
         installer: "uv" or "pip"; None takes uv where there is one.
+        frozen: the releases that it must hold, as they were resolved at another time.
 
     Raises:
         EnvironmentBuildError: no Python fits, or a package cannot be resolved, downloaded or built; it is named.
@@ -104,17 +138,35 @@ def interpreter_for(
     """
     if not spec or not (spec.get("python") or spec.get("pip")):
         return own_interpreter()
-    key = interpreter_key(spec)
-    build = _Build(root, key, dict(spec), progress or (lambda _: None), strict, name or key[:12], installer)
-    ready = build.ready()
+    ready = ready_interpreter(spec, root, strict=strict, name=name, frozen=frozen)
     if ready is not None:
         return ready
+    spec = spec if frozen is None else frozen.spec(spec)
+    key = interpreter_key(spec)
+    build = _Build(root, key, dict(spec), progress or (lambda _: None), strict, name or key[:12], installer)
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(root / f"{key}.lock", build.progress):
             return build.ready() or build.make()
     except OSError as error:
         raise _build_error(build.name, error, root) from error
+
+
+def ready_interpreter(
+    spec: Mapping[str, Json],
+    root: Path,
+    *,
+    strict: bool = False,
+    name: str | None = None,
+    frozen: Frozen | None = None,
+) -> Interpreter | None:
+    """As `interpreter_for`, if it was built already: found in well under a millisecond."""
+    for wanted in (spec,) if frozen is None else (spec, frozen.spec(spec)):
+        key = interpreter_key(wanted)
+        found = _Build(root, key, dict(wanted), lambda _: None, strict, name or key[:12], None).ready()
+        if found is not None and (wanted is not spec or frozen is None or set(found.frozen) == set(frozen.releases)):
+            return found
+    return None
 
 
 @dataclass
@@ -183,10 +235,9 @@ class _Build:
             return []
         pinned = self._scikit_learn()
         if pinned is not None:
-            version = tuple(int(n) for n in re.findall(r"\d+", pinned)[:3])
-            for before, numpy in _NUMPY_FOR:
-                if version < before:
-                    return [(numpy, f"scikit-learn {pinned}")]
+            numpy = numpy_bound(pinned)
+            if numpy is not None:
+                return [(numpy, f"scikit-learn {pinned}")]
         if not self.spec.get("python") or choice.warning is None:
             return []
         asked = PythonRange.parse(self.spec["python"])

@@ -294,11 +294,20 @@ class Model:
         sample_input_dataset: object = None,
         sample_output_dataset: object = None,
         resource_configuration: ResourceConfiguration | None = None,
+        *,
+        environment: "Environment | str | None" = None,
     ) -> None:
-        """Replace what is given, all of it or nothing; the rest stays."""
-        from registry.registration import store_sample
+        """Replace what is given, all of it or nothing; the rest stays.
+
+        Args:
+            environment: what it is served with from now on, if it answers there as it does now; "own" is the gateway's Python.
+        """
+        from registry.registration import environment_digest, store_sample
 
         changes: dict[str, Any] = {"description": description, "resource_configuration": resource_configuration}
+        if isinstance(environment, str) and not is_digest(environment):
+            environment = _environment(self.workspace, environment)
+        changes["environment"] = environment_digest(self.workspace.metadata, environment)
         if tags is not None:
             changes["tags"] = as_text("tags", tags)
         if sample_input_dataset is not None:

@@ -6,11 +6,14 @@ Times are timezone-aware UTC. Digests are lower-case hexadecimal SHA-256 of cont
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from registry.resources import ResourceConfiguration
 
 Json = Any  # what json.loads gives
+#: Key of `ModelVersion.facts` under which registration keeps what the run had installed.
+TRAINED_IN: Final = "trained_in"
+
 ArtifactKind = Literal["file", "folder"]
 ArtifactFormat = Literal["pickle", "joblib", "skops", "onnx", "folder", "other"]  # "other" is stored, never loaded
 

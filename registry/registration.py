@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from registry.code import code_files
 from registry.errors import InvalidArgument, InvalidResource, LocalPathNotFound, NotAnArtifact
-from registry.records import Artifact, Json, ModelVersion
+from registry.records import TRAINED_IN, Artifact, Json, ModelVersion, RunRecord
 from registry.resources import ResourceConfiguration
 from registry.sample import read_sample
 from registry.stores import disk
@@ -79,7 +79,7 @@ class Registration:
                 code=self._put_code(artifacts, facts.modules),
                 sample=sample.digest if sample else None,
                 sample_name=sample.name if sample else None,
-                facts=facts.to_json(),
+                facts={**facts.to_json(), **({} if run is None else _trained_in(run))},
                 settings=settings,
             )
         )
@@ -143,6 +143,16 @@ def environment_digest(metadata: MetadataStore, environment: "Environment | str 
     if isinstance(environment, str):
         return metadata.get_environment_by_digest(environment).digest
     return metadata.put_environment(environment.name, environment.digest, environment.spec()).digest
+
+
+def _trained_in(run: RunRecord) -> dict[str, Json]:
+    """What was installed where the run ran, kept with the version since runs can be deleted."""
+    interpreter = run.details.get("interpreter")
+    if not interpreter:
+        return {}
+    told = {key: interpreter.get(key) for key in ("python", "frozen")}
+    name, warnings = run.details.get("environment_name"), run.details.get("warnings") or []
+    return {TRAINED_IN: {"environment": run.environment, "name": name, **told, "warnings": warnings}}
 
 
 def as_text(what: str, values: Mapping[str, object] | None) -> dict[str, str]:
