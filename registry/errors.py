@@ -7,13 +7,13 @@
     │   ├── InvalidName
     │   ├── InvalidResource
     │   ├── InvalidArgument
-    │   ├── ModelInUse
+    │   ├── ModelInUse · ServiceExists
     │   └── NotFound
     │       ├── ModelNotFound · RunNotFound · EnvironmentNotFound · ModelPathNotFound · ExperimentNotFound
     │       ├── ServiceNotFound · LocalPathNotFound
     ├── OperatorError               who runs the machine can mend it: one line and an exit code
     │   ├── WorkspaceError          WorkspaceNotFound · WorkspaceLocked · WorkspaceReadOnly · WorkspaceCorrupt · WorkspaceTooNew
-    │   │                           NoWorkspace · WorkspaceOnNetworkDisk · WorkspaceUnreachable · WorkspaceExists · WorkspaceConfigError
+    │   │                           NoWorkspace · WorkspaceOnNetworkDisk · WorkspaceUnreachable · WorkspaceExists · WorkspaceConfigError · WorkspaceNotOurs
     │   ├── DiskFull
     │   ├── DoesNotFit
     │   ├── LimitsUnavailable
@@ -83,6 +83,13 @@ class InvalidArgument(CallerError):
 class ModelInUse(CallerError):
     def __init__(self, model_id: str, services: Iterable[str]) -> None:
         super().__init__(f"model {model_id} is used by {', '.join(sorted(services))}; delete or update that first")
+
+
+class ServiceExists(CallerError):
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"service {name} exists already: choose another name, delete it first, or replace it with overwrite=True"
+        )
 
 
 class NotFound(CallerError):
@@ -193,13 +200,21 @@ class WorkspaceLocked(WorkspaceError):
 
 
 class WorkspaceReadOnly(WorkspaceError):
-    def __init__(self, where: str) -> None:
-        super().__init__(f"the workspace {where} cannot be written: check the owner and the mode of that folder")
+    def __init__(self, where: str, detail: str = "check the owner and the mode of that folder") -> None:
+        super().__init__(f"the workspace {where} cannot be written: {detail}")
 
 
 class WorkspaceCorrupt(WorkspaceError):
     def __init__(self, where: str, detail: str) -> None:
         super().__init__(f"the database of the workspace {where} is damaged ({detail}); restore it from a backup")
+
+
+class WorkspaceNotOurs(WorkspaceError):
+    def __init__(self, where: str, detail: str) -> None:
+        super().__init__(
+            f"the database of the workspace {where} is used by something else ({detail}); "
+            "give fitserve a database or a schema of its own"
+        )
 
 
 class WorkspaceTooNew(WorkspaceError):

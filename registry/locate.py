@@ -12,6 +12,7 @@ from registry.records import Json
 
 FOLDER: Final = ".fitserve"
 VARIABLE: Final = "FITSERVE_WORKSPACE"
+FOLDER_VARIABLE: Final = "FITSERVE_WORKSPACE_FOLDER"  # what is local of a workspace whose records are in a database
 KEY: Final = "fitserve"  # of the configuration file: a path, or the URL of a database
 
 # Azure's order. Each is looked for in the folder and all its parents before the next one is.
@@ -117,7 +118,8 @@ def project_of(file: Path) -> Path:
 
 def _from_text(said: str, base: Path) -> Location:
     if "://" in said:
-        return Location(base / FOLDER, said)
+        folder = os.environ.get(FOLDER_VARIABLE)
+        return Location(Path(folder).expanduser().absolute() if folder else base / FOLDER, said)
     return Location((base / Path(said).expanduser()).absolute())
 
 

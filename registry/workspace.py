@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from registry.model import Model
 
 DATABASE: Final = "fitserve.db"
+ARTIFACTS_VARIABLE: Final = "FITSERVE_ARTIFACTS"
 _OURS: Final = re.compile(
     r"fitserve\.db.*|artifacts|runs|interpreters|cache|logs|settings\.toml|gateway\..*|lost\+found|\..*"
 )
@@ -54,14 +55,16 @@ class Workspace:
 
         Args:
             create: make it when it is not there.
-            artifacts: fsspec URL that keeps the artifacts, such as ``s3://bucket/models``; remembered by the workspace.
+            artifacts: fsspec URL that keeps the artifacts, such as ``s3://bucket/models`` or ``file:///srv/artifacts``;
+                remembered by the workspace. None means what ``FITSERVE_ARTIFACTS`` says, if it is set.
 
         Raises:
             NoWorkspace: it is not there, and `create` is False.
             WorkspaceError, DiskFull, InvalidArgument: it cannot be opened; the sentence says why.
         """
         workspace = cls._at(locate(path), create)
-        if artifacts is not None:
+        artifacts = artifacts or os.environ.get(ARTIFACTS_VARIABLE)
+        if artifacts:
             try:
                 workspace._keep_artifacts_at(artifacts)
             except BaseException:

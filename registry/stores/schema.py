@@ -1,18 +1,20 @@
 """Making a database, and bringing an older one up to date. Alembic is imported only for the latter."""
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, Engine, create_engine, insert, inspect, select
+from sqlalchemy import Connection, Engine, create_engine, insert, inspect, make_url, select
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from registry.errors import InvalidArgument, MissingExtra, WorkspaceCorrupt, WorkspaceTooNew
-from registry.stores import disk, sqlite
+from registry.errors import InvalidArgument, MissingExtra, WorkspaceCorrupt, WorkspaceNotOurs, WorkspaceTooNew
+from registry.stores import disk, postgres, sqlite
 from registry.stores import tables as t
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_NUMBER: Final = re.compile(r"\d{4}")
 _EXTRAS: Final = {"psycopg": "postgresql", "psycopg2": "postgresql"}
 
 
@@ -26,7 +28,9 @@ def url_engine(url: str) -> Engine:
     scheme, separator, rest = url.partition("://")
     driver = "postgresql+psycopg" if scheme in ("postgresql", "postgres") else scheme
     try:
-        return create_engine(f"{driver}{separator}{rest}", pool_pre_ping=True)
+        address = make_url(f"{driver}{separator}{rest}")
+        more = postgres.parameters(address) if address.drivername.startswith("postgresql") else {}
+        return create_engine(address, pool_pre_ping=True, connect_args=more)
     except (ArgumentError, NoSuchModuleError) as error:
         raise InvalidArgument("workspace", f"{scheme}://… is not a database that can be used") from error
     except ModuleNotFoundError as error:
@@ -64,13 +68,15 @@ def make_current(engine: Engine, where: Path) -> None:
 
     Raises:
         WorkspaceTooNew: a newer fitserve wrote it.
-        WorkspaceCorrupt: it is a database, but not one of ours.
+        WorkspaceCorrupt, WorkspaceNotOurs: it is a database, but not one of ours.
     """
     file = engine.dialect.name == "sqlite"
     with engine.connect().execution_options(**{sqlite.BEGIN: ""}) as connection:
         found = stored_schema(connection)
         if found is None and file:  # a file is never there without its tables: see `create_sqlite`
             raise WorkspaceCorrupt(str(where), "it holds no tables of fitserve")
+        if found is not None and not _NUMBER.fullmatch(found):
+            raise WorkspaceNotOurs(str(where), f"its alembic_version is {found}")
         if found is not None and found > t.SCHEMA:
             raise WorkspaceTooNew(str(where), found)
         if file:
@@ -78,6 +84,9 @@ def make_current(engine: Engine, where: Path) -> None:
     if found == t.SCHEMA:
         return
     with engine.connect().execution_options(**{sqlite.BEGIN: "BEGIN IMMEDIATE"}) as connection, connection.begin():
+        if engine.dialect.name == "postgresql":
+            postgres.lock_schema(connection)
+            found = stored_schema(connection)  # by whoever was first
         if found is None:
             make_tables(connection)
         else:

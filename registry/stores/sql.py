@@ -23,10 +23,9 @@ from registry.errors import (
     ModelNotFound,
     RunNotFound,
     ServiceNotFound,
-    WorkspaceUnreachable,
 )
 from registry.records import EnvironmentRecord, Json, MetricRecord, ModelVersion, RunRecord, ServiceRecord
-from registry.stores import disk, rows, schema, sqlite
+from registry.stores import disk, postgres, rows, schema, sqlite
 from registry.stores import tables as t
 
 _IMMEDIATE: Final = {sqlite.BEGIN: "BEGIN IMMEDIATE"}
@@ -294,7 +293,7 @@ def _sentences(where: Path) -> Iterator[None]:
     except DBAPIError as error:
         if isinstance(error.orig, sqlite3.Error):
             raise sqlite.translated(error.orig, where) from error
-        raise WorkspaceUnreachable(str(where), str(error.orig).strip() or type(error).__name__) from error
+        raise postgres.translated(error.orig or error, where) from error
 
 
 def _next(connection: Connection, table: Table, counter: Column[int], name: str) -> int:

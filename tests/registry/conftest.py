@@ -12,7 +12,8 @@ from registry import Workspace
 @pytest.fixture(autouse=True)
 def nothing_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Neither the developer's environment nor the folder the tests run in names a workspace."""
-    monkeypatch.delenv("FITSERVE_WORKSPACE", raising=False)
+    for name in ("FITSERVE_WORKSPACE", "FITSERVE_WORKSPACE_FOLDER", "FITSERVE_ARTIFACTS"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
 

@@ -37,12 +37,13 @@ class LocalTarget:
             command += ["--workspace", str(workspace.root)]
         else:
             environment["FITSERVE_WORKSPACE"] = database  # not an argument: everybody on this machine can read those
+            environment["FITSERVE_WORKSPACE_FOLDER"] = str(workspace.root)
         with folder.launcher_log.open("ab") as log:
             try:
                 # This process forks the launcher, says its pid and ends, so it is soon done and leaves no zombie.
                 subprocess.run(
                     command,
-                    cwd=workspace.root.parent,  # where the URL of a database means this root
+                    cwd=workspace.root.parent,
                     env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=log,

@@ -22,7 +22,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer, autoincrement=False, nullable=False),
         sa.Column("value", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_revision"),
-        sa.CheckConstraint("id = 1", name="ck_revision_one_row"),
+        sa.CheckConstraint("id = 1", name=op.f("ck_revision_one_row")),
     )
     op.execute("INSERT INTO revision (id, value) VALUES (1, 0)")
     op.create_table(
