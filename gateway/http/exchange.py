@@ -277,16 +277,15 @@ class ScoringProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
         if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
-        else:
-            self.since = self.loop.time()
-            self.idle = True
+            super().on_response_complete()
+            return
+        # uvicorn would set a timer for each request here; `sweep` needs none.
+        self.server_state.total_requests += 1
+        self.since = self.loop.time()
+        self.idle = True
+        if self.flow.read_paused and not self.transport.is_closing():
+            self.flow.resume_reading()
 
     # ours
 

@@ -208,7 +208,7 @@ def test_expect_100_continue() -> None:
     serving(test)
 
 
-def test_http_1_0_and_head() -> None:
+def test_http_1_0_connection_close_and_head() -> None:
     async def test(server: HttpServer, client: httpx.AsyncClient) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(
@@ -217,6 +217,15 @@ def test_http_1_0_and_head() -> None:
         )
         async with asyncio.timeout(10):
             assert b'{"predict":[[2.0,5.0]]}' in await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        head = b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\n"
+        writer.write(head + b"content-length: 18\r\n\r\n" + b'{"data": [[1, 2]]}')
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+        assert b"connection: close\r\n" in answer
+        assert answer.endswith(b'{"predict":[[2.0,5.0]]}')
         writer.close()
         await writer.wait_closed()
         assert (await client.head("/")).status_code == 200
