@@ -1,5 +1,6 @@
 """A crew: the scoring children of one model version, all of them in one limit group."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Final, Literal
@@ -12,6 +13,7 @@ from registry.records import Json
 from registry.resources import GB, ResourceConfiguration
 
 _KILLED: Final = 9
+_REAP_S: Final = 5.0  # a process in an uninterruptible call dies when it returns
 _SAME_OOM_S: Final = 2.0  # deaths by SIGKILL this soon after an out-of-memory kill belong to it
 
 FailureKind = Literal["digest", "load", "memory", "died", "timeout", "golden", "nursery"]
@@ -119,6 +121,15 @@ class Crew:
     def kill(self) -> None:
         """SIGKILL to everything in the group, also what the children started. The group stays."""
         self.group.kill()
+
+    async def end(self) -> None:
+        """`close`, after its processes have really gone: their memory is free then."""
+        self._closed = True
+        exits = [child.handle.exited for child in self.children.values()]
+        self.group.kill()
+        if exits:
+            await asyncio.wait(exits, timeout=_REAP_S)
+        self.close()
 
     def close(self) -> None:
         """End everything and remove the group. Deaths are no news any more."""

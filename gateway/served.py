@@ -24,6 +24,7 @@ from registry.resources import ResourceConfiguration
 
 log = logging.getLogger("fitserve.supervisor")
 
+_NAME_IN_KEY: Final = 100  # it becomes a file name, whose length is bounded
 IN_USE_S: Final = 2.0  # HTTP processes tell once a second what answered
 
 
@@ -224,7 +225,7 @@ class ServedModels:
     async def open_crew(self, version: Version) -> Crew:
         asked = version.limits.memory_bytes
         self.admission.check(f"model {version.id}", asked)
-        key = f"{version.record.name}-{version.record.version}-{next(self._numbers)}"
+        key = f"{version.record.name[:_NAME_IN_KEY]}-{version.record.version}-{next(self._numbers)}"
         try:
             return await self._machine.open_crew(version, key, lambda: self._make_room(version, key, asked))
         except BaseException:
@@ -245,7 +246,7 @@ class ServedModels:
         self.flush()
         if children and not await self._outlet.released(children, self._publisher.revision, self.settings.drain_s):
             log.warning("%s: still in use after %g s of draining, ended", version.id, self.settings.drain_s)
-        crew.close()
+        await crew.end()
         self._machine.forget_crew(crew)
         self.admission.release(crew.key)
 

@@ -105,7 +105,7 @@ class Supervisor:
 
     async def run(self, on_ready: Callable[[str], None] | None, http_command: Sequence[str]) -> int:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._note_signal)
         become_subreaper()
         reaper = Reaper()

@@ -13,26 +13,28 @@ has to be noted. What a step needs of the machine is behind `Host`.
 
 import asyncio
 import logging
+import re
 import time
-from collections import Counter
 from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from gateway.crew import Child, Crew, StartFailed
+from gateway.deaths import Deaths
 from gateway.settings import Settings
 from gateway.table import LastDeath, State, VersionEntry
 from gateway.workers.process import Exit
 from registry.errors import FitserveError
 from registry.records import Json, ModelVersion
 from registry.resources import GB, ResourceConfiguration
+from registry.serving_environment import ServingEnvironment
 
 log = logging.getLogger("fitserve.supervisor")
 
 RESTING: Final = frozenset({"failed", "quarantined"})
 QUARANTINE_S: Final = 300.0
-_LONGEST_PAUSE_S: Final = 10.0
-_REMEMBERED: Final = 16  # dead children whose first answer may still be told
+_INTERRUPTIBLE: Final = frozenset({"_open", "_fill"})  # steps that `stop` need not wait for
+_PATH: Final = re.compile(r"(?<![\w.])/[\w.+-]+(?:/[\w.+-]*)+")  # callers are not told where things lie here
 _STEADY_S: Final = 60.0  # a child that lived this long was sound, asked or not
 
 
@@ -99,19 +101,18 @@ class Version:
         self.schema: Mapping[str, Json] | None = None
         self.golden: dict[str, Json] = {}
         self.unverified = False
-        self.last_death: LastDeath | None = None
-        self.restarts: Counter[str] = Counter()  # by cause
+        self.deaths = Deaths()
         self.answers = 0
         self.last_used = 0.0  # time.monotonic()
         self.live_since = 0.0
+        self.serving: ServingEnvironment | None = None  # decided when it is first prepared
+        self.progress: str | None = None  # last line of the building of its interpreter
         self.notes: list[str] = []  # what a person should know, such as an unreadable sample
         self.start_ms: dict[str, float] = {}  # how long the phases of the last start took
         self.seen_time = datetime.now(UTC)
         self._host = host
-        self._deaths = 0  # in a row without an answer
-        self._load_ooms = 0
-        self._refused: ResourceConfiguration | None = None  # limits that could not be put in force
-        self._dead: dict[int, bool] = {}
+        self._environment: str | None = None  # that the crew was opened for
+        self._refused: tuple[ResourceConfiguration, str | None] | None = None  # what could not be put in force
         self._wake = asyncio.Event()
         self._settled: list[asyncio.Future[None]] = []
         self._step: asyncio.Task[None] | None = None
@@ -135,7 +136,7 @@ class Version:
         """It should not run: drained if it is live, given up if it is only starting."""
         self.wanted = self.urgent = False
         self._wake.set()
-        if self._step is not None and self.state in {"preparing", "starting"}:
+        if self._step is not None and self._step.get_name() in _INTERRUPTIBLE:
             self._step.cancel()
 
     async def live(self) -> bool:
@@ -183,15 +184,10 @@ class Version:
 
     def child_answered(self, child: int) -> bool:
         """Its first answer to a caller; also when the news of its death came first. False: not a child of this version."""
-        crew = self.crew
-        if crew is not None and child in crew.children:
-            crew.children[child].answered = True
-        elif child in self._dead:
-            self._dead[child] = True
-            self._deaths = 0
-        else:
-            return False
-        self._load_ooms = 0
+        if self.crew is None or child not in self.crew.children:
+            return self.deaths.answered(child)
+        self.crew.children[child].answered = True
+        self.deaths.start_anew()
         return True
 
     # facts
@@ -226,7 +222,7 @@ class Version:
             name=record.name,
             version=record.version,
             state=self.state,
-            reason=self.reason,
+            reason=None if self.reason is None else _PATH.sub("…", self.reason),
             children=tuple(child.address for child in self.children),
             description=self.description,
             schema=self.schema,
@@ -240,7 +236,7 @@ class Version:
             cpu=limits.cores,
             memory_in_gb=limits.memory_in_gb or 0.0,
             unverified=self.unverified,
-            last_death=self.last_death,
+            last_death=self.deaths.last,
         )
 
     # the version's own task
@@ -254,7 +250,7 @@ class Version:
                 await self._wake.wait()
                 self._wake.clear()
                 continue
-            self._step = asyncio.create_task(step)
+            self._step = asyncio.create_task(step, name=getattr(step, "__name__", ""))
             try:
                 await asyncio.wait([self._step])
             except asyncio.CancelledError:
@@ -277,7 +273,8 @@ class Version:
             return None
         if self.crew is None:
             return self._open()
-        if self.limits != self._refused and (self.limits, self.size) != (self.crew.limits, self.crew.wanted_size):
+        in_force = self.crew.limits, self.crew.wanted_size, self._environment
+        if self._asked != self._refused and (self.limits, self.size, self.record.environment) != in_force:
             return self._relimit(self.crew)
         if len(self.crew.children) < self.crew.size:
             return self._fill(self.crew)
@@ -287,6 +284,7 @@ class Version:
         self._become("preparing")
         try:
             self._check_size()
+            self._environment = self.record.environment
             self.crew = await self._host.open_crew(self)
         except NoRoomNow as error:
             self.wanted = self.urgent = False
@@ -298,8 +296,7 @@ class Version:
 
     async def _fill(self, crew: Crew) -> None:
         """Start one child that is missing."""
-        if self._deaths > 1:
-            await asyncio.sleep(min(_LONGEST_PAUSE_S, 0.1 * 2 ** (self._deaths - 2)))
+        await asyncio.sleep(self.deaths.pause_s)
         if not crew.children:
             crew.group.set_cpu(None)  # a small quota must not slow a start
         try:
@@ -313,12 +310,16 @@ class Version:
                 self._count_death(crew, crew.verdict(child.handle.exited.result()))
 
     async def _relimit(self, crew: Crew) -> None:
-        """Other limits, or another number of children, without losing a request."""
-        if crew.can_relimit(self.limits, self.size) and await self._relimit_in_place(crew):
+        """Other limits, another number of children or another environment, without losing a request."""
+        moved = (environment := self.record.environment) != self._environment
+        if not moved and crew.can_relimit(self.limits, self.size) and await self._relimit_in_place(crew):
             return
         try:
             new = await self._host.open_crew(self)
-        except NoRoomNow:  # old and new do not fit together: callers wait while it starts again
+        except NoRoomNow as error:  # old and new do not fit together
+            if moved:  # it might not answer rightly there, and then nothing would
+                self._keep_limits(crew, str(error))
+                return
             log.info("%s: starts again with other limits", self.id)
             await self._retire()
             return
@@ -334,7 +335,7 @@ class Version:
         except asyncio.CancelledError:
             await self._host.close_crew(self, new)
             raise
-        self.crew = new
+        self.crew, self._environment = new, environment
         if new.join(child):
             self._loaded(new)
         await self._host.close_crew(self, crew)
@@ -351,9 +352,10 @@ class Version:
 
     def _keep_limits(self, crew: Crew, sentence: str) -> None:
         """The new limits cannot be had or held: what serves goes on."""
-        self._refused = self.limits
-        log.error("%s: keeps %g cores, %g GB: %s", self.id, crew.limits.cores, crew.limits.memory_in_gb, sentence)
-        self._become(self.state, f"the limits that were asked for are not in force: {sentence}")
+        self._refused = self._asked
+        what = "limits" if self.record.environment == self._environment else "environment"
+        log.error("%s: keeps its %s: %s", self.id, what, sentence)
+        self._become(self.state, f"the {what} asked for {'are' if what == 'limits' else 'is'} not in force: {sentence}")
 
     async def _retire(self) -> None:
         """Take the crew out of the table, then end it when no HTTP process waits for it."""
@@ -369,71 +371,55 @@ class Version:
 
     def child_died(self, crew: Crew, child: Child, end: Exit) -> None:
         """A serving child has ended: `Crew`'s `on_death`."""
-        if child.answered or time.monotonic() - child.since > _STEADY_S:
-            self._deaths = 0
-        self._dead = {**dict(list(self._dead.items())[-_REMEMBERED:]), child.id: child.answered}
         death = crew.verdict(end, child)
         log.warning("%s: child %d died: %s", self.id, child.pid, death.sentence)
         if crew is not self.crew:
             return
         if not crew.children:
             crew.kill()  # what the child started
-        if child.answered:
-            self.last_death = death
-            self.restarts[death.cause] += 1
-            if not crew.children:
-                self._become("starting")
-        else:
-            self._count_death(crew, death)
-        self._host.changed(self)
+        self.deaths.remember(child.id)
+        steady = time.monotonic() - child.since > _STEADY_S
+        self._count_death(crew, death, sound=child.answered or steady)
         self._wake.set()
 
     def _not_started(self, crew: Crew, error: StartFailed) -> None:
         log.error("%s: not started: %s", self.id, error)
-        if error.kind == "memory":
-            self._load_ooms += 1
-            if crew.children:
-                crew.size = len(crew.children)
-                log.error("%s: %d processes fit into the limit, not %d", self.id, crew.size, crew.wanted_size)
-            elif self._load_ooms > 1:
-                self._fail(str(error))
-            else:
-                self._count_death(crew, error.death)
+        if error.kind == "memory" and crew.children:
+            crew.size = len(crew.children)
+            self.notes.append(f"{crew.size} processes fit into the memory limit, not {crew.wanted_size}")
+        elif error.kind == "memory" and not self.deaths.while_loading:
+            self.deaths.while_loading += 1
+            self._count_death(crew, error.death)
         elif error.kind == "died" or crew.children:
             self._count_death(crew, error.death)
         else:
             self._fail(str(error))
 
-    def _count_death(self, crew: Crew, death: LastDeath | None) -> None:
-        """One more without an answer."""
-        self._deaths += 1
-        if death is not None:
-            self.last_death = death
-            self.restarts[death.cause] += 1
+    def _count_death(self, crew: Crew, death: LastDeath | None, *, sound: bool = False) -> None:
+        self.deaths.note(death, sound=sound)
+        count = self.deaths.in_a_row
         if crew.children:
-            return
-        if self._deaths < self._host.settings.quarantine_after:
+            self._host.changed(self)
+        elif count < self._host.settings.quarantine_after:
             self._become("starting")
-            return
-        last = f", the last by {death.cause}" if death is not None else ""
-        self._become(
-            "quarantined", f"{self._deaths} deaths in a row without an answer{last}; its log has the last lines"
-        )
-        log.error("%s: quarantined after %d deaths", self.id, self._deaths)
-        self._timer = asyncio.get_running_loop().call_later(QUARANTINE_S, self._try_again)
+        else:
+            last = f", the last by {death.cause}" if death is not None else ""
+            self._become("quarantined", f"{count} deaths in a row without an answer{last}; its log has the last lines")
+            log.error("%s: quarantined after %d deaths", self.id, count)
+            self._timer = asyncio.get_running_loop().call_later(QUARANTINE_S, self._try_again)
 
     def _try_again(self) -> None:
         """After a long pause in quarantine: one attempt."""
-        deaths = self._deaths
+        before = self.deaths.in_a_row
         self._recover()
-        self._deaths = deaths - 1
+        self.deaths.in_a_row = before - 1
 
     def _recover(self) -> None:
         """Something changed that may mend it."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._deaths = self._load_ooms = 0
+        self.deaths.start_anew()
         if self.state in RESTING:
             self._become("idle")
         self._wake.set()
@@ -441,7 +427,7 @@ class Version:
     def _loaded(self, crew: Crew) -> None:
         """A child joined."""
         if len(crew.children) >= crew.size:
-            self.last_death = None
+            self.deaths.last = None
         self.was_live = True
         self.urgent = False
         self.live_since = time.monotonic()
@@ -460,6 +446,10 @@ class Version:
             if not future.done():
                 future.set_result(None)
         self._host.changed(self)
+
+    @property
+    def _asked(self) -> tuple[ResourceConfiguration, str | None]:
+        return self.limits, self.record.environment
 
     def _check_size(self) -> None:
         size, limit = self.record.artifact.size, self.limits.memory_bytes

@@ -9,6 +9,10 @@ from typing import Final
 
 LINES: Final = 200
 BYTES: Final = 64 * 1024
+PIECE: Final = 64 * 1024
+MOST_IN_PIPE: Final = 1024 * 1024
+RATE: Final = 10 * 2**20
+PAUSE_S: Final = 0.1
 
 Sink = Callable[[bytes], None]
 
@@ -48,13 +52,18 @@ class LogTail:
 
 
 class LogPipe:
-    """A pipe whose writing end a child gets, and whose reading end this loop drains into a tail until the last writer closes."""
+    """A pipe whose writing end a child gets, and whose reading end this loop drains into a tail until the last writer closes.
+
+    A child that prints more than `RATE` bytes a second waits for its own lines, not the loop for them.
+    """
 
     def __init__(self, tail: LogTail) -> None:
         self._tail = tail
         self._reading, self.writing = os.pipe()
+        self._drained = 0  # bytes since the last pause
+        self._since = 0.0
         os.set_blocking(self._reading, False)
-        asyncio.get_running_loop().add_reader(self._reading, self.drain)
+        asyncio.get_running_loop().add_reader(self._reading, self._readable)
 
     def close_writing(self) -> None:
         """Called after the child has its copy."""
@@ -62,22 +71,41 @@ class LogPipe:
             os.close(self.writing)
             self.writing = -1
 
-    def drain(self) -> None:
-        """Take what is there now."""
-        while self._reading >= 0:
-            try:
-                data = os.read(self._reading, 65536)
-            except BlockingIOError:
-                return
-            if not data:
-                self._close_reading()
-                return
-            self._tail.write(data)
-
     def close(self) -> None:
+        """Take what lies in the pipe, and no more: what the child started may still be writing."""
         self.close_writing()
-        self.drain()
+        for _ in range(MOST_IN_PIPE // PIECE):
+            if not self._take():
+                break
         self._close_reading()
+
+    def _readable(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if now - self._since > PAUSE_S:
+            self._since, self._drained = now, 0
+        self._drained += self._take()
+        if self._drained > RATE * PAUSE_S and self._reading >= 0:
+            loop.remove_reader(self._reading)
+            loop.call_later(PAUSE_S, self._go_on)
+
+    def _go_on(self) -> None:
+        if self._reading >= 0:
+            asyncio.get_running_loop().add_reader(self._reading, self._readable)
+
+    def _take(self) -> int:
+        """One piece of what is there now; 0 when there is nothing."""
+        if self._reading < 0:
+            return 0
+        try:
+            data = os.read(self._reading, PIECE)
+        except BlockingIOError:
+            return 0
+        if data:
+            self._tail.write(data)
+        else:
+            self._close_reading()
+        return len(data)
 
     def _close_reading(self) -> None:
         if self._reading >= 0:

@@ -427,6 +427,28 @@ def test_a_file_larger_than_the_limit_is_refused_without_a_start(gateway: Gatewa
     assert "fork" not in told["start_ms"]
 
 
+def test_a_model_that_prints_without_end_holds_up_nobody(gateway: Gateway, tmp_path: Path) -> None:
+    body = "import os\nif X[0, 0] == 5.1:\n    while True: os.write(1, b'noise ' * 10000)\nreturn np.zeros(len(X))"
+    path, code = code_model(tmp_path, body, name="noisy")
+    gateway.register("noisy", path, code, settings={"max_compute_s": 3})
+    gateway.register("quiet", iris_svc(tmp_path))
+    gateway.wait("noisy")
+    gateway.wait("quiet")
+    answers: list[httpx.Response] = []
+    thread = threading.Thread(target=lambda: answers.append(gateway.score("noisy")))
+    thread.start()
+    eventually(lambda: any("noise" in line for line in gateway.version("noisy")["log"]))
+    gateway.register("quiet", iris_probabilities(tmp_path))
+    gateway.wait("quiet", 2)
+    assert thread.is_alive()
+    thread.join()
+    assert answers[0].status_code == 504
+    told = eventually(lambda: gateway.version("noisy"), lambda v: v["restarts"] and v["state"] == "live")
+    assert told["restarts_by_cause"] == {"stuck": 1}
+    sizes = [file.stat().st_size for file in (gateway.workspace.root / "logs").glob("noisy-1.log*")]
+    assert sum(sizes) < 21 * 2**20
+
+
 def test_changed_bytes_are_never_loaded(gateway: Gateway, tmp_path: Path) -> None:
     model = gateway.register("changed", iris_svc(tmp_path, C=1.5))
     pids = gateway.wait("changed")["pids"]
@@ -490,7 +512,7 @@ def third_of_machine() -> int:
 
 
 def test_models_start_at_first_use_and_stop_when_nobody_asks(tmp_path: Path) -> None:
-    with serving(tmp_path / "ws", start="first-use", idle_s=3) as gateway:
+    with serving(tmp_path / "ws", start="first-use", idle_s=2) as gateway:
         gateway.register("lazy", iris_svc(tmp_path))
         assert gateway.wait("lazy", 1, "idle")["pids"] == []
         assert gateway.score("lazy").json() == {"predict": [0]}
