@@ -39,17 +39,18 @@ def owner_pid(mark: int) -> int:
 
 @functools.cache
 def mark_limit() -> int | None:
-    """The resource limit that carries marks here; None where there is none.
+    """The resource limit that carries our marks; None where there is none.
 
-    That is on systems without prlimit, and for an ordinary user where both limits are in use already.
+    That is on systems without prlimit, or where both limits are in use: whoever runs inside a group of another
+    supervisor must leave that one's mark alone, and takes the second.
     """
-    for name in ("RLIMIT_RTTIME", "RLIMIT_FSIZE"):  # gVisor lets nobody set the first; nothing reaches 2**60 bytes
+    for name in ("RLIMIT_RTTIME", "RLIMIT_FSIZE"):  # gVisor lets nobody set the first; no file reaches 2**60 bytes
         limit = getattr(resource, name, None)
         if limit is None or not hasattr(resource, "prlimit"):
             continue
         now = resource.getrlimit(limit)
-        if os.geteuid() != 0 and now[1] != resource.RLIM_INFINITY:
-            continue  # an ordinary user cannot raise it again
+        if now[1] != resource.RLIM_INFINITY:
+            continue
         try:
             resource.prlimit(os.getpid(), limit, now)
         except (OSError, ValueError):

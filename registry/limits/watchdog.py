@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 
 SAMPLE_S: Final = 0.1
 _GROWING_S: Final = 0.02
+_SURELY_S: Final = 0.3
+_BYTES_PER_CPU_NS: Final = 16  # nobody fills memory faster than 16 GB per second of CPU
+_SEARCH_S: Final = 0.08
 _TIDY_S: Final = 1.0
 _ALLOCATOR_SLACK: Final = 64 << 20  # reserved by thread stacks and allocators, and never touched
 
@@ -58,7 +61,7 @@ class Watchdog:
         self._closed = False
         self._strangers: set[int] = set()
         self._newest_pid = b""
-        self._searched = self._tidied = 0.0
+        self._search_due = self._searched = self._tidied = 0.0
 
     def available(self) -> str | None:
         if not sys.platform.startswith("linux"):
@@ -111,10 +114,16 @@ class Watchdog:
 
     def find_members(self, *, at_once: bool = False) -> None:
         """Find processes that members started since the last look. The lock is held."""
-        newest, now = proc.newest_pid(), time.monotonic()
-        if newest == self._newest_pid and now - self._searched < 5 * SAMPLE_S and not at_once:
-            return
-        self._newest_pid, self._searched = newest, now
+        now = time.monotonic()
+        if not at_once:
+            if now < self._search_due:
+                return
+            self._search_due = now + _SEARCH_S
+            newest = proc.newest_pid()
+            if newest == self._newest_pid and now - self._searched < 5 * SAMPLE_S:
+                return
+            self._newest_pid = newest
+        self._searched = now
         there = set(proc.pids())
         self._strangers &= there
         for pid in there - self._strangers:
@@ -199,7 +208,7 @@ class WatchdogGroup:
         self._oom_kills = 0
         self._ended_cpu_ns = 0  # of members that are gone and that no member waited for
         self._sampled = self._sample_due = 0.0
-        self._sampled_cpu_ns = -1
+        self._sampled_cpu_ns = 0
         self._tidied = (time.monotonic(), 0)
 
     # the contract
@@ -209,7 +218,7 @@ class WatchdogGroup:
         with self._backend.lock:
             self._footprint.inherited[pid] = proc.memory_bytes(pid)
             self.adopt(pid)
-            self._sample_due = self.due = 0.0
+            self._sampled = self._sample_due = self.due = 0.0
         self._backend.wake()
 
     def rlimits(self) -> dict[str, int]:
@@ -234,8 +243,7 @@ class WatchdogGroup:
     def set_memory(self, limit_bytes: int) -> None:
         with self._backend.lock:
             self._memory_limit = limit_bytes
-            self._sampled_cpu_ns = -1  # an idle group may be over it already
-            self._sample_due = self.due = 0.0
+            self._sampled = self._sample_due = self.due = 0.0  # an idle group may be over it already
         self._backend.wake()
 
     def usage(self) -> Usage:
@@ -301,8 +309,11 @@ class WatchdogGroup:
         self._backend.find_members()
         self._sample_due = now + SAMPLE_S
         used = self._cpu_ns()
-        if used == self._sampled_cpu_ns:
-            return  # who did not run did not allocate
+        ran = used - self._sampled_cpu_ns
+        fits = self._footprint.bytes + ran * _BYTES_PER_CPU_NS <= self._memory_limit
+        if self._sampled and (ran == 0 or (fits and now - self._sampled < _SURELY_S)):
+            return  # who did not run did not allocate, and who ran a little did not allocate much
+        self._sampled = now
         faults = self._refresh()
         self._sampled_cpu_ns = max(self._cpu_ns(), used)
         self._ended_cpu_ns += self._sampled_cpu_ns - self._cpu_ns()
