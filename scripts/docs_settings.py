@@ -1,0 +1,40 @@
+"""Write docs/settings.md from the options themselves: `python scripts/docs_settings.py`. A test holds the page against it."""
+
+from pathlib import Path
+
+from gateway.settings import option_table
+
+HEADER = """# Settings
+
+Where a value comes from, first that applies: the flag of `fitserve serve` and `fitserve up`, the environment variable,
+`settings.toml` in the workspace (the same names with underscores), the default. Times are in seconds unless the name says
+ms; MB are 10⁶ bytes, GB are 2³⁰ bytes.
+
+| option | environment variable | default | meaning |
+|---|---|---|---|
+"""
+
+FOOTER = """
+Environment variables that are no option of the gateway:
+
+| variable | meaning |
+|---|---|
+| `FITSERVE_WORKSPACE` | the workspace, where `--workspace` is not given |
+| `FITSERVE_KEY` | the bearer key: a gateway that finds it asks for it, a command that finds it sends it |
+| `FITSERVE_LIMITS` | `cgroup2`, `cgroup1`, `watchdog` or `none`: hold limits this way or refuse to start |
+| `FITSERVE_DEBUG` | show tracebacks of errors, as `--debug` does |
+| `FITSERVE_SNAPSHOT_MAX_MB`, `FITSERVE_SNAPSHOT_MAX_FILES` | limits of a run's snapshot, 300 and 2000 |
+| `AML_SNAPSHOT_NO_FILE_LIMIT` | Azure's switch: any number of files in a snapshot |
+"""
+
+
+def page() -> str:
+    rows = [
+        f"| `{option}` | `{variable}` | {default} | {meaning} |"
+        for option, variable, default, meaning in option_table()
+    ]
+    return HEADER + "\n".join(rows) + "\n" + FOOTER
+
+
+if __name__ == "__main__":
+    Path(__file__).parent.parent.joinpath("docs", "settings.md").write_text(page(), encoding="utf-8")
