@@ -8,15 +8,10 @@ A frame is a 16-byte prefix ``<IIQ`` (header length, flags 0, body length), a he
 to a multiple of 16) and a body: the raw buffers of the arrays that the header describes, each at a multiple of 16.
 """
 
-import ctypes
-import faulthandler
-import gc
 import importlib.util
 import json
 import os
-import resource
 import select
-import signal
 import socket
 import struct
 import sys
@@ -249,7 +244,6 @@ def _plain(value: Any) -> Any:
 
 # ---------------------------------------------------------------- called in the child, from here to the end
 
-OUT_OF_MEMORY = 137  # exit code, as of a process that the kernel's OOM killer ended
 MOST_QUEUED = 4  # frames of one connection that wait here; more stay in its socket
 MOST_UNSENT = 64 << 20  # bytes a slow reader may leave unread before it is no longer read from
 
@@ -269,7 +263,7 @@ def sibling(name: str) -> Any:
 
 def prepare() -> None:
     """Import what a child needs before its model is known: called in the nursery, so that its children need not."""
-    for name in ("describe", "loading", "scoring"):
+    for name in ("describe", "loading", "scoring", "selfcare"):
         sibling(name)
 
 
@@ -470,7 +464,8 @@ class Server(object):
             connection.sock.sendall(b"".join(encode_frame({"id": number, "ok": False, "error": error})))
         except OSError:
             pass  # its peer has gone; the end is the same
-        leave(OUT_OF_MEMORY)
+        care = sibling("selfcare")
+        care.leave(care.OUT_OF_MEMORY)
 
     def _accept(self) -> None:
         try:
@@ -498,11 +493,11 @@ class Server(object):
     def _on_control(self) -> None:
         message = self.control.receive()
         if message is None:
-            leave(0)
+            sibling("selfcare").leave(0)
         elif message["op"] == "exit":
             self.ending = True
         elif message["op"] == "serve":
-            freeze()
+            sibling("selfcare").freeze()
         elif message["op"] == "ping":
             self.control.send(event="pong")
 
@@ -510,13 +505,13 @@ class Server(object):
 def run_child(control_fd: int) -> None:
     """From the first word to the last: hello, go, load, describe, serve. Does not return."""
     sys.dont_write_bytecode = True  # the folders of models are not for writing
+    care, loading = sibling("selfcare"), sibling("loading")
     control = Control(control_fd)
-    control.send(event="hello", pid=os.getpid(), threads=thread_count())
+    control.send(event="hello", pid=os.getpid(), threads=care.thread_count())
     order = control.receive()
     if order is None:
-        leave(0)
+        care.leave(0)
         return
-    loading = sibling("loading")
     try:
         server = _start(control, order)
     except loading.LoadFailed as failure:
@@ -524,24 +519,24 @@ def run_child(control_fd: int) -> None:
         if cause is not None:
             traceback.print_exception(type(cause), cause, cause.__traceback__)
         control.send(event="failed", kind=failure.kind, reason=failure.reason)
-        leave(OUT_OF_MEMORY if failure.kind == "memory" else 1)
+        care.leave(care.OUT_OF_MEMORY if failure.kind == "memory" else 1)
         return
     server.run()
-    leave(0)
+    care.leave(0)
 
 
 def _start(control: Control, order: "Header") -> Server:
-    describe, loading, scoring = sibling("describe"), sibling("loading"), sibling("scoring")
+    care, describe, loading, scoring = [sibling(name) for name in ("selfcare", "describe", "loading", "scoring")]
     started, resident = time.time(), describe.resident()
-    confine(order.get("rlimits") or {})
+    care.confine(order.get("rlimits") or {})
     threads = int(order.get("threads") or 1)
-    other = name_threads(threads)
+    other = care.name_threads(threads)
     scoring.quiet_warnings()
     try:
         model, caught = loading.load_model(order["artifact"], order["digest"], order["format"], order.get("code") or "")
         describe.run_on_one_core(model)
         if other:
-            limit_threads(threads)
+            care.limit_threads(threads)
         description = describe.describe(model, order["methods"], caught)
         scorer = scoring.Scorer(
             model, description, arrays_from, Body, order.get("dense_limit_bytes") or scoring.DENSE_LIMIT
@@ -550,142 +545,17 @@ def _start(control: Control, order: "Header") -> Server:
         raise loading.LoadFailed("load", str(error)) from None
     except MemoryError:
         raise loading.LoadFailed("memory", "the model does not fit into its memory limit") from None
-    listener = listen(order["listen"])
-    freeze()
+    except loading.LoadFailed:
+        raise
+    except Exception as error:  # somebody's class that raises when it is looked at
+        text = "it was loaded but cannot be described: {}: {}".format(type(error).__name__, error)
+        raise loading.LoadFailed("load", text[:500]) from error
+    listener = care.listen(order["listen"])
+    care.freeze()
     description["memory_bytes"] = describe.memory_bytes(resident)
     description["load_ms"] = round((time.time() - started) * 1000, 2)
     control.send(event="loaded", description=description)
     return Server(control, listener, scorer.answer)
-
-
-def confine(rlimits: "Dict[str, int]") -> None:
-    """No core dumps (they would hold callers' data), and the limits that the supervisor says.
-
-    ``RLIMIT_X_EXTRA`` means that much beyond what is in use now; only RLIMIT_DATA knows its use.
-    """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    for name, value in rlimits.items():
-        if name.endswith("_EXTRA"):
-            name, value = name[: -len("_EXTRA")], value + data_bytes()
-        number = getattr(resource, name)
-        hard = resource.getrlimit(number)[1]
-        if hard != resource.RLIM_INFINITY:
-            value = min(value, hard)
-        resource.setrlimit(number, (value, value))
-
-
-def data_bytes() -> int:
-    """Size of this process's private writable mappings, which is what RLIMIT_DATA limits."""
-    with open("/proc/self/status") as lines:
-        for line in lines:
-            if line.startswith("VmData:"):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "LOKY_MAX_CPU_COUNT",
-)
-
-
-def name_threads(threads: int) -> bool:
-    """For libraries that are loaded from now on, and for processes that the model starts. True when that is a change."""
-    before = [os.environ.get(name) for name in THREAD_VARIABLES]
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
-    return before != [str(threads)] * len(before)
-
-
-def limit_threads(threads: int) -> None:
-    """For libraries that are loaded already; takes 10 ms. Without threadpoolctl they keep the one thread they started with."""
-    try:
-        import threadpoolctl
-    except ImportError:
-        return
-    threadpoolctl.threadpool_limits(threads)
-
-
-def listen(path: str) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        listener.bind(path)
-    finally:
-        os.umask(before)
-    listener.listen(64)
-    return listener
-
-
-def freeze() -> None:
-    """What lives now lives as long as the process: keep the collector from walking it again and again."""
-    gc.collect()
-    if hasattr(gc, "freeze"):  # Python 3.7
-        gc.freeze()
-
-
-def thread_count() -> "Optional[int]":
-    try:
-        return len(os.listdir("/proc/self/task"))
-    except OSError:
-        return None
-
-
-def settle() -> None:
-    """Make this process nobody's terminal and nobody's heir: own session, plain signals, output by lines."""
-    if os.getsid(0) != os.getpid():
-        os.setsid()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    for fd, name in ((1, "stdout"), (2, "stderr")):
-        # By lines, as what a model prints should be in its log when it dies.
-        setattr(sys, name, open(fd, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False))
-    faulthandler.enable(sys.stderr)
-    _be_killed_first()
-
-
-def _be_killed_first() -> None:
-    """When the machine itself runs out of memory: a model before the gateway."""
-    try:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("500")
-    except OSError:
-        pass  # not Linux, or not allowed: then all are equal
-
-
-def die_with(parent: int, patience: float = 10.0) -> None:
-    """Wait until `parent` is this process's parent, then be killed when it dies. Linux; ends this process where it cannot."""
-    deadline = time.time() + patience
-    while os.getppid() != parent:
-        if time.time() > deadline:
-            sys.stderr.write("the supervisor did not adopt this process\n")
-            leave(1)
-        time.sleep(0.0002)
-    if sys.platform.startswith("linux"):
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.prctl(1, signal.SIGKILL, 0, 0, 0) != 0:  # PR_SET_PDEATHSIG
-            leave(1)
-        if os.getppid() != parent:
-            leave(1)
-
-
-def leave(code: int) -> None:
-    """End without the clean-ups of Python and of libraries: after a fork they would belong to another process."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            pass  # the log has gone
-    os._exit(code)
 
 
 def main(arguments: "Sequence[str]") -> None:
@@ -693,8 +563,9 @@ def main(arguments: "Sequence[str]") -> None:
     options = dict(zip(arguments[::2], arguments[1::2]))
     control = int(options["--control-fd"])
     os.set_inheritable(control, False)
-    settle()
-    die_with(int(options["--supervisor-pid"]))
+    care = sibling("selfcare")
+    care.settle()
+    care.die_with(int(options["--supervisor-pid"]))
     run_child(control)
 
 

@@ -112,6 +112,7 @@ class Nursery(object):
     def __init__(self, control: socket.socket, supervisor: int) -> None:
         self.control, self.supervisor = control, supervisor
         self.child = load_child()
+        self.care = self.child.sibling("selfcare")
         self.later = list(IDLE)
         self.tried: "Set[str]" = set()
         self.spare: "Optional[Spare]" = None
@@ -189,12 +190,12 @@ class Nursery(object):
 
     def fork(self) -> Spare:
         """A new grandchild that waits. Raises OSError when the machine gives no process, ThreadsFound when a fork is not safe."""
-        threads = self.child.thread_count()
+        threads = self.care.thread_count()
         if threads != 1:
             raise ThreadsFound(
                 "the nursery has {} threads: one of its libraries started some at import".format(threads)
             )
-        self.child.freeze()  # so that the children's collector leaves the shared pages alone
+        self.care.freeze()  # so that the children's collector leaves the shared pages alone
         reading, writing = os.pipe()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
@@ -238,9 +239,9 @@ class Nursery(object):
 
     def in_child(self, waiting: int) -> None:
         """Called in the scoring child."""
-        self.child.settle()
+        self.care.settle()
         close_all_but(waiting)
-        self.child.die_with(self.supervisor)
+        self.care.die_with(self.supervisor)
         _reseed()
         gc.enable()
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, waiting) as sock:
@@ -303,7 +304,7 @@ def main(arguments: "List[str]") -> None:
     control.setblocking(True)
     gc.disable()
     nursery = Nursery(control, supervisor)
-    nursery.child.die_with(supervisor)
+    nursery.care.die_with(supervisor)
     nursery.run()
 
 

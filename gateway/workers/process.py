@@ -15,10 +15,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.workers import child as wire
 from gateway.workers.client import ScoringClient, ScoringError
 from gateway.workers.log_tail import LogPipe, LogTail
 from gateway.workers.reaper import Exit, Reaper, become_subreaper, kill_tree
+from gateway.workers.selfcare import THREAD_VARIABLES
 
 __all__ = [
     "ChildFailed",
@@ -63,7 +63,7 @@ def clean_environment(
     """The environment of nurseries and children: an allow-list, the model environment's own `variables`, thread counts."""
     kept = {name: value for name, value in environ.items() if name in ENVIRONMENT or name.startswith("LC_")}
     kept.update(variables or {})
-    kept.update({name: str(threads) for name in wire.THREAD_VARIABLES})
+    kept.update({name: str(threads) for name in THREAD_VARIABLES})
     return {name: value for name, value in kept.items() if not name.startswith("FITSERVE_")}
 
 

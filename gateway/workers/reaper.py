@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.workers.child import OUT_OF_MEMORY
+from gateway.workers.selfcare import OUT_OF_MEMORY
 
 PR_SET_CHILD_SUBREAPER: Final = 36
 _UNCLAIMED: Final = 256  # exits that are remembered for who asks later
@@ -36,7 +36,7 @@ class Exit:
 
     def __str__(self) -> str:
         if self.signal is not None:
-            return f"killed by signal {self.signal} ({_signal_name(self.signal)})"
+            return f"was killed by signal {self.signal} ({_signal_name(self.signal)})"
         return "ended" if self.code is None else f"exited with code {self.code}"
 
 

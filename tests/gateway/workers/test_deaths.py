@@ -47,7 +47,7 @@ def test_killed_in_mid_frame(place: Nest, tmp_path: Path) -> None:
     seen, end, socket_left = place.run(work())
     assert isinstance(seen, ConnectionError)
     assert end == Exit(signal=9)
-    assert str(end) == "killed by signal 9 (SIGKILL)"
+    assert str(end) == "was killed by signal 9 (SIGKILL)"
     assert not socket_left
 
 
@@ -127,7 +127,7 @@ def test_a_death_while_loading_is_told(place: Nest, tmp_path: Path) -> None:
 
     failure = place.run(work())
     assert failure.kind == "died"
-    assert failure.reason == "its process killed by signal 9 (SIGKILL) before it could load the model"
+    assert failure.reason == "its process was killed by signal 9 (SIGKILL) before it could load the model"
     assert failure.exit == Exit(signal=9)
 
 

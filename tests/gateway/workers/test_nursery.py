@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateway.workers import child as wire
+from gateway.workers import process
 from gateway.workers.process import LogTail, Nursery, NurseryFailed, clean_environment
+from gateway.workers.selfcare import THREAD_VARIABLES
 from tests.gateway.workers.models import custom, iris_svc, rows
 from tests.gateway.workers.nest import Nest, until
 
-NURSERY = Path(wire.__file__).with_name("nursery.py")
+NURSERY = Path(process.__file__).with_name("nursery.py")
 
 
 def test_there_is_one_thread_at_each_fork(place: Nest, tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_the_nursery_never_loads_fits_or_predicts() -> None:
 
 def test_both_files_name_the_same_thread_variables() -> None:
     named = re.findall(r'^    "([A-Z_]+)",$', NURSERY.read_text(), re.MULTILINE)
-    assert tuple(named) == wire.THREAD_VARIABLES
+    assert tuple(named) == THREAD_VARIABLES
 
 
 def test_models_code_is_not_imported_in_the_nursery(place: Nest, tmp_path: Path) -> None:
@@ -152,9 +153,9 @@ def test_versions_are_told(place: Nest) -> None:
 def test_the_environment_is_an_allow_list() -> None:
     given = {"PATH": "/bin", "LC_ALL": "C", "FITSERVE_KEY": "k", "AWS_SECRET_ACCESS_KEY": "k", "OMP_NUM_THREADS": "64"}
     made = clean_environment({"MY_SETTING": "1", "FITSERVE_KEY": "k"}, given, threads=2)
-    assert {name: value for name, value in made.items() if name not in wire.THREAD_VARIABLES} == {
+    assert {name: value for name, value in made.items() if name not in THREAD_VARIABLES} == {
         "PATH": "/bin",
         "LC_ALL": "C",
         "MY_SETTING": "1",
     }
-    assert {made[name] for name in wire.THREAD_VARIABLES} == {"2"}
+    assert {made[name] for name in THREAD_VARIABLES} == {"2"}

@@ -19,7 +19,7 @@ def test_ends_by_code_and_by_signal(place: Nest) -> None:
 
     three, terminated, fine = place.run(work())
     assert (str(three), three.code) == ("exited with code 3", 3)
-    assert str(terminated) == "killed by signal 15 (SIGTERM)"
+    assert str(terminated) == "was killed by signal 15 (SIGTERM)"
     assert fine == Exit(code=0)
 
 
