@@ -14,7 +14,7 @@ import shutil
 import stat
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -34,13 +34,17 @@ class AlreadyServed(OperatorError):
 
 @dataclass(frozen=True)
 class GatewayState:
-    """Where the gateway of a workspace answers. `started` is ISO 8601, UTC."""
+    """Where the gateway of a workspace answers. `started` is ISO 8601, UTC.
+
+    `token` is a key of this one run, for the commands of whoever owns the workspace; empty where no key is asked for.
+    """
 
     pid: int
     url: str
     host: str
     port: int
     started: str
+    token: str = field(default="", repr=False)
 
 
 def running_gateway(root: Path) -> GatewayState | None:
@@ -74,11 +78,13 @@ class GatewayLock:
             time.sleep(0.02)
         self.withdraw()
 
-    def write(self, url: str, host: str, port: int) -> None:
-        """Say where this gateway answers; whole or not at all."""
-        state = GatewayState(os.getpid(), url, host, port, datetime.now(UTC).isoformat(timespec="milliseconds"))
+    def write(self, url: str, host: str, port: int, token: str = "") -> None:
+        """Say where this gateway answers; whole or not at all, and to its owner only."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        state = GatewayState(os.getpid(), url, host, port, now, token)
         beside = self.root / f".{STATE_FILE}.{os.getpid()}"
-        beside.write_text(json.dumps(asdict(state)) + "\n", encoding="utf-8")
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(state)) + "\n")
         beside.replace(self.root / STATE_FILE)
 
     def withdraw(self) -> None:
@@ -125,7 +131,8 @@ def _runtime_base() -> Path:
     given = os.environ.get("XDG_RUNTIME_DIR")
     if given and len(os.fsencode(given)) < 40 and os.access(given, os.W_OK | os.X_OK):
         return Path(given)
-    return Path("/tmp")  # noqa: S108 - mkdtemp makes the directory itself private
+    # A container whose root is read-only has a /dev/shm. mkdtemp makes the directory itself private.
+    return next((base for base in map(Path, ("/tmp", "/dev/shm")) if os.access(base, os.W_OK)), Path("/tmp"))  # noqa: S108
 
 
 def _read(root: Path) -> GatewayState | None:

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import resource
+import secrets
 import shutil
 import signal
 import socket
@@ -20,7 +21,7 @@ from typing import Any, Final
 from gateway.admission import Admission
 from gateway.control import ControlPeer, Message
 from gateway.http_processes import COMMAND, HttpProcesses
-from gateway.keys import Keys, keys_in_force
+from gateway.keys import Keys, digest, keys_in_force
 from gateway.listen import bind, url_of
 from gateway.machine import Machine
 from gateway.served import ServedModels
@@ -94,7 +95,8 @@ class Supervisor:
     ) -> None:
         self._workspace = workspace
         self._settings = settings
-        self._keys = frozenset(keys.digests) or None
+        self._token = secrets.token_urlsafe(32) if keys.digests else ""
+        self._keys = frozenset({*keys.digests, digest(self._token)}) if keys.digests else None
         self._lock = lock
         self._listening = listening
         self._backend = backend
@@ -145,7 +147,7 @@ class Supervisor:
             return
         starting.result()
         url = url_of(self._listening)
-        self._lock.write(url, *self._listening.getsockname()[:2])
+        self._lock.write(url, *self._listening.getsockname()[:2], self._token)
         log.info("serving %s at %s, limits by %s", self._workspace.root, url, self._backend.enforcement)
         if on_ready is not None:
             on_ready(url)
@@ -194,7 +196,7 @@ class Supervisor:
         if default is None and registered.models:
             default = min(registered.models, key=lambda record: (record.created_time, record.version)).name
             self._background(asyncio.to_thread(_set_default, self._workspace, default))
-        self._models.reconcile(registered.models, default)
+        self._models.reconcile(registered.models, default, registered.services)
 
     # what HTTP processes say
 

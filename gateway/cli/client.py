@@ -13,11 +13,14 @@ from registry.workspace import Workspace
 
 
 class GatewayClient:
-    """HTTP calls to one gateway, with the key of `FITSERVE_KEY` or `FITSERVE_KEY_FILE` where there is one."""
+    """HTTP calls to one gateway, with the key of `FITSERVE_KEY` or `FITSERVE_KEY_FILE` where there is one.
 
-    def __init__(self, url: str) -> None:
+    `token` is what the gateway gives to the owner of its workspace; it is taken where the environment names no key.
+    """
+
+    def __init__(self, url: str, token: str = "") -> None:
         self.url = url.rstrip("/")
-        key = os.environ.get("FITSERVE_KEY") or _first_line(os.environ.get("FITSERVE_KEY_FILE"))
+        key = os.environ.get("FITSERVE_KEY") or _first_line(os.environ.get("FITSERVE_KEY_FILE")) or token
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(
             base_url=self.url, headers=headers, timeout=httpx.Timeout(120, connect=5), trust_env=False
@@ -66,7 +69,7 @@ def connect(workspace: Workspace) -> GatewayClient:
     state = running(workspace)
     if state is None:
         raise GatewayNotRunning(str(workspace.root))
-    return GatewayClient(state.url)
+    return GatewayClient(state.url, state.token)
 
 
 def running(workspace: Workspace) -> GatewayState | None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -17,6 +18,11 @@ COMMANDS: Final = {
     "train": ("gateway.cli.train:train", "Run a training script and keep what it logs and writes."),
     "register": ("gateway.cli.models:register", "Register a model file as the next version of a name."),
     "serve": ("gateway.cli.serve:serve", "Serve every registered model over HTTP."),
+    "deploy": ("gateway.cli.services:deploy", "Let a model answer as a named service."),
+    "services": ("gateway.cli.services:services", "List the deployed services."),
+    "stop": ("gateway.cli.services:stop", "End the gateway that serves the workspace."),
+    "exec": ("gateway.cli.shimmed:run", "Run a program written for Azure ML's SDK v1."),
+    "notebook": ("gateway.cli.shimmed:notebook", "Start Jupyter for notebooks written for Azure ML's SDK v1."),
     "models": ("gateway.cli.models:models", "List the registered models, or one with its versions."),
     "delete": ("gateway.cli.models:delete", "Delete a model or one of its versions."),
     "runs": ("gateway.cli.train:runs", "List the runs, or show one with its metrics and files."),
@@ -26,6 +32,9 @@ COMMANDS: Final = {
 }
 
 
+HIDDEN: Final = {"rpc": "gateway.cli.rpc:rpc"}  # not for people
+
+
 class LazyGroup(click.Group):
     """A group whose commands are a table: name → "module:attribute" and the line for `--help`."""
 
@@ -33,9 +42,10 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        place = HIDDEN.get(cmd_name) or COMMANDS.get(cmd_name, ("",))[0]
+        if not place:
             return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        module, _, attribute = place.partition(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
@@ -72,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     it should be; 4 what was named is not there; 130 interrupted.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if os.getpid() == 1:  # in a container: the kernel ignores a SIGTERM that the first process has no handler for
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     debug = "--debug" in arguments or "FITSERVE_DEBUG" in os.environ
     try:
         code: Any = cli.main(arguments, prog_name="fitserve", standalone_mode=False)

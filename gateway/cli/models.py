@@ -98,7 +98,7 @@ def announce(workspace: Workspace, name: str, version: int) -> dict[str, Any] | 
     if state is None:
         click.echo("no gateway serves this workspace yet: fitserve serve")
         return None
-    with GatewayClient(state.url) as client:
+    with GatewayClient(state.url, state.token) as client:
         try:
             entry = client.wait_for_version(name, version, timeout_s=120)
         except httpx.TransportError as error:

@@ -17,6 +17,7 @@ from gateway.cli.serve import serve_here
 from gateway.cli.train import run_script, script_options
 from gateway.methods import METHODS
 from gateway.settings import Settings
+from gateway.state import GatewayState
 from registry.errors import FitserveError, ModelError
 from registry.model import Model
 from registry.names import check_name
@@ -80,7 +81,7 @@ def up(
         state = running(workspace)
         if state is not None:
             announce(workspace, model.name, model.version)
-            show_first_answer(state.url, model.name)
+            show_first_answer(state, model.name)
             return 0
         return serve_until_stopped(workspace, settings, model)
 
@@ -131,13 +132,14 @@ def serve_until_stopped(workspace: Workspace, settings: Settings, model: Model) 
     """The gateway in the foreground; the first answer is shown as soon as there is one."""
     failed = threading.Event()
 
-    def ready(url: str) -> None:
-        threading.Thread(target=first_answer, args=(url,), daemon=True).start()
+    def ready(_url: str) -> None:
+        threading.Thread(target=first_answer, daemon=True).start()
 
-    def first_answer(url: str) -> None:
+    def first_answer() -> None:
         try:
             announce(workspace, model.name, model.version)
-            show_first_answer(url, model.name)
+            if (state := running(workspace)) is not None:
+                show_first_answer(state, model.name)
             click.echo("\nserving in the foreground; Ctrl-C stops it")
         except FitserveError as error:
             click.echo(f"fitserve: {error}", err=True)
@@ -148,14 +150,17 @@ def serve_until_stopped(workspace: Workspace, settings: Settings, model: Model) 
     return ModelError.exit_code if failed.is_set() else code
 
 
-def show_first_answer(url: str, name: str) -> None:
+def show_first_answer(state: GatewayState, name: str) -> None:
     """Ask with the model's own example and print the call that did it."""
-    with GatewayClient(url) as client:
+    key = " -H 'Authorization: Bearer KEY'" if state.token else ""
+    with GatewayClient(state.url, state.token) as client:
         schema = (client.model(name) or {}).get("schema") or {}
         body = json.dumps({"data": schema.get("example", [])[:1]})
         try:
             answer = client.score(f"/models/{name}/score", body.encode()).decode()
         except ScoringRefused as error:
             answer = str(error)
-    click.echo(f"\ncurl -s {url}/models/{name}/score -H 'Content-Type: application/json' -d {shlex.quote(body)}")
+    click.echo(
+        f"\ncurl -s {state.url}/models/{name}/score{key} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+    )
     click.echo(answer)
