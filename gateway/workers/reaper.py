@@ -150,6 +150,9 @@ def _next_dead() -> int:
 
 
 def _is_child(pid: int) -> bool:
+    """Whether it is there to be reaped, dead or alive; where the system cannot look, what ends later tells."""
+    if not hasattr(os, "waitid"):
+        return True
     try:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
