@@ -18,7 +18,7 @@ import numpy as np
 from gateway.crew import Child
 from gateway.workers.process import ChildFailed, ScoringClient, ScoringError
 from registry.errors import FitserveError
-from registry.golden import GoldenInput, Recording, compare, make_inputs, max_ulp_difference
+from registry.golden import GoldenInput, Recording, compare, expected_answers, make_inputs, max_ulp_difference
 from registry.records import Json, ModelVersion
 from registry.workspace import Workspace
 
@@ -27,6 +27,7 @@ log = logging.getLogger("fitserve.supervisor")
 _BUDGET_S: Final = 2.0  # for recording; a slow model is recorded in part
 _MOST_VALUES: Final = 100_000  # of one answer; larger ones are not recorded
 _LAST_WORDS_S: Final = 2.0
+_NOISE: Final = 1e-6
 _VERSIONS: Final = ("python", "sklearn", "numpy")
 
 
@@ -35,7 +36,7 @@ class Report:
     """What the golden rows said of one load.
 
     `difference` is the sentence of the largest difference, None where all answers were right. `unverified` says why there was
-    nothing to compare with, None where there was.
+    nothing to compare with, None where there was. `implausible` says what no model of its kind answers.
     """
 
     difference: str | None = None
@@ -43,6 +44,17 @@ class Report:
     recorded_in: Mapping[str, Json] = field(default_factory=dict)
     answers: int = 0
     max_ulp: float = 0.0
+    implausible: str | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """Why the version must not answer, as the rest of a sentence about it."""
+        if self.implausible is not None:
+            return self.implausible
+        if self.difference is None:
+            return None
+        truth = "expected" if "expected" in self.recorded_in else "recorded"
+        return f"answers differently than {truth}: {self.difference}"
 
     def to_json(self) -> dict[str, Json]:
         return {
@@ -115,6 +127,8 @@ class GoldenRows:
             inputs = make_inputs(child.description, sample)
         except FitserveError as error:
             return Report(unverified=str(error))
+        if record.settings.get("expected"):
+            return await self._checked(record, client, inputs)
         if not inputs:
             return Report(unverified="the model does not tell enough of its input; register it with a sample")
         recorded_in = {name: child.description.get(name) for name in _VERSIONS}
@@ -123,11 +137,30 @@ class GoldenRows:
             return Report(
                 unverified="the model took none of the rows that were made for it, or answers differently each time"
             )
+        implausible = _implausible(record, child, recording)
+        if implausible is not None:
+            return Report(recorded_in=recorded_in, implausible=implausible)
+        self._keep(record, recording)
+        return Report(recorded_in=recorded_in, answers=sum(map(len, recording.answers)))
+
+    async def _checked(
+        self, record: ModelVersion, client: ScoringClient, inputs: Sequence[GoldenInput] | None
+    ) -> Report:
+        """The truth came from outside, with the registration; it is kept when the model answers so."""
+        truth = await asyncio.to_thread(self._workspace.artifacts.read_bytes, record.settings["expected"])
+        if not inputs:
+            return Report(unverified="the answers that were registered need a sample as their input")
+        recording = expected_answers(truth, inputs[0])
+        report = await _replayed(client, recording)
+        if report.difference is None:
+            self._keep(record, recording)
+        return report
+
+    def _keep(self, record: ModelVersion, recording: Recording) -> None:
         self._recorded[record.id] = recording
         task = asyncio.create_task(asyncio.to_thread(_store, self._workspace, record, recording))
         self._storing.add(task)
         task.add_done_callback(self._storing.discard)
-        return Report(recorded_in=recorded_in, answers=sum(map(len, recording.answers)))
 
 
 async def _recorded(
@@ -193,6 +226,21 @@ async def _ask(client: ScoringClient, method: str, given: GoldenInput) -> Any:
             return await client.columns(method, given.names, given.columns)
         case "list":
             return await client.values(method, given.values)
+
+
+def _implausible(record: ModelVersion, child: Child, recording: Recording) -> str | None:
+    """Where another scikit-learn than the one that wrote the file loads it, it may load wrongly and silently."""
+    written_by, served = record.facts.get("sklearn_version"), child.description.get("sklearn")
+    if written_by is None or written_by == served:
+        return None
+    for answers in recording.answers:
+        found = answers.get("predict_proba")
+        for part in found if isinstance(found, list | tuple) else [] if found is None else [found]:
+            values = np.asarray(getattr(part, "array", part))
+            if values.dtype.kind == "f" and values.size and (values.min() < -_NOISE or values.max() > 1 + _NOISE):
+                worst = float(values.flat[np.argmax(np.abs(values - 0.5))])
+                return f"answers probabilities such as {worst:.4g} with scikit-learn {served}: the file was written by {written_by}"
+    return None
 
 
 def _size(answer: Any) -> int:

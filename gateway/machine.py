@@ -15,18 +15,20 @@ from typing import Final
 
 from gateway.crew import Child, Crew, FailureKind, StartFailed
 from gateway.golden import GoldenRows
-from gateway.interpreters import Interpreters, Ready
+from gateway.interpreters import OWN, Interpreters, Ready
 from gateway.methods import METHODS
 from gateway.schema import schema_for
 from gateway.settings import Settings
 from gateway.version_log import VersionLog
 from gateway.versions import Version
+from gateway.workers.log_tail import Sink
 from gateway.workers.process import ChildFailed, ChildHandle, LogTail, Nursery, NurseryFailed, Reaper, start_child
 from registry.errors import FitserveError
 from registry.golden_inputs import SampleRows
 from registry.limits.base import Backend
 from registry.records import Json, ModelVersion
 from registry.resources import GB
+from registry.serving_environment import Own, ServingEnvironment, decide
 from registry.workspace import Workspace
 
 log = logging.getLogger("fitserve.supervisor")
@@ -42,8 +44,7 @@ class Files:
 
     artifact: Path
     code: Path | None
-    sample: bytes | None
-    spec: dict[str, Json] | None
+    serving: ServingEnvironment
 
 
 class Machine:
@@ -61,6 +62,7 @@ class Machine:
         self._reaper = reaper
         self._runtime = runtime
         self._interpreters = Interpreters(workspace.interpreters_dir, reaper)
+        self._own = Own.here()
         self._golden = GoldenRows(workspace, settings.max_compute_s)
         self._nurseries: dict[str | None, asyncio.Task[Nursery]] = {}
         self._loads = asyncio.Semaphore(max(2, round(cores) * 2))  # more at once would only wait for each other
@@ -83,7 +85,7 @@ class Machine:
     async def warm(self) -> None:
         """Start the nursery of the gateway's own interpreter before anybody needs it."""
         try:
-            await self._nursery(await self._interpreters.get(None, None, lambda _: None))
+            await self._nursery(OWN)
         except NurseryFailed as error:
             log.warning("models start in fresh interpreters, which is slower: %s", error)
 
@@ -94,10 +96,15 @@ class Machine:
         version.start_ms = {"seen": max(0.0, (version.seen_time - record.created_time).total_seconds() * 1000)}
         began = time.monotonic()
         files = await asyncio.to_thread(self._look_up, record)
-        ready = await self._interpreters.get(record.environment, files.spec, self.log_of(version).write)
-        version.notes = list(ready.warnings)
+        ready = await self._interpreters.get(files.serving, self._progress(version))
+        version.progress = None
+        if version.crew is None:
+            version.serving, version.notes = files.serving, _notes(files.serving, ready)
         await admit()
-        group = self._backend.create(key, version.limits)
+        try:
+            group = self._backend.create(key, version.limits)
+        except OSError as error:
+            raise StartFailed("load", f"its limit group could not be made: {error.strerror}") from error
         crew = Crew(record.id, group, version.limits, version.size, version.child_died)
         self._files[key] = files, ready
         version.start_ms["prepare"] = _since(began)
@@ -131,12 +138,25 @@ class Machine:
             FitserveError: something is missing from the workspace.
         """
         artifacts, metadata = self._workspace.artifacts, self._workspace.metadata
+        spec = metadata.get_environment_by_digest(record.environment).spec if record.environment else None
+        code = artifacts.local_path(record.code) if record.code else None
+        modules = {path.stem for path in code.iterdir()} if code is not None else set()
         return Files(
             artifact=artifacts.local_path(record.artifact.digest),
-            code=artifacts.local_path(record.code) if record.code else None,
-            sample=artifacts.read_bytes(record.sample) if record.sample else None,
-            spec=dict(metadata.get_environment_by_digest(record.environment).spec) if record.environment else None,
+            code=code,
+            serving=decide(record, self._own, spec=spec, code=modules),
         )
+
+    def _progress(self, version: Version) -> Sink:
+        """What the building of its interpreter says: into its log, the last line also into its status."""
+        write = self.log_of(version).write
+
+        def tell(data: bytes) -> None:
+            write(data)
+            lines = data.decode("utf-8", "replace").split("\n")
+            version.progress = next((line for line in reversed(lines) if line.strip()), version.progress)
+
+        return tell
 
     async def _start(self, version: Version, crew: Crew) -> Child:
         files, ready = self._files[crew.key]
@@ -153,7 +173,7 @@ class Machine:
             version.start_ms["load"] = _since(began)
             child = Child(number, handle, listen, description)
             began = time.monotonic()
-            await self._learn(version, child, files)
+            await self._learn(version, crew, child)
             version.start_ms["golden"] = _since(began)
             handle.send("serve")
         except ChildFailed as failure:
@@ -211,31 +231,55 @@ class Machine:
             "dense_limit_bytes": int(self._settings.dense_limit_mb * 1e6),
         }
 
-    async def _learn(self, version: Version, child: Child, files: Files) -> None:
+    async def _learn(self, version: Version, crew: Crew, child: Child) -> None:
         """What the loaded model says of itself, and whether it answers as it should.
+
+        A crew that is tried beside one that serves leaves no trace if it does not.
 
         Raises:
             StartFailed: it does not.
         """
         record = version.record
-        version.description = child.description
         if version.schema is None:
-            version.schema = await self._schema(version, child, files)
-        sample = await asyncio.to_thread(_rows, files, record) if record.golden is None else None
+            version.schema = await self._schema(version, child)
+        sample = await asyncio.to_thread(self._rows, record) if record.sample and not record.golden else None
         report = await self._golden.check(record, child, sample)
-        version.golden, version.unverified = report.to_json(), report.unverified is not None
-        if report.difference is not None:
-            raise StartFailed("golden", f"model {record.id} answers differently than recorded: {report.difference}")
+        if report.problem is None or not version.children:
+            self._adopt(version, crew)
+            version.description = child.description
+            version.golden, version.unverified = report.to_json(), report.unverified is not None
+        if report.problem is not None:
+            raise StartFailed("golden", f"model {record.id} {report.problem}")
 
-    async def _schema(self, version: Version, child: Child, files: Files) -> dict[str, Json]:
-        if files.sample is None:
+    def _adopt(self, version: Version, crew: Crew) -> None:
+        """This crew's environment is the version's."""
+        files, ready = self._files[crew.key]
+        if version.serving != files.serving:
+            version.serving, version.notes = files.serving, _notes(files.serving, ready)
+
+    async def _schema(self, version: Version, child: Child) -> dict[str, Json]:
+        if version.record.sample is None:
             return schema_for(child.description)
         try:
-            return await asyncio.to_thread(schema_for, child.description, files.sample, version.record.sample_name)
+            return await asyncio.to_thread(self._schema_with_sample, version.record, child.description)
         except FitserveError as error:
             log.warning("%s: the sample is not used: %s", version.id, error)
             version.notes.append(f"the sample is not used: {error}")
             return schema_for(child.description)
+
+    def _schema_with_sample(self, record: ModelVersion, description: dict[str, Json]) -> dict[str, Json]:
+        """Blocking."""
+        assert record.sample is not None
+        return schema_for(description, self._workspace.artifacts.read_bytes(record.sample), record.sample_name)
+
+    def _rows(self, record: ModelVersion) -> SampleRows | None:
+        """Blocking: the sample as rows; None where it cannot be read, which the schema has said already."""
+        from gateway.samples import read_sample
+
+        assert record.sample is not None
+        with contextlib.suppress(FitserveError):
+            return read_sample(self._workspace.artifacts.read_bytes(record.sample), record.sample_name or "sample.json")
+        return None
 
     async def _explained(self, crew: Crew, handle: ChildHandle, failure: ChildFailed) -> StartFailed:
         """The sentence for a child that did not come to serve."""
@@ -261,15 +305,9 @@ class Machine:
         return self._tails[version.id]
 
 
-def _rows(files: Files, record: ModelVersion) -> SampleRows | None:
-    """Blocking: the sample as rows; None where there is none that can be read."""
-    if files.sample is None:
-        return None
-    from gateway.samples import read_sample
-
-    with contextlib.suppress(FitserveError):  # the schema has said so already
-        return read_sample(files.sample, record.sample_name or "sample.json")
-    return None
+def _notes(serving: ServingEnvironment, ready: Ready) -> list[str]:
+    """What a person should know of an environment, each once."""
+    return list(dict.fromkeys((*serving.warnings, *ready.warnings)))
 
 
 def _since(began: float) -> float:

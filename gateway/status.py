@@ -20,7 +20,20 @@ def model_status(
     versions = {number: version_status(v, log_of(v), enforcement) for number, v in sorted(model.versions.items())}
     entry = model.entry()
     current = versions[entry.current.version]
-    shared = ("state", "reason", "limits", "usage", "pids", "restarts", "last_death", "golden", "facts", "environment")
+    shared = (
+        "state",
+        "reason",
+        "limits",
+        "usage",
+        "pids",
+        "restarts",
+        "last_death",
+        "golden",
+        "facts",
+        "environment",
+        "progress",
+        "notes",
+    )
     return {
         "name": model.name,
         "latest": entry.latest,
@@ -62,15 +75,22 @@ def version_status(version: Version, log: VersionLog, enforcement: Enforcement) 
         "unverified": version.unverified,
         "notes": version.notes,
         "environment": record.environment,
+        "progress": version.progress if version.state == "preparing" else None,
         "facts": {
             "declared": record.framework_version,
             "written_by": record.facts.get("sklearn_version"),
             "served_with": (version.description or {}).get("sklearn"),
             "python": (version.description or {}).get("python"),
+            **_decided(version),
         },
         "start_ms": {phase: round(ms, 1) for phase, ms in version.start_ms.items()},
         "log": log.tail(LOG_LINES),
     }
+
+
+def _decided(version: Version) -> dict[str, Json]:
+    """Which environment serves it, and by which rule."""
+    return {} if version.serving is None else {"environment": version.serving.to_json()}
 
 
 def gateway_status(models: ServedModels, enforcement: Enforcement, pids: dict[str, Json]) -> dict[str, Json]:

@@ -318,19 +318,19 @@ class Version:
             new = await self._host.open_crew(self)
         except NoRoomNow as error:  # old and new do not fit together
             if moved:  # it might not answer rightly there, and then nothing would
-                self._keep_limits(crew, str(error))
+                self._keep_as_it_is(str(error))
                 return
             log.info("%s: starts again with other limits", self.id)
             await self._retire()
             return
         except FitserveError as error:
-            self._keep_limits(crew, str(error))
+            self._keep_as_it_is(str(error))
             return
         try:
             child = await self._host.start_child(self, new)
         except StartFailed as error:
             await self._host.close_crew(self, new)
-            self._keep_limits(crew, str(error))
+            self._keep_as_it_is(str(error))
             return
         except asyncio.CancelledError:
             await self._host.close_crew(self, new)
@@ -350,8 +350,8 @@ class Version:
         self._host.changed(self)
         return True
 
-    def _keep_limits(self, crew: Crew, sentence: str) -> None:
-        """The new limits cannot be had or held: what serves goes on."""
+    def _keep_as_it_is(self, sentence: str) -> None:
+        """What was asked for cannot be had or held: what serves goes on."""
         self._refused = self._asked
         what = "limits" if self.record.environment == self._environment else "environment"
         log.error("%s: keeps its %s: %s", self.id, what, sentence)
@@ -375,7 +375,7 @@ class Version:
         log.warning("%s: child %d died: %s", self.id, child.pid, death.sentence)
         if crew is not self.crew:
             return
-        if not crew.children:
+        if not crew.children and self._step is None:  # no next child is on its way already
             crew.kill()  # what the child started
         self.deaths.remember(child.id)
         steady = time.monotonic() - child.since > _STEADY_S

@@ -17,7 +17,16 @@ from registry.golden_inputs import GoldenInput, make_inputs
 from registry.records import Json
 from registry.tensor_json import tensor_from_json, tensor_to_json
 
-__all__ = ["GoldenInput", "Recording", "Table", "compare", "make_inputs", "max_ulp_difference"]
+__all__ = [
+    "GoldenInput",
+    "Recording",
+    "Table",
+    "check_expected",
+    "compare",
+    "expected_answers",
+    "make_inputs",
+    "max_ulp_difference",
+]
 
 Array = NDArray[Any]
 
@@ -82,6 +91,42 @@ class Recording:
         if len(recording.inputs) != len(recording.answers):
             raise InvalidArgument("golden rows", "they hold another number of inputs than of answers")
         return recording
+
+
+def check_expected(data: bytes) -> dict[str, list[Any]]:
+    """The content of a file of right answers: ``{"predict": [one per row of the sample], …}``, as `/score` answers them.
+
+    Raises:
+        InvalidArgument: it is something else.
+    """
+    problem = 'it must be JSON such as {"predict": [0, 2, 1]}, with one answer for each row of the sample'
+    try:
+        form = json.loads(data)
+    except ValueError as error:
+        raise InvalidArgument("expected", f"{problem} ({error})") from None
+    if not isinstance(form, dict) or not form or not all(isinstance(v, list) and v for v in form.values()):
+        raise InvalidArgument("expected", problem)
+    return form
+
+
+def expected_answers(data: bytes, given: GoldenInput) -> Recording:
+    """A recording with answers that were known beforehand, as far as the input goes.
+
+    Raises:
+        InvalidArgument: they are not answers, or fewer than the rows of the input.
+    """
+    answers: dict[str, Any] = {}
+    rows = given.rows
+    for method, values in check_expected(data).items():
+        if len(values) < rows:
+            raise InvalidArgument("expected", f"{len(values)} answers of {method} do not suffice for {rows} rows")
+        answers[method] = np.asarray(values[:rows], dtype=None if _numeric(values) else object)
+    return Recording({"expected": "with the registration"}, (given,), (answers,))
+
+
+def _numeric(values: Sequence[Any]) -> bool:
+    parts = [part for value in values for part in (value if isinstance(value, list) else [value])]
+    return all(isinstance(part, int | float) and not isinstance(part, bool) for part in parts)
 
 
 def compare(expected: Any, got: Any, rtol: float = 1e-6) -> str | None:

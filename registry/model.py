@@ -110,6 +110,7 @@ class Model:
         run_id: str | None = None,
         experiment_name: str | None = None,
         settings: Mapping[str, Json] | None = None,
+        expected: object = None,
         show_output: bool = True,
         **azure: object,
     ) -> "Model":
@@ -127,6 +128,8 @@ class Model:
             code: folder in which the modules live that the model's classes come from.
             environment: what it is served with: an Environment, its name, or its digest.
             settings: for the gateway, such as ``default_method``; JSON values.
+            expected: the right answers to the sample's rows, as a JSON file or a dict ``{"predict": [...]}``: the version answers
+                only if it agrees.
 
         Raises:
             InvalidName, InvalidArgument, LocalPathNotFound: see the sentence.
@@ -157,6 +160,7 @@ class Model:
             run_id=run_id,
             experiment_name=experiment_name,
             settings=settings or {},
+            expected=expected,
         )
         return cls._of(workspace, registration.store(workspace.metadata, workspace.artifacts))
 

@@ -45,6 +45,7 @@ class Registration:
     run_id: str | None
     experiment_name: str | None
     settings: Mapping[str, Json]
+    expected: object = None
 
     def store(self, metadata: MetadataStore, artifacts: ArtifactStore) -> ModelVersion:
         self._check()
@@ -58,6 +59,8 @@ class Registration:
         if self.sample_output is not None:
             output = store_sample(artifacts, "sample_output_dataset", self.sample_output)
             settings |= {"sample_output": output.digest, "sample_output_name": output.name}
+        if self.expected is not None:
+            settings["expected"] = _store_expected(artifacts, self.expected, self.sample)
         run = None if self.run_id is None else metadata.get_run(self.run_id)
         environment = environment_digest(metadata, self.environment)
         return metadata.add_model(
@@ -125,6 +128,16 @@ class Registration:
         if self.code is None or not files:
             return None
         return artifacts.put_folder(self.code, "code", files).digest
+
+
+def _store_expected(artifacts: ArtifactStore, expected: object, sample: object) -> str:
+    from registry.golden import check_expected
+
+    if sample is None:
+        raise InvalidArgument("expected", "the answers belong to the rows of a sample: give a sample too")
+    data, name = read_sample("expected", expected)
+    check_expected(data)
+    return artifacts.put_bytes(data, name).digest
 
 
 def store_sample(artifacts: ArtifactStore, what: str, sample: object) -> Artifact:
