@@ -262,6 +262,9 @@ class ServedModels:
         message = self._publisher.update(entries, self._default, self._keys)
         if message is not None:
             self._outlet.publish(message)
+        for name in entries.keys() & self.models.keys():
+            for version in self.models[name].versions.values():
+                version.published()
 
     def _flush_later(self) -> None:
         self._flush_due = False

@@ -117,6 +117,7 @@ class Version:
         self._settled: list[asyncio.Future[None]] = []
         self._step: asyncio.Task[None] | None = None
         self._closing = False
+        self._loaded_at: float | None = None  # until the table that says so went out
         self._timer: asyncio.TimerHandle | None = None
         self._driver = asyncio.create_task(self._drive(), name=f"version {record.id}")
 
@@ -189,6 +190,12 @@ class Version:
         self.crew.children[child].answered = True
         self.deaths.start_anew()
         return True
+
+    def published(self) -> None:
+        """HTTP processes were told of its entry."""
+        if self._loaded_at is not None:
+            self.start_ms["published"] = (time.monotonic() - self._loaded_at) * 1000
+            self._loaded_at = None
 
     # facts
 
@@ -428,6 +435,8 @@ class Version:
         """A child joined."""
         if len(crew.children) >= crew.size:
             self.deaths.last = None
+        if self.state != "live":
+            self._loaded_at = time.monotonic()
         self.was_live = True
         self.urgent = False
         self.live_since = time.monotonic()

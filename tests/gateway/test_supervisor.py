@@ -207,7 +207,7 @@ def test_a_model_answers_while_the_gateway_runs_and_its_next_version_takes_over_
 def test_how_long_a_start_took_is_told(gateway: Gateway, tmp_path: Path) -> None:
     gateway.register("phases", iris_svc(tmp_path))
     phases = gateway.wait("phases")["start_ms"]
-    assert {"seen", "prepare", "fork", "load", "golden"} <= set(phases)
+    assert {"seen", "prepare", "fork", "load", "golden", "published"} <= set(phases)
     assert sum(phases.values()) < 5000
 
 
