@@ -9,7 +9,7 @@ import click
 
 from gateway.settings import Settings
 from registry.errors import InvalidArgument
-from registry.resources import ResourceConfiguration, parse_memory
+from registry.resources import DEFAULT_CPU, DEFAULT_MEMORY_IN_GB, ResourceConfiguration, parse_memory
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -17,15 +17,17 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def resource_options(prefix: str = "", what: str = "the model") -> Callable[[Command], Command]:
     """`--cpu` and `--memory`, with a prefix such as ``train-``."""
 
+    cpu_default = "" if what != "the model" else f" [default: {DEFAULT_CPU:g}]"
+    memory_default = "" if what != "the model" else f" [default: {DEFAULT_MEMORY_IN_GB:g}]"
+
     def decorate(command: Command) -> Command:
         memory = click.option(
             f"--{prefix}memory",
             type=parse_memory,
             metavar="SIZE",
-            help=f"Memory for {what}: 0.5 (GB) or 512Mi.",
-            show_default=False,
+            help=f"Memory for {what}: 0.5 (GB) or 512Mi.{memory_default}",
         )
-        cpu = click.option(f"--{prefix}cpu", type=float, help=f"Cores for {what}, such as 0.5 or 2.")
+        cpu = click.option(f"--{prefix}cpu", type=float, help=f"Cores for {what}, such as 0.5 or 2.{cpu_default}")
         return cpu(memory(command))
 
     return decorate

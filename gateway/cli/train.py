@@ -8,6 +8,7 @@ import click
 
 from gateway.cli.options import pairs, resource_options, resources
 from gateway.cli.output import age, print_json, print_table
+from gateway.cli.progress import status_line
 from registry.environment import Environment
 from registry.errors import InvalidArgument
 from registry.workspace import Workspace
@@ -62,7 +63,8 @@ def run_script(
     )
     run = Experiment(workspace, experiment or _experiment_name(path)).submit(config, tags=tags)
     try:
-        run.wait_for_completion(show_output=True)
+        with status_line(run):
+            run.wait_for_completion(show_output=True)
     except KeyboardInterrupt:
         run.cancel()
         raise

@@ -40,7 +40,9 @@ SAMPLE_NAMES = ("sample.csv", "sample.json", "sample.parquet", "sample.npy")
 )
 @click.option("--framework-version", help="Version that the model is declared to be made with.")
 @click.option("--sample", metavar="FILE", help="Sample input. Default: outputs/sample.csv, .json, .parquet or .npy.")
-@click.option("--method", type=click.Choice(METHODS), help="Method that answers when a request names none.")
+@click.option(
+    "--method", type=click.Choice(METHODS), metavar="METHOD", help="Method that answers when a request names none."
+)
 @click.option("--children", type=click.IntRange(1, 64), help="Scoring processes. Default: one for each whole core.")
 @settings_options
 @click.pass_obj
