@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import TextIO, cast
 
 from tqdm import tqdm
-from tqdm.contrib import DummyTqdmFile
 
 from trainer import Run
 
@@ -22,18 +21,38 @@ def status_line(run: Run) -> Iterator[None]:
         return
     ended = threading.Event()
     with tqdm(bar_format="{desc} · {elapsed}", desc="Starting", leave=False, file=sys.stderr) as bar:
-        watcher = threading.Thread(target=_watch, args=(run, bar, ended), daemon=True)
+        above = _Above(sys.stdout, bar)
+        watcher = threading.Thread(target=_watch, args=(run, bar, above, ended), daemon=True)
         watcher.start()
         try:
-            with contextlib.redirect_stdout(
-                cast(TextIO, DummyTqdmFile(sys.stdout))
-            ):  # what is printed goes above the line
+            with contextlib.redirect_stdout(cast(TextIO, above)):
                 yield
         finally:
             ended.set()
             watcher.join()
 
 
-def _watch(run: Run, bar: "tqdm[object]", ended: threading.Event) -> None:
+class _Above:
+    """Standard output while the line is shown: clears the line before it writes."""
+
+    def __init__(self, stream: TextIO, bar: "tqdm[object]") -> None:
+        self._stream, self._bar = stream, bar
+        self.midline = False
+
+    def write(self, text: str) -> int:
+        with self._bar.get_lock():
+            self._bar.clear(nolock=True)
+            written = self._stream.write(text)
+            self._stream.flush()
+            self.midline = not text.endswith("\n") if text else self.midline
+        return written
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+def _watch(run: Run, bar: "tqdm[object]", above: _Above, ended: threading.Event) -> None:
     while not ended.wait(_REFRESH_S):
-        bar.set_description_str(run.get_status())
+        status = run.get_status()
+        if not above.midline:
+            bar.set_description_str(status)
