@@ -4,7 +4,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Iterator
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 from tqdm import tqdm
 
@@ -35,7 +35,7 @@ def status_line(run: Run) -> Iterator[None]:
 class _Above:
     """Standard output while the line is shown: clears the line before it writes."""
 
-    def __init__(self, stream: TextIO, bar: "tqdm[object]") -> None:
+    def __init__(self, stream: TextIO, bar: Any) -> None:
         self._stream, self._bar = stream, bar
         self.midline = False
 
@@ -51,7 +51,7 @@ class _Above:
         self._stream.flush()
 
 
-def _watch(run: Run, bar: "tqdm[object]", above: _Above, ended: threading.Event) -> None:
+def _watch(run: Run, bar: Any, above: _Above, ended: threading.Event) -> None:
     while not ended.wait(_REFRESH_S):
         status = run.get_status()
         if not above.midline:
