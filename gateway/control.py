@@ -2,7 +2,8 @@
 
 Supervisor → HTTP process::
 
-    {"op": "table", "revision": r, "set": {name: ModelEntry}, "remove": [names], "default": name|null, "auth": {"keys": […]}|null}
+    {"op": "table", "revision": r, "set": {name: ModelEntry}, "remove": [names], "default": name|null, "auth": {"keys": […]}|null,
+     "default_service": name|null, "services": [ServiceEntry]}     the last one only when services changed
     {"op": "answer", "id": n, "ok": true, "value": …}  |  {"op": "answer", "id": n, "ok": false, "error": sentence, "kind": …}
     {"op": "drain"}                     answer what was accepted, then exit
 

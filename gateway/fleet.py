@@ -269,6 +269,11 @@ class Fleet:
             model.waiters.pop(future, None)
             model.load.remove(size)
 
+    def begin(self, model: Model, version: Version) -> None:
+        """Have a version that rests started; nobody waits for it."""
+        if version.entry.state in STARTABLE:
+            self._want(model, version)
+
     def _want(self, model: Model, version: Version) -> None:
         if not version.wanting:
             version.wanting = True

@@ -16,16 +16,24 @@ from gateway.admission import Admission, Candidate
 from gateway.control import Message
 from gateway.crew import Child, Crew
 from gateway.settings import Settings
-from gateway.table import ModelEntry, Publisher
+from gateway.table import ModelEntry, Publisher, ServiceEntry
 from gateway.versions import NoRoomNow, Version
+from registry import services
 from registry.errors import DoesNotFit, ModelNotFound
-from registry.records import ModelVersion
+from registry.records import ModelVersion, ServiceRecord
 from registry.resources import ResourceConfiguration
 
 log = logging.getLogger("fitserve.supervisor")
 
 _NAME_IN_KEY: Final = 100  # it becomes a file name, whose length is bounded
 IN_USE_S: Final = 2.0  # HTTP processes tell once a second what answered
+
+
+def service_entry(record: ServiceRecord) -> ServiceEntry:
+    """What HTTP processes need to know of a service. With keys on and none made yet nobody gets in."""
+    model, version = services.target(record)
+    keys = tuple(record.settings.get("keys") or ()) if record.settings.get("auth_enabled") else None
+    return ServiceEntry(record.name, model, version, keys)
 
 
 class Machine(Protocol):
@@ -52,6 +60,7 @@ class ServedModel:
         self.name = name
         self.versions: dict[int, Version] = {}
         self.live: int | None = None
+        self.pinned: frozenset[int] = frozenset()  # versions that services name: they run beside the live one
         self._settings = settings
         self._tried: set[int] = set()  # started ahead once; whatever came of it
 
@@ -80,13 +89,21 @@ class ServedModel:
         if target.state == "live":
             log.info("%s: answers for %s", target.id, self.name)
             self.live = number
-            if live is not None:
+            if live is not None and live.record.version not in self.pinned:
                 live.stop()
         elif self._settings.start == "first-use" and (live is None or live.crew is None):
             self.live = number
         elif number not in self._tried:
             self._tried.add(number)
             target.start(urgent=live is not None and live.crew is not None)
+
+    def pin(self, numbers: frozenset[int]) -> None:
+        """Services name these versions. What is new among them starts; what is not named any more stops when idle."""
+        new, self.pinned = numbers - self.pinned, numbers
+        if self._settings.start == "ahead":
+            for number in new & self.versions.keys():
+                self._tried.add(number)
+                self.versions[number].start()
 
     def forget_attempt(self, number: int) -> None:
         """Its limits or environment changed: it may be started ahead again."""
@@ -122,6 +139,8 @@ class ServedModels:
         self._outlet = outlet
         self._keys = keys
         self._default: str | None = None
+        self._services: Sequence[ServiceEntry] = ()
+        self._default_service: str | None = None
         self._dirty: set[str] = set()
         self._flush_due = False
         self._room = asyncio.Lock()
@@ -130,9 +149,14 @@ class ServedModels:
 
     # the registry
 
-    def reconcile(self, records: Sequence[ModelVersion], default: str | None) -> None:
-        """These are registered now, and `default` answers ``/score``."""
-        self._default = default
+    def reconcile(
+        self, records: Sequence[ModelVersion], default: str | None, deployed: Sequence[ServiceRecord] = ()
+    ) -> None:
+        """These are registered and deployed now, and `default`, a service or a model, answers ``/score``."""
+        self._services = [service_entry(record) for record in deployed]
+        means = next((service.model for service in self._services if service.name == default), None)
+        self._default = default if means is None else means
+        self._default_service = None if means is None else default
         wanted = {(record.name, record.version): record for record in records}
         for (name, number), record in wanted.items():
             model = self.models.setdefault(name, ServedModel(name, self.settings))
@@ -141,12 +165,15 @@ class ServedModels:
                 model.versions[number] = Version(record, self)
                 self._mark(name)
             elif version.record != record:
-                if version.record.resource_configuration != record.resource_configuration:
+                asked = version.record.resource_configuration, version.record.environment
+                if asked != (record.resource_configuration, record.environment):
                     model.forget_attempt(number)
                 version.update(record)
         for name, model in list(self.models.items()):
             for number in [number for number in model.versions if (name, number) not in wanted]:
                 self._remove(model, model.versions.pop(number))
+            named = {s.version for s in self._services if s.model == name and s.version is not None}
+            model.pin(frozenset(named & model.versions.keys()))
         self.flush()
 
     def _remove(self, model: ServedModel, version: Version) -> None:
@@ -196,7 +223,7 @@ class ServedModels:
         since = time.monotonic() - self.settings.idle_s
         for model in self.models.values():
             for number, version in model.versions.items():
-                on_demand = number != model.live or self.settings.start == "first-use"
+                on_demand = number not in {model.live, *model.pinned} or self.settings.start == "first-use"
                 idle = max(version.last_used, version.live_since) < since
                 if version.state == "live" and on_demand and idle:
                     log.info("%s: idle for %g s, stopped", version.id, self.settings.idle_s)
@@ -259,7 +286,7 @@ class ServedModels:
             self.models[name].settle()
         entries = {name: self.models[name].entry() if name in self.models else None for name in dirty | self._dirty}
         self._dirty.clear()
-        message = self._publisher.update(entries, self._default, self._keys)
+        message = self._publisher.update(entries, self._default, self._keys, self._services, self._default_service)
         if message is not None:
             self._outlet.publish(message)
         for name in entries.keys() & self.models.keys():

@@ -5,7 +5,7 @@ dictionary accesses whatever the number of models. The table holds no connection
 carries its messages.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -114,17 +114,42 @@ class ModelEntry:
         return cls(name=data["name"], latest=data["latest"], live=data["live"], versions=versions)
 
 
+@dataclass(frozen=True, slots=True)
+class ServiceEntry:
+    """A deployed service: another name for a model, or for one version of it.
+
+    `version` None is whichever is live. `keys` holds SHA-256 hex digests of the service's own keys; None: it asks for
+    none beside those of the gateway.
+    """
+
+    name: str
+    model: str
+    version: int | None = None
+    keys: tuple[str, ...] | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        keys = None if self.keys is None else list(self.keys)
+        return {"name": self.name, "model": self.model, "version": self.version, "keys": keys}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Json]) -> "ServiceEntry":
+        keys = data["keys"]
+        return cls(data["name"], data["model"], data["version"], None if keys is None else tuple(keys))
+
+
 class RoutingTable:
     """All models by name, with the revision of the last message that was applied.
 
     `keys` holds SHA-256 hex digests of the accepted keys, or None when no key is asked for. `default` is the model of
-    ``POST /score``.
+    ``POST /score``, `default_service` the service by whose terms it answers there, if it is one.
     """
 
     def __init__(self) -> None:
         self.revision = 0
         self.models: dict[str, ModelEntry] = {}
+        self.services: dict[str, ServiceEntry] = {}
         self.default: str | None = None
+        self.default_service: str | None = None
         self.keys: frozenset[str] | None = None
 
     def model(self, name: str) -> ModelEntry | None:
@@ -150,10 +175,22 @@ class RoutingTable:
         for name in removed:
             del self.models[name]
         self.default = message.get("default")
+        self.default_service = message.get("default_service")
+        moved = self._take_services(message)
         auth = message.get("auth")
         self.keys = None if auth is None else frozenset(auth["keys"])
         self.revision = message["revision"]
-        return frozenset(changed) | frozenset(removed)
+        return frozenset(changed) | frozenset(removed) | moved
+
+    def _take_services(self, message: Mapping[str, Json]) -> frozenset[str]:
+        """The names of the models whose paths change by that: of those that services mean, and of their namesakes."""
+        if "services" not in message:
+            return frozenset()
+        old, new = self.services, {each["name"]: ServiceEntry.from_json(each) for each in message["services"]}
+        self.services = new
+        different = [name for name in old.keys() | new.keys() if old.get(name) != new.get(name)]
+        means = {each.model for table in (old, new) for name in different if (each := table.get(name)) is not None}
+        return (frozenset(different) | means) & self.models.keys()
 
 
 class Publisher:
@@ -163,10 +200,17 @@ class Publisher:
         self.revision = 0
         self._models: dict[str, dict[str, Json]] = {}
         self._default: str | None = None
+        self._default_service: str | None = None
+        self._services: list[Json] = []
         self._auth: dict[str, Json] | None = None
 
     def update(
-        self, models: Mapping[str, ModelEntry | None], default: str | None, keys: frozenset[str] | None
+        self,
+        models: Mapping[str, ModelEntry | None],
+        default: str | None,
+        keys: frozenset[str] | None,
+        services: Sequence[ServiceEntry] = (),
+        default_service: str | None = None,
     ) -> dict[str, Json] | None:
         """The message that brings what was published up to date, or None when nothing changed.
 
@@ -181,15 +225,19 @@ class Publisher:
             elif self._models.get(name) != (data := entry.to_json()):
                 self._models[name] = changed[name] = data
         auth = None if keys is None else {"keys": sorted(keys)}
-        if self.revision and not changed and not removed and (default, auth) == (self._default, self._auth):
+        now = [service.to_json() for service in services]
+        moved = now != self._services
+        same = (default, default_service, auth) == (self._default, self._default_service, self._auth)
+        if self.revision and not changed and not removed and not moved and same:
             return None
-        self._default, self._auth = default, auth
+        self._default, self._default_service, self._services, self._auth = default, default_service, now, auth
         self.revision += 1
-        return self._message(changed, removed)
+        message = self._message(changed, removed)
+        return message | {"services": now} if moved else message
 
     def whole(self) -> dict[str, Json]:
         """The message for an HTTP process that knows nothing yet."""
-        return self._message(self._models, [])
+        return self._message(self._models, []) | {"services": self._services}
 
     def _message(self, changed: Mapping[str, Json], removed: list[str]) -> dict[str, Json]:
         return {
@@ -198,5 +246,6 @@ class Publisher:
             "set": dict(changed),
             "remove": removed,
             "default": self._default,
+            "default_service": self._default_service,
             "auth": self._auth,
         }

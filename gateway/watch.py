@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from registry.errors import FitserveError
-from registry.records import ModelVersion
+from registry.records import ModelVersion, ServiceRecord
 from registry.workspace import Workspace
 
 log = logging.getLogger("fitserve.supervisor")
@@ -18,18 +18,19 @@ _PAUSE_S: Final = 2.0
 
 @dataclass(frozen=True)
 class Registered:
-    """What is registered at one revision. `default` is the model that the operator put behind ``/score``, if any."""
+    """What is registered at one revision. `default` is the service or model behind ``/score``, if there is one."""
 
     revision: int
     models: Sequence[ModelVersion]
     default: str | None
+    services: Sequence[ServiceRecord] = ()
 
 
 def read_registered(workspace: Workspace) -> Registered:
     """Blocking. The revision is read first, so that a change during the reading is seen at the next look."""
     revision = workspace.revision()
     default = workspace.metadata.get_value("default_service")
-    return Registered(revision, workspace.metadata.list_models(), default)
+    return Registered(revision, workspace.metadata.list_models(), default, workspace.metadata.list_services())
 
 
 class RegistryWatch:

@@ -19,15 +19,16 @@ def fitting(
     return [
         record
         for record in records
-        if _fits(record.tags, tags)
-        and _fits(record.properties, properties)
+        if fits(record.tags, tags)
+        and fits(record.properties, properties)
         and run_id in (None, record.run_id)
         and framework in (None, record.framework)
         and version in (None, record.version)
     ]
 
 
-def _fits(values: Mapping[str, str], wanted: Filter | None) -> bool:
+def fits(values: Mapping[str, str], wanted: Filter | None) -> bool:
+    """Whether tags or properties have what is wanted; None fits everything."""
     for item in [wanted] if isinstance(wanted, str) else wanted or ():
         key, *value = [item] if isinstance(item, str) else item
         if key not in values or (value and values[key] != value[0]):

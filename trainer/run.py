@@ -323,12 +323,14 @@ class Run:
         sample_input_dataset: Any = None,
         sample_output_dataset: Any = None,
         resource_configuration: "ResourceConfiguration | None" = None,
+        wait: bool = True,
         **kwargs: Any,
     ) -> "Model":
         """Register a file or folder of the run as a model version, which is served in the run's own environment.
 
         Args:
             model_path: name among `get_file_names()`, or of a folder of them; by default `model_name`.
+            wait: for the end of the run, so that its files are complete; its own script cannot wait for that.
             kwargs: `sample`, `settings`, `environment`, `code`, `show_output` of `registry.Model.register`.
 
         Raises:
@@ -336,7 +338,8 @@ class Run:
         """
         from registry.model import Model
 
-        follow(None, lambda: self.get_status() in TERMINAL, lambda: time.sleep(_POLL_S))  # its files are then complete
+        if wait:
+            follow(None, lambda: self.get_status() in TERMINAL, lambda: time.sleep(_POLL_S))
         run = self._record
         path = self._find_model((model_path or model_name).rstrip("/").removeprefix("./"))
         given = {"code": self._folder.snapshot, "environment": run.environment, **kwargs}
@@ -364,7 +367,8 @@ class Run:
         if found is not None:
             return found
         if name and any(other.startswith(name + "/") for other in names):
-            return self._folder.files / name
+            kept = self._folder.files / name
+            return kept if kept.is_dir() else self._folder.snapshot / name
         raise ModelPathNotFound(name, names)
 
     def _log_names(self) -> _Names:

@@ -1,6 +1,6 @@
 """What only the command line can run into."""
 
-from registry.errors import CallerError, ModelError, OperatorError
+from registry.errors import CallerError, ModelError, NotFound, OperatorError
 
 
 class GatewayNotRunning(OperatorError):
@@ -30,3 +30,16 @@ class NoModelInRun(ModelError):
 class SeveralModelsInRun(CallerError):
     def __init__(self, files: list[str]) -> None:
         super().__init__(f"the run wrote several model files ({', '.join(files)}): choose one with --model-path")
+
+
+class CommandNotFound(NotFound):
+    def __init__(self, command: str) -> None:
+        super().__init__(f"there is no program {command} on the PATH: fitserve exec python client.py")
+
+
+class NoJupyter(OperatorError):
+    def __init__(self) -> None:
+        super().__init__(
+            "neither jupyter-notebook nor jupyter-lab is on the PATH: pip install notebook into the Python of your "
+            "notebooks and activate it; a script needs neither: fitserve exec python client.py"
+        )

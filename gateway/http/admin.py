@@ -13,7 +13,7 @@ from gateway.fleet import Fleet, Version
 from gateway.http.hot import VERSION
 from gateway.openapi import gateway_openapi, swagger
 from gateway.table import ModelEntry, VersionEntry
-from registry.errors import ModelNotFound
+from registry.errors import ModelNotFound, ServiceNotFound
 
 
 class Json(Response):
@@ -104,17 +104,49 @@ class Admin:
     async def swagger(self, request: Request) -> Response:
         """Of the default service."""
         name = self.fleet.table.default
-        if name is None:
+        if name is None or name not in self.fleet.models:
             raise RouteNotFound("no model is registered yet, so there is no default service")
-        return self._swagger(name, "", request)
+        service = self.fleet.table.services.get(self.fleet.table.default_service or "")
+        return self._swagger(name, "", request, None if service is None else service.version)
 
     async def model_swagger(self, request: Request) -> Response:
         name = self._model(request).name
         return self._swagger(name, f"/models/{name}", request)
 
+    async def service_root(self, request: Request) -> Response:
+        self._service(request)
+        return HTMLResponse("Healthy")
+
+    async def service(self, request: Request) -> Response:
+        """What a service means now. With ``?start=1`` its version is started when it rests, as by a request."""
+        model, asked = self._service(request)
+        one = self.fleet.models[model]
+        if asked is not None and asked not in one.versions:
+            raise ModelNotFound(model, asked, sorted(one.versions))
+        version = one.version(asked)
+        entry = version.entry
+        if request.query_params.get("start") and not version.open:
+            self.fleet.begin(one, version)
+        body = {
+            "name": request.path_params["name"],
+            "model": model,
+            "asked_version": asked,
+            "version": entry.version,
+            "state": entry.state,
+            "reason": entry.reason,
+            "ready": version.open,
+            "loaded": entry.description is not None,
+        }
+        return Json(body)
+
     async def service_swagger(self, request: Request) -> Response:
-        name = self._model(request).name
-        return self._swagger(name, f"/api/v1/service/{name}", request)
+        model, version = self._service(request)
+        return self._swagger(model, f"/api/v1/service/{request.path_params['name']}", request, version)
+
+    async def no_such_service(self, request: Request) -> Response:
+        """A scoring path of a service that is not there, or whose version is not."""
+        model, version = self._service(request)
+        raise ModelNotFound(model, version, sorted(self.fleet.models[model].versions))
 
     async def openapi(self, _: Request) -> Response:
         """One document for the whole gateway."""
@@ -125,8 +157,8 @@ class Admin:
         """POST /score before there is a model."""
         raise RouteNotFound("no model is registered yet: `fitserve register FILE --name NAME` makes it answer here")
 
-    def _swagger(self, name: str, prefix: str, request: Request) -> Response:
-        target = self.fleet.models[name].version(None).target
+    def _swagger(self, name: str, prefix: str, request: Request, version: int | None = None) -> Response:
+        target = self.fleet.models[name].version(version).target
         return Json(swagger(target, request.query_params.get("version", "2"), prefix, request.url.scheme))
 
     # helpers
@@ -137,6 +169,16 @@ class Admin:
         if entry is None:
             raise ModelNotFound(name, None, sorted(self.fleet.table.models))
         return entry
+
+    def _service(self, request: Request) -> tuple[str, int | None]:
+        """Model and version that a service's path means; a model's own name is a service's too."""
+        name = request.path_params["name"]
+        service = self.fleet.table.services.get(name)
+        if service is not None and service.model in self.fleet.table.models:
+            return service.model, service.version
+        if name in self.fleet.table.models:
+            return name, None
+        raise ServiceNotFound(name)
 
     def _version_of(self, entry: ModelEntry, request: Request, text: str | None = None) -> VersionEntry:
         text = request.path_params["version"] if text is None else text

@@ -34,9 +34,10 @@ def plain_routes(admin: Admin) -> list[Plain]:
         Plain("/models/{name}/swagger.json", admin.model_swagger, methods=_GET),
         Plain("/models/{name}/versions/{version}", admin.version, methods=_GET),
         Plain("/models/{name}/{rest:path}", admin.no_such_model_route, methods=["GET", "POST", "OPTIONS"]),
-        Plain("/api/v1/service/{name}/", admin.model_root, methods=_GET),
+        Plain("/api/v1/service/{name}", admin.service, methods=_GET),
+        Plain("/api/v1/service/{name}/", admin.service_root, methods=_GET),
         Plain("/api/v1/service/{name}/swagger.json", admin.service_swagger, methods=_GET),
-        Plain("/api/v1/service/{name}/score", admin.no_such_model_route, methods=["GET", "POST", "OPTIONS"]),
+        Plain("/api/v1/service/{name}/score", admin.no_such_service, methods=["GET", "POST", "OPTIONS"]),
     ]
 
 

@@ -263,20 +263,35 @@ def test_outside_of_a_run_it_can_be_refused(azureml: None) -> None:
         Run.get_context(allow_offline=False)
 
 
-def test_names_that_a_run_cannot_answer_say_so_at_use(run_dir: Path) -> None:
-    from azureml.core import Dataset, Environment, Model, Workspace
+def test_names_that_are_not_supported_say_so_at_use(run_dir: Path) -> None:
+    from azureml.core import Keyvault, Model
+    from azureml.core.compute import AksCompute
     from azureml.core.model import Model as SameModel
+    from azureml.core.runconfig import MpiConfiguration
     from azureml.exceptions import UserErrorException
 
     assert Model is SameModel
     for use in (
-        lambda: Workspace.from_config,
-        lambda: Environment("x"),
-        lambda: Dataset.Tabular,
+        lambda: Keyvault(),
+        lambda: AksCompute.provisioning_configuration(),
+        lambda: MpiConfiguration(2),
+        lambda: Model.package(),
+    ):
+        with pytest.raises(UserErrorException, match="is not supported by fitserve: "):
+            use()
+
+
+def test_what_needs_fitserve_says_how_to_be_started(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from azureml.core import Workspace
+    from azureml.exceptions import RunEnvironmentException
+
+    monkeypatch.delenv("FITSERVE_RPC", raising=False)
+    for use in (
+        lambda: Workspace.from_config(),
         lambda: get_run().register_model("x"),
         lambda: get_run().experiment.workspace,
     ):
-        with pytest.raises(UserErrorException, match="is not available inside a run"):
+        with pytest.raises(RunEnvironmentException, match="start it with `fitserve exec python "):
             use()
 
 

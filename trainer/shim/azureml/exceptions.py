@@ -1,5 +1,4 @@
 """The SDK's exceptions, by their names."""
-# ruff: noqa: ARG002  Azure's signatures
 
 
 class AzureMLException(Exception):

@@ -1,5 +1,4 @@
 """The run that a script talks to."""
-# ruff: noqa: ARG002, ARG003  Azure's signatures
 
 import os
 import re
@@ -7,33 +6,73 @@ import time
 
 from azureml._fitserve import values, wire
 from azureml._fitserve.sinks import download, find_sink, save_plot
-from azureml._fitserve.unsupported import refuse
-from azureml.exceptions import UserErrorException
+from azureml.exceptions import RunEnvironmentException, UserErrorException
 
 _current = {}  # the context run of this process by its pid, so that it is the same one at every call
 
 
 class ContextExperiment(object):
-    """The experiment of the run; what a name can tell."""
+    """The experiment of the run: its name, and what fitserve is asked for when something else is wanted."""
 
-    def __init__(self, name):
+    def __init__(self, name, folder):
         self.name = name
+        self._folder = folder  # of the run; None outside a job
 
     @property
     def workspace(self):
-        return refuse("run.experiment.workspace")
+        from azureml.core.workspace import Workspace
+
+        if self._folder is None:
+            raise RunEnvironmentException(
+                "this script does not run inside a job, so its run has no workspace: submit it, or use "
+                "Workspace.from_config()"
+            )
+        return Workspace._of_run(self._folder)
+
+    def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        from azureml.core.experiment import Experiment
+
+        return getattr(Experiment(self.workspace, self.name), name)
 
     def __repr__(self):
         return "Experiment(Name: {})".format(self.name)
 
 
 class Run(object):
-    """A run as its own script sees it. `Run.get_context()` gives it."""
+    """A run as its own script sees it. `Run.get_context()` gives it.
+
+    `Run(experiment, run_id)`, `Run.get` and `Run.list` give runs as others see them: `remote_run.RemoteRun`.
+    """
+
+    def __new__(cls, *args, **kwargs):
+        if cls is Run:
+            from azureml._fitserve.remote_run import RemoteRun
+
+            cls = RemoteRun
+        return object.__new__(cls)
+
+    @staticmethod
+    def get(workspace, run_id, **kwargs):
+        """The run with that id, of whichever experiment."""
+        from azureml._fitserve import remote_run
+
+        return remote_run.get(workspace, run_id)
+
+    @staticmethod
+    def list(
+        experiment, type=None, tags=None, properties=None, status=None, include_children=False, _rehydrate_runs=True
+    ):
+        """The runs of an experiment, newest first."""
+        from azureml._fitserve import remote_run
+
+        return remote_run.list_runs(experiment, type, tags, properties, status, include_children)
 
     def __init__(self, sink):
         self._sink = sink
         facts = sink.facts
-        self.experiment = ContextExperiment(facts.get("experiment"))
+        self.experiment = ContextExperiment(facts.get("experiment"), getattr(sink, "folder", None))
         self.number = facts.get("number")
         self.type = facts.get("type", "azureml.scriptrun")
         self._status = "Running"
@@ -267,8 +306,29 @@ class Run(object):
             "runDefinition": self._sink.facts.get("definition", {}),
         }
 
-    def register_model(self, *args, **kwargs):
-        return refuse("run.register_model")
+    def register_model(self, model_name, model_path=None, **kwargs):
+        """Register a file or folder of this run, what it has in ./outputs so far among them, as a model version."""
+        return self._register(model_name, model_path, True, kwargs)
+
+    def _register(self, model_name, model_path, inside, given):
+        from azureml._fitserve.client import call
+        from azureml.core.model import Model, registration
+
+        workspace = self.experiment.workspace
+        model = registration(
+            model_name,
+            given.get("tags"),
+            given.get("properties"),
+            given.get("description"),
+            given.get("model_framework"),
+            given.get("model_framework_version"),
+            given.get("sample_input_dataset"),
+            given.get("sample_output_dataset"),
+            given.get("resource_configuration"),
+        )
+        model["model_path"] = None if model_path is None else str(model_path)
+        facts = call("run.register_model", workspace=workspace._facts, run=self.id, inside=inside, model=model)
+        return Model._of(workspace, facts)
 
     def __enter__(self):
         return self

@@ -1,5 +1,4 @@
 """Where a run's calls go: into the run's folder inside a job, to standard output outside of one."""
-# ruff: noqa: ARG002  Azure's signatures
 
 import json
 import os

@@ -1,5 +1,77 @@
-"""`azureml.core.experiment`: importable inside a run, refused when it is used."""
+"""`azureml.core.experiment`."""
 
-from azureml.core import Experiment
+from azureml._fitserve.client import call
+from azureml._fitserve.texts import as_texts
+from azureml._fitserve.unsupported import refuse
+from azureml.exceptions import UserErrorException
 
-__all__ = ["Experiment"]
+
+class Experiment(object):
+    """A name under which runs are kept."""
+
+    def __init__(self, workspace, name, _skip_name_validation=False, **kwargs):
+        self.workspace = workspace
+        self.name = name
+        self._id = call("experiment.check", workspace=workspace._facts, name=name)
+
+    @property
+    def id(self):
+        return self._id
+
+    @property
+    def tags(self):
+        return {}
+
+    @property
+    def archived_time(self):
+        return None
+
+    def submit(self, config, tags=None, **kwargs):
+        """Start what `config` describes and return its run at once."""
+        from azureml._fitserve.remote_run import RemoteRun
+
+        own = getattr(config, "_submit", None)
+        if own is not None:
+            return own(self, tags)
+        if not hasattr(config, "_described"):
+            raise UserErrorException("submit takes a ScriptRunConfig, not {}".format(type(config).__name__))
+        facts = call(
+            "experiment.submit",
+            workspace=self.workspace._facts,
+            experiment=self.name,
+            config=config._described(),
+            tags=as_texts(tags),
+        )
+        return RemoteRun._of(self, facts)
+
+    def start_logging(self, *args, **kwargs):
+        return refuse("Experiment.start_logging", "put the code into a script and submit it with ScriptRunConfig")
+
+    def get_runs(self, type=None, tags=None, properties=None, include_children=False):
+        """The runs, newest first."""
+        from azureml.core.run import Run
+
+        return iter(Run.list(self, type, tags, properties, include_children=include_children))
+
+    @staticmethod
+    def list(workspace, experiment_name=None, view_type="ActiveOnly", tags=None):
+        names = call("experiment.list", workspace=workspace._facts)
+        return [Experiment(workspace, name) for name in names if experiment_name in (None, name)]
+
+    @staticmethod
+    def delete(workspace, experiment_id):
+        return refuse("Experiment.delete", "runs are kept; `fitserve runs` lists them")
+
+    def archive(self):
+        return refuse("Experiment.archive", "runs are kept; `fitserve runs` lists them")
+
+    reactivate = archive
+
+    def get_portal_url(self):
+        return self.workspace.get_details()["root"]
+
+    def refresh(self):
+        """Nothing is cached."""
+
+    def __repr__(self):
+        return "Experiment(Name: {}, Workspace: {})".format(self.name, self.workspace.name)

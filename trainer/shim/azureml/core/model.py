@@ -1,5 +1,320 @@
-"""`azureml.core.model`: importable inside a run, refused when it is used."""
+"""`azureml.core.model`: registered models, and their deployment."""
 
-from azureml.core import Model
+import os
 
-__all__ = ["Model"]
+from azureml._fitserve.client import call
+from azureml._fitserve.texts import as_path, as_texts, as_time, given, sample_path
+from azureml._fitserve.unsupported import refuse
+from azureml.core.resource_configuration import ResourceConfiguration
+from azureml.exceptions import ModelNotFoundException, UserErrorException
+
+_ENTRY_SCRIPT = (
+    "models are served without a scoring script: leave inference_config out, and let a scikit-learn Pipeline do what the "
+    "script did"
+)
+
+
+class Model(object):
+    """A registered version of a model: the latest one that fits what is given."""
+
+    class Framework(object):
+        CUSTOM = "Custom"
+        TENSORFLOW = "TensorFlow"
+        SCIKITLEARN = "ScikitLearn"
+        ONNX = "Onnx"
+        TFKERAS = "TfKeras"
+        PYTORCH = "PyTorch"
+        MULTI = "Multi"
+
+    def __init__(
+        self,
+        workspace,
+        name=None,
+        id=None,
+        tags=None,
+        properties=None,
+        version=None,
+        run_id=None,
+        model_framework=None,
+        expand=True,
+        **kwargs,
+    ):
+        self.workspace = workspace
+        self._facts = call(
+            "model.get",
+            workspace=workspace._facts,
+            name=name,
+            id=id,
+            tags=tags,
+            properties=properties,
+            version=version,
+            run_id=run_id,
+            model_framework=model_framework,
+        )
+
+    @classmethod
+    def _of(cls, workspace, facts):
+        model = cls.__new__(cls)
+        model.workspace, model._facts = workspace, facts
+        return model
+
+    @staticmethod
+    def register(
+        workspace,
+        model_path,
+        model_name,
+        tags=None,
+        properties=None,
+        description=None,
+        datasets=None,
+        model_framework=None,
+        model_framework_version=None,
+        child_paths=None,
+        sample_input_dataset=None,
+        sample_output_dataset=None,
+        resource_configuration=None,
+        **kwargs,
+    ):
+        """Store the file or folder `model_path` as the next version of `model_name`."""
+        model = registration(
+            model_name,
+            tags,
+            properties,
+            description,
+            model_framework,
+            model_framework_version,
+            sample_input_dataset,
+            sample_output_dataset,
+            resource_configuration,
+        )
+        model.update(model_path=as_path(model_path), child_paths=None if child_paths is None else list(child_paths))
+        return Model._of(workspace, call("model.register", workspace=workspace._facts, model=model))
+
+    @staticmethod
+    def list(
+        workspace,
+        name=None,
+        tags=None,
+        properties=None,
+        run_id=None,
+        latest=False,
+        dataset_id=None,
+        expand=True,
+        page_count=255,
+        model_framework=None,
+    ):
+        found = call(
+            "model.list",
+            workspace=workspace._facts,
+            name=name,
+            tags=tags,
+            properties=properties,
+            run_id=run_id,
+            latest=bool(latest),
+            model_framework=model_framework,
+        )
+        return [Model._of(workspace, facts) for facts in found]
+
+    name = property(lambda self: self._facts["name"])
+    id = property(lambda self: self._facts["id"])
+    version = property(lambda self: self._facts["version"])
+    tags = property(lambda self: dict(self._facts["tags"]))
+    properties = property(lambda self: dict(self._facts["properties"]))
+    description = property(lambda self: self._facts["description"])
+    model_framework = property(lambda self: self._facts["framework"])
+    model_framework_version = property(lambda self: self._facts["frameworkVersion"])
+    created_time = property(lambda self: as_time(self._facts["createdTime"]))
+    created_by = property(lambda self: self._facts["createdBy"])
+    run_id = property(lambda self: self._facts["runId"])
+    experiment_name = property(lambda self: self._facts["experimentName"])
+    mime_type = property(lambda self: self._facts["mimeType"])
+    unpack = property(lambda self: self._facts["unpack"])
+    url = property(lambda self: self._facts["url"])
+    datasets = property(lambda self: {})
+    parent_id = property(lambda self: None)
+    derived_model_ids = property(lambda self: [])
+    sample_input_dataset = property(lambda self: self._facts["sampleInputDatasetId"])
+    sample_output_dataset = property(lambda self: self._facts["sampleOutputDatasetId"])
+    resource_configuration = property(
+        lambda self: ResourceConfiguration.deserialize(self._facts["resourceConfiguration"])
+    )
+
+    @property
+    def run(self):
+        from azureml.core.run import Run
+
+        return None if self.run_id is None else Run.get(self.workspace, self.run_id)
+
+    def serialize(self):
+        return dict(self._facts)
+
+    def delete(self):
+        call("model.delete", workspace=self.workspace._facts, id=self.id)
+
+    def update(
+        self,
+        tags=None,
+        description=None,
+        sample_input_dataset=None,
+        sample_output_dataset=None,
+        resource_configuration=None,
+    ):
+        """Replace what is given; the rest stays."""
+        limits = resource_configuration
+        changes = given(
+            tags=as_texts(tags),
+            description=description,
+            sample_input_dataset=sample_path(sample_input_dataset, "sample_input_dataset"),
+            sample_output_dataset=sample_path(sample_output_dataset, "sample_output_dataset"),
+            resource_configuration=None if limits is None else limits._described(),
+        )
+        self._facts = call("model.update", workspace=self.workspace._facts, id=self.id, **changes)
+
+    def update_tags_properties(self, add_tags=None, remove_tags=None, add_properties=None):
+        self._facts = call(
+            "model.update_tags_properties",
+            workspace=self.workspace._facts,
+            id=self.id,
+            add_tags=as_texts(add_tags),
+            remove_tags=remove_tags,
+            add_properties=as_texts(add_properties),
+        )
+
+    def add_tags(self, tags):
+        self.update_tags_properties(add_tags=tags)
+
+    def remove_tags(self, tags):
+        self.update_tags_properties(remove_tags=tags)
+
+    def add_properties(self, properties):
+        self.update_tags_properties(add_properties=properties)
+
+    def download(self, target_dir=".", exist_ok=False, exists_ok=None):
+        """Copy the model into a folder; gives the path there."""
+        folder = as_path(target_dir)
+        return call(
+            "model.download",
+            workspace=self.workspace._facts,
+            id=self.id,
+            folder=folder,
+            exist_ok=bool(exist_ok or exists_ok),
+        )
+
+    @staticmethod
+    def get_model_path(model_name, version=None, _workspace=None):
+        """Where a script finds the model: below $AML_APP_ROOT/azureml-models, beside it, or in the workspace."""
+        models = os.path.join(os.environ.get("AML_APP_ROOT", "."), "azureml-models", model_name)
+        if os.path.isdir(models):
+            number = str(version) if version is not None else max(os.listdir(models), key=_number)
+            entries = os.listdir(os.path.join(models, number))
+            if len(entries) != 1:
+                raise UserErrorException("{} must hold exactly one entry".format(os.path.join(models, number)))
+            return os.path.join(models, number, entries[0])
+        if os.path.exists(model_name):
+            return model_name
+        if _workspace is not None:
+            return call("model.path", workspace=_workspace._facts, name=model_name, version=version)
+        raise ModelNotFoundException("Model {} not found in {} or beside the script".format(model_name, models))
+
+    @staticmethod
+    def deploy(
+        workspace,
+        name,
+        models,
+        inference_config=None,
+        deployment_config=None,
+        deployment_target=None,
+        overwrite=False,
+        show_output=False,
+    ):
+        """Let a model answer as the service `name`. A gateway is started in the background when none runs."""
+        from azureml.core.webservice import AciWebservice, AksWebservice, Webservice
+
+        if inference_config is not None and getattr(inference_config, "entry_script", None) is not None:
+            refuse("Model.deploy with an entry script", _ENTRY_SCRIPT)
+        if isinstance(models, (Model, str)) or len(models) != 1:
+            raise UserErrorException("deploy takes a list of exactly one model; got {!r}".format(models))
+        if deployment_config is None:
+            kind = AciWebservice if deployment_target is None else AksWebservice
+            deployment_config = kind.deploy_configuration()
+        model = models[0]
+        facts = call(
+            "service.deploy",
+            workspace=workspace._facts,
+            name=name,
+            model=model if isinstance(model, str) else model.id,
+            overwrite=bool(overwrite),
+            **deployment_config._described(),
+        )
+        service = Webservice._of(workspace, facts)
+        if show_output:
+            service.wait_for_deployment(show_output=True)
+        return service
+
+    @staticmethod
+    def package(*args, **kwargs):
+        return refuse("Model.package", "fitserve serves from the registry; there is no image to build")
+
+    @staticmethod
+    def profile(*args, **kwargs):
+        return refuse("Model.profile", "GET /models/NAME on the gateway shows the memory and CPU that a model uses")
+
+    def print_configuration(self, *args, **kwargs):
+        return refuse("Model.print_configuration", "there is no inference configuration")
+
+    def __repr__(self):
+        return "Model(workspace={!r}, name={}, id={}, version={}, tags={}, properties={})".format(
+            self.workspace, self.name, self.id, self.version, self.tags, self.properties
+        )
+
+
+class InferenceConfig(object):
+    """Kept; one with an entry script is refused at deployment."""
+
+    def __init__(
+        self,
+        entry_script=None,
+        runtime=None,
+        conda_file=None,
+        extra_docker_file_steps=None,
+        source_directory=None,
+        enable_gpu=None,
+        description=None,
+        base_image=None,
+        base_image_registry=None,
+        cuda_version=None,
+        environment=None,
+        **kwargs,
+    ):
+        self.entry_script, self.source_directory = entry_script, source_directory
+        self.environment, self.conda_file, self.description = environment, conda_file, description
+
+
+def registration(
+    model_name,
+    tags,
+    properties,
+    description,
+    model_framework,
+    model_framework_version,
+    sample_input_dataset,
+    sample_output_dataset,
+    resource_configuration,
+):
+    """What fitserve is told of a model that is to be registered."""
+    limits = resource_configuration
+    return {
+        "model_name": model_name,
+        "tags": as_texts(tags),
+        "properties": as_texts(properties),
+        "description": description,
+        "model_framework": model_framework,
+        "model_framework_version": model_framework_version,
+        "sample_input_dataset": sample_path(sample_input_dataset, "sample_input_dataset"),
+        "sample_output_dataset": sample_path(sample_output_dataset, "sample_output_dataset"),
+        "resource_configuration": None if limits is None else limits._described(),
+    }
+
+
+def _number(text):
+    return int(text) if text.isdigit() else -1

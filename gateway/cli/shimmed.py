@@ -1,0 +1,65 @@
+"""`fitserve exec` and `fitserve notebook`: other people's Python, with our `azureml` where it has none of its own."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+import trainer
+from gateway.cli.errors import CommandNotFound, NoJupyter
+from trainer.shim.azureml._fitserve.calls import RPC_VARIABLE
+from trainer.variables import RPC_COMMAND
+
+_SITE = Path(trainer.__file__).parent / "shim" / "_site"  # holds a sitecustomize, see there
+_RAW = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+
+
+@click.command("exec", context_settings=_RAW)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_obj
+def run(obj: dict[str, Any], /, command: tuple[str, ...]) -> None:
+    """Run COMMAND, such as `python client.py`, so that `import azureml.core` finds fitserve.
+
+    The Python may be any from 3.6 on; nothing has to be installed there. One that has a real azureml keeps it.
+    """
+    replace_process(command, obj["workspace"])
+
+
+@click.command(context_settings=_RAW)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def notebook(obj: dict[str, Any], /, arguments: tuple[str, ...]) -> None:
+    """Start Jupyter so that `import azureml.core` in its notebooks finds fitserve. ARGUMENTS are Jupyter's own."""
+    for flavour in ("notebook", "lab"):
+        if shutil.which(f"jupyter-{flavour}"):
+            replace_process([f"jupyter-{flavour}", *arguments], obj["workspace"])
+    raise NoJupyter
+
+
+def replace_process(command: Sequence[str], workspace: str | None) -> None:
+    """Never returns.
+
+    Raises:
+        CommandNotFound
+    """
+    if shutil.which(command[0]) is None:
+        raise CommandNotFound(command[0])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execvpe(command[0], list(command), client_variables(os.environ, workspace))  # noqa: S606
+
+
+def client_variables(environ: Any, workspace: str | None) -> dict[str, str]:
+    """`environ` for a client of the shim."""
+    variables = dict(environ)
+    inherited = variables.get("PYTHONPATH")
+    variables["PYTHONPATH"] = os.pathsep.join([str(_SITE), inherited] if inherited else [str(_SITE)])
+    variables[RPC_VARIABLE] = json.dumps(RPC_COMMAND)
+    if workspace is not None:
+        variables["FITSERVE_WORKSPACE"] = workspace if "://" in workspace else str(Path(workspace).absolute())
+    return variables

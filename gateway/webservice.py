@@ -1,0 +1,411 @@
+"""Webservice: a deployed service as Azure ML v1's SDK shows it, over the registry and the gateway of its workspace."""
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import httpx
+
+from gateway import service_keys
+from gateway.background import ensure_gateway
+from gateway.service_errors import DeploymentFailed, DeploymentTimedOut, GatewaySilent, KeysAreOff, ServiceCallFailed
+from gateway.state import GatewayState, running_gateway
+from registry import services
+from registry.errors import InvalidArgument
+from registry.model import Model
+from registry.records import Json, ServiceRecord
+from registry.resources import ResourceConfiguration
+from registry.workspace import Workspace
+
+COMPUTE_TYPES: Final = ("ACI", "AKS", "Local")
+_NOT_RUNNING: Final = "no gateway serves this workspace: start one with `fitserve serve`"
+_FAILED: Final = {"failed": "Failed", "quarantined": "Unhealthy"}
+_RESTING: Final = frozenset({"idle", "stopped"})  # a request starts it
+_PATIENCE_S: Final = 600.0  # for a deployment when no time is named: an environment may have to be built
+_POLL_S: Final = 0.02
+
+
+class Webservice:
+    """A service of a workspace, by its name.
+
+    Raises:
+        ServiceNotFound
+    """
+
+    def __init__(self, workspace: Workspace, name: str) -> None:
+        self.workspace = workspace
+        self._record = workspace.metadata.get_service(name)
+        self._state, self._error = "Transitioning", ""
+        self.update_deployment_state()
+
+    @classmethod
+    def deploy(
+        cls,
+        workspace: Workspace,
+        name: str,
+        models: Sequence[Model | str],
+        *,
+        compute_type: str = "ACI",
+        auth_enabled: bool | None = None,
+        primary_key: str | None = None,
+        secondary_key: str | None = None,
+        cpu: float | None = None,
+        memory_in_gb: float | None = None,
+        port: int | None = None,
+        overwrite: bool = False,
+        tags: Mapping[str, object] | None = None,
+        properties: Mapping[str, object] | None = None,
+        description: str | None = None,
+        default: bool = False,
+        say: Callable[[str], None] = print,
+    ) -> "Webservice":
+        """Let a model answer under a service's name, and make sure that a gateway does so.
+
+        Args:
+            models: exactly one, see `registry.services.deploy`.
+            compute_type: how it calls itself; AKS services ask for a key unless `auth_enabled` says otherwise.
+            cpu, memory_in_gb: put in force for the model version that is named; its other services share them.
+            port: of a gateway that has to be started.
+            say: gets the sentences for a person.
+
+        Raises:
+            ServiceExists, ModelNotFound, InvalidName, InvalidArgument, GatewayNotStarted
+        """
+        if compute_type not in COMPUTE_TYPES:
+            raise InvalidArgument("compute_type", f"{compute_type!r} is not one of: {', '.join(COMPUTE_TYPES)}")
+        if auth_enabled is None:
+            auth_enabled = compute_type == "AKS"
+        settings: dict[str, Json] = {"compute_type": compute_type, "auth_enabled": bool(auth_enabled)}
+        if auth_enabled:
+            chosen = {"Primary": primary_key, "Secondary": secondary_key}
+            settings.update(service_keys.first_keys(workspace.root, name, chosen))
+        services.deploy(
+            workspace,
+            name,
+            models,
+            overwrite=overwrite,
+            settings=settings,
+            tags=tags,
+            properties=properties,
+            description=description,
+            default=default,
+        )
+        if (cpu, memory_in_gb) != (None, None):
+            _limit(workspace, name, cpu, memory_in_gb, say)
+        state = ensure_gateway(workspace, port, say)
+        if port is not None and state.port != port:
+            say(f"port {port} is not used: the gateway of this workspace answers on port {state.port}")
+        return cls(workspace, name)
+
+    @classmethod
+    def list(
+        cls,
+        workspace: Workspace,
+        compute_type: str | None = None,
+        model_name: str | None = None,
+        model_id: str | None = None,
+        tags: Any = None,
+        properties: Any = None,
+    ) -> "list[Webservice]":
+        """Those that fit, oldest first. `tags` and `properties` are keys and [key, value] pairs."""
+        from registry.filter import fits
+
+        return [
+            cls(workspace, record.name)
+            for record in workspace.metadata.list_services()
+            if compute_type in (None, record.settings.get("compute_type"))
+            and model_name in (None, services.target(record)[0])
+            and model_id in (None, record.models[0])
+            and fits(record.tags, tags)
+            and fits(record.properties, properties)
+        ]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(workspace={self.workspace!r}, name={self.name!r}, state={self._state!r})"
+
+    # what it is
+
+    @property
+    def record(self) -> ServiceRecord:
+        """As it was when this object last read it."""
+        return self._record
+
+    @property
+    def name(self) -> str:
+        return self._record.name
+
+    @property
+    def compute_type(self) -> str:
+        return str(self._record.settings.get("compute_type", "ACI"))
+
+    @property
+    def auth_enabled(self) -> bool:
+        return bool(self._record.settings.get("auth_enabled"))
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return dict(self._record.tags)
+
+    @property
+    def properties(self) -> dict[str, str]:
+        return dict(self._record.properties)
+
+    @property
+    def description(self) -> str | None:
+        return self._record.description
+
+    @property
+    def created_time(self) -> datetime:
+        return self._record.created_time
+
+    @property
+    def updated_time(self) -> datetime:
+        return self._record.updated_time
+
+    @property
+    def models(self) -> Sequence[Model]:
+        name, version = services.target(self._record)
+        return [Model(self.workspace, name, version=version)]
+
+    @property
+    def state(self) -> str:
+        """Transitioning, Healthy, Unhealthy or Failed, as of the last `update_deployment_state` or wait."""
+        return self._state
+
+    @property
+    def error(self) -> str:
+        """Why it is not healthy, as of the same time."""
+        return self._error
+
+    @property
+    def scoring_uri(self) -> str | None:
+        """None while no gateway serves the workspace."""
+        return self._uri("score")
+
+    @property
+    def swagger_uri(self) -> str | None:
+        return self._uri("swagger.json")
+
+    def _uri(self, rest: str) -> str | None:
+        state = running_gateway(self.workspace.root)
+        return None if state is None else f"{state.url}/api/v1/service/{self.name}/{rest}"
+
+    def serialize(self) -> dict[str, Json]:
+        """As Azure's JSON has it."""
+        record = self._record
+        return {
+            "name": record.name,
+            "computeType": self.compute_type,
+            "state": self._state,
+            "error": self._error or None,
+            "authEnabled": self.auth_enabled,
+            "scoringUri": self.scoring_uri,
+            "swaggerUri": self.swagger_uri,
+            "models": [record.models[0]],
+            "tags": self.tags,
+            "properties": self.properties,
+            "description": record.description,
+            "createdTime": record.created_time.isoformat(),
+            "updatedTime": record.updated_time.isoformat(),
+        }
+
+    # how it goes
+
+    def update_deployment_state(self) -> None:
+        """Read again what is deployed, and ask the gateway how it is."""
+        self._update(start=False)
+
+    def _update(self, start: bool) -> None:
+        """`start`: have it started when it rests."""
+        self._record = self.workspace.metadata.get_service(self.name)
+        gateway = running_gateway(self.workspace.root)
+        if gateway is None:
+            self._state, self._error = "Unhealthy", _NOT_RUNNING
+            return
+        told = self._told(gateway, start)
+        name, version = services.target(self._record)
+        if told is None or (told["model"], told["asked_version"]) != (name, version):
+            self._state, self._error = "Transitioning", ""  # the gateway has not seen the change yet
+            return
+        state, reason = str(told["state"]), told["reason"]
+        resting = state in _RESTING
+        self._error = "" if told["ready"] else str(reason or "")
+        if told["ready"] or (resting and told["loaded"] and not reason and not start):
+            self._state = "Healthy"
+        else:
+            self._state = "Unhealthy" if resting and reason else _FAILED.get(state, "Transitioning")
+
+    def _told(self, gateway: GatewayState, start: bool) -> dict[str, Any] | None:
+        """What the gateway says of it; None while it does not know it."""
+        try:
+            headers = _bearer(os.environ.get("FITSERVE_KEY") or gateway.token)
+            with httpx.Client(trust_env=False, timeout=30, headers=headers) as http:
+                answer = http.get(f"{gateway.url}/api/v1/service/{self.name}", params={"start": "1"} if start else None)
+        except httpx.TransportError as error:
+            if running_gateway(self.workspace.root) is None:
+                return None
+            raise GatewaySilent(gateway.url, error) from None
+        if answer.status_code == 404:
+            return None
+        if not answer.is_success:
+            raise ServiceCallFailed(self.name, answer.status_code, answer.text)
+        return dict(answer.json())
+
+    def wait_for_deployment(self, show_output: bool = False, timeout_sec: float | None = None) -> None:
+        """Return when it is healthy.
+
+        Raises:
+            DeploymentFailed: the model cannot be served; the reason is the gateway's.
+            DeploymentTimedOut: it is not healthy after `timeout_sec`, 600 by default.
+        """
+        say = _printer(show_output)
+        patience = _PATIENCE_S if timeout_sec is None or timeout_sec <= 0 else timeout_sec
+        began = last_dot = time.monotonic()
+        say("Tips: You can try get_logs() to see why a deployment does not come up.\nRunning")
+        self._update(start=True)
+        while self._state == "Transitioning" and time.monotonic() - began < patience:
+            time.sleep(_POLL_S)
+            if time.monotonic() - last_dot > 1:
+                say(".")
+                last_dot = time.monotonic()
+            self._update(start=True)
+        self._conclude(say, patience)
+
+    def _conclude(self, say: Callable[[str], None], patience: float) -> None:
+        what = f"{self.compute_type} service creation operation finished, operation"
+        if self._state == "Healthy":
+            say("\nSucceeded\n")
+            if self.compute_type == "Local":
+                say(f"Local webservice is running at {(self.scoring_uri or '').partition('/api/')[0]}\n")
+            else:
+                say(f'{what} "Succeeded"\n')
+            return
+        if self._state == "Transitioning":
+            say(f'\nTimedOut\n{what} "TimedOut"\n')
+            raise DeploymentTimedOut(self.name, self._state, patience)
+        say(f'\nFailed\n{what} "Failed"\n')
+        raise DeploymentFailed(self.name, self._state, self._error or "see get_logs()")
+
+    def run(self, input: str | bytes) -> Any:
+        """Post `input`, JSON text, and give the answer as Python values.
+
+        Raises:
+            ServiceCallFailed: the answer is not 200.
+        """
+        uri = self.scoring_uri
+        if uri is None:
+            raise DeploymentFailed(self.name, "Unhealthy", _NOT_RUNNING)
+        body = input if isinstance(input, bytes) else str(input).encode()
+        headers = _bearer(self.key) | {"content-type": "application/json"}
+        try:
+            with httpx.Client(trust_env=False, timeout=300, headers=headers) as http:
+                answer = http.post(uri, content=body)
+        except httpx.TransportError as error:
+            raise GatewaySilent(uri, error) from None
+        if answer.status_code != 200:
+            raise ServiceCallFailed(self.name, answer.status_code, answer.text)
+        return json.loads(answer.content)
+
+    def get_logs(self, num_lines: int = 5000) -> str:
+        """The last lines of what the model's processes wrote, and of what became of them."""
+        name, version = services.target(self._record)
+        if version is None:
+            version = Model(self.workspace, name).version
+        path = self.workspace.logs_dir / f"{name}-{version}.log"
+        with contextlib.suppress(FileNotFoundError):
+            return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-num_lines:]) + "\n"
+        return ""
+
+    # keys
+
+    def get_keys(self) -> tuple[str | None, str | None]:
+        """Primary and secondary key; None for one that was chosen by a person, of which only the hash is kept.
+
+        Raises:
+            KeysAreOff
+        """
+        if not self.auth_enabled:
+            raise KeysAreOff(self.name)
+        return service_keys.keys_of(self.workspace.root, self.name, self._record.settings)
+
+    def regen_key(self, key: str, set_key: str | None = None) -> None:
+        """Replace the ``"Primary"`` or the ``"Secondary"`` key; the other one stays in force.
+
+        Raises:
+            KeysAreOff, InvalidArgument
+        """
+        if not self.auth_enabled:
+            raise KeysAreOff(self.name)
+        settings = service_keys.renewed(self.workspace.root, self.name, self._record.settings, key, set_key)
+        self._record = services.update(self.workspace, self.name, settings=settings)
+
+    @property
+    def key(self) -> str | None:
+        """One that the service accepts, where that is known: its own, else the gateway's for its owner."""
+        if self.auth_enabled and (own := next((key for key in self.get_keys() if key), None)):
+            return own
+        state = running_gateway(self.workspace.root)
+        return os.environ.get("FITSERVE_KEY") or (state.token if state is not None else None) or None
+
+    # change
+
+    def update(
+        self,
+        models: Sequence[Model | str] | None = None,
+        *,
+        auth_enabled: bool | None = None,
+        tags: Mapping[str, object] | None = None,
+        properties: Mapping[str, object] | None = None,
+        description: str | None = None,
+    ) -> None:
+        """Replace what is given. No request is lost while another model takes over."""
+        settings: dict[str, Json] = {}
+        if auth_enabled is not None:
+            settings["auth_enabled"] = auth_enabled
+            if auth_enabled and not self._record.settings.get("keys"):
+                settings.update(service_keys.first_keys(self.workspace.root, self.name, {}))
+        self._record = services.update(
+            self.workspace,
+            self.name,
+            models=models,
+            settings=settings,
+            tags=tags,
+            properties=properties,
+            description=description,
+        )
+        self.update_deployment_state()
+
+    def delete(self) -> None:
+        """The model stays registered, and answers under its own name."""
+        services.delete(self.workspace, self.name)
+
+
+def _bearer(key: str | None) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"} if key else {}
+
+
+def _limit(
+    workspace: Workspace, service: str, cpu: float | None, memory_in_gb: float | None, say: Callable[[str], None]
+) -> None:
+    """Limits of a deployment are those of the version that it serves."""
+    name, version = services.target(workspace.metadata.get_service(service))
+    model = Model(workspace, name, version=version)
+    old = model.resource_configuration
+    new = ResourceConfiguration(cpu=cpu or old.cpu, memory_in_gb=memory_in_gb or old.memory_in_gb)
+    if new != old:
+        model.update(resource_configuration=new)
+        say(f"model {model.id} now has {new.cpu:g} cores and {new.memory_in_gb:g} GB, as {service} asks for")
+
+
+def _printer(show: bool) -> Callable[[str], None]:
+    def say(text: str) -> None:
+        if show:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+    return say

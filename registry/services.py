@@ -1,0 +1,133 @@
+"""Services: which model answers under which service name. What is written here is desired; the gateway makes it so."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from registry.errors import InvalidArgument, ServiceExists, ServiceNotFound
+from registry.model import Model, split_id
+from registry.names import SERVICE_NAME, check_name
+from registry.records import Json, ServiceRecord
+from registry.registration import as_text
+
+if TYPE_CHECKING:
+    from registry.workspace import Workspace
+
+DEFAULT: Final = "default_service"  # of the workspace's values: the service or model behind ``/score``
+
+
+def deploy(
+    workspace: "Workspace",
+    name: str,
+    models: Sequence[Model | str],
+    *,
+    overwrite: bool = False,
+    settings: Mapping[str, Json] | None = None,
+    tags: Mapping[str, object] | None = None,
+    properties: Mapping[str, object] | None = None,
+    description: str | None = None,
+    default: bool = False,
+) -> ServiceRecord:
+    """Write down that `name` is to answer with a model. The first service of a workspace without a default is it.
+
+    Args:
+        models: exactly one: a Model or ``"name:version"``, which pins that version, or ``"name"``, whose live version
+            answers.
+        default: put it behind ``/score`` whatever is there now.
+
+    Raises:
+        InvalidName, InvalidArgument, ModelNotFound
+        ServiceExists: there is one of that name, and `overwrite` is False.
+    """
+    check_name("service", name, SERVICE_NAME)
+    now = datetime.now(UTC)
+    record = ServiceRecord(
+        name=name,
+        models=(model_of(workspace, models),),
+        created_time=now,
+        updated_time=now,
+        settings=dict(settings or {}),
+        tags=as_text("tags", tags),
+        properties=as_text("properties", properties),
+        description=description,
+    )
+    existing = find(workspace, name)
+    if existing is not None:
+        if not overwrite:
+            raise ServiceExists(name)
+        record = replace(record, created_time=existing.created_time)
+    record = workspace.metadata.put_service(record)
+    workspace.metadata.set_value(DEFAULT, name, only_if_absent=not default)
+    return record
+
+
+def update(
+    workspace: "Workspace",
+    name: str,
+    *,
+    models: Sequence[Model | str] | None = None,
+    settings: Mapping[str, Json] | None = None,
+    tags: Mapping[str, object] | None = None,
+    properties: Mapping[str, object] | None = None,
+    description: str | None = None,
+) -> ServiceRecord:
+    """Replace what is given; the rest stays, each key of `settings` for itself.
+
+    Raises:
+        ServiceNotFound, ModelNotFound, InvalidArgument
+    """
+    old = workspace.metadata.get_service(name)
+    new = replace(
+        old,
+        models=old.models if models is None else (model_of(workspace, models),),
+        updated_time=datetime.now(UTC),
+        settings={**old.settings, **(settings or {})},
+        tags=old.tags if tags is None else as_text("tags", tags),
+        properties={**old.properties, **as_text("properties", properties)},
+        description=old.description if description is None else description,
+    )
+    return workspace.metadata.put_service(new)
+
+
+def delete(workspace: "Workspace", name: str) -> None:
+    """The model stays registered. Where it was the default, the oldest service that is left becomes it.
+
+    Raises:
+        ServiceNotFound
+    """
+    workspace.metadata.delete_service(name)
+    if workspace.metadata.get_value(DEFAULT) == name:
+        left = workspace.metadata.list_services()
+        workspace.metadata.set_value(DEFAULT, left[0].name if left else None)
+
+
+def find(workspace: "Workspace", name: str) -> ServiceRecord | None:
+    try:
+        return workspace.metadata.get_service(name)
+    except ServiceNotFound:
+        return None
+
+
+def model_of(workspace: "Workspace", models: Sequence[Model | str]) -> str:
+    """The one model of a service, as it is kept: ``name:version`` or ``name``.
+
+    Raises:
+        InvalidArgument: there is not exactly one.
+        ModelNotFound
+    """
+    if isinstance(models, Model | str) or len(models) != 1:
+        count = "not a list" if isinstance(models, Model | str) else f"{len(models)}"
+        raise InvalidArgument(
+            "models", f"a service without a scoring script has a list of exactly one model, not {count}"
+        )
+    model = models[0]
+    if isinstance(model, Model):
+        return model.id
+    return Model(workspace, id=model).id if ":" in model else Model(workspace, model).name
+
+
+def target(record: ServiceRecord) -> tuple[str, int | None]:
+    """Name and version of a service's model; None is whichever version is live."""
+    model = record.models[0]
+    return split_id(model) if ":" in model else (model, None)

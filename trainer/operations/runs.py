@@ -1,0 +1,137 @@
+"""Experiments and runs."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from registry.errors import InvalidArgument
+from registry.records import Json
+from registry.resources import ResourceConfiguration
+from trainer.experiment import Experiment
+from trainer.open_workspaces import OpenWorkspaces, is_inside_a_run
+from trainer.operations.environments import environment_of
+from trainer.operations.models import described, resources_of, sample_of
+from trainer.rpc import Operation
+from trainer.run import Run
+from trainer.script import ScriptRunConfig
+
+# Methods whose arguments and answers are JSON values as they are.
+_PLAIN: Final = (
+    "get_status",
+    "get_details",
+    "get_details_with_logs",
+    "get_metrics",
+    "get_tags",
+    "set_tags",
+    "remove_tags",
+    "get_properties",
+    "add_properties",
+    "get_file_names",
+    "get_portal_url",
+    "wait_for_completion",
+    "cancel",
+)
+
+
+def facts(run: Run) -> dict[str, Json]:
+    parent = run.parent
+    return {
+        "id": run.id,
+        "experiment": run.experiment.name,
+        "number": run.number,
+        "type": run.type,
+        "parent": None if parent is None else parent.id,
+    }
+
+
+def submit(workspaces: OpenWorkspaces, workspace: Json, experiment: str, config: Json, tags: Json) -> Json:
+    if is_inside_a_run():  # its launcher would be inside the run's limits, and end with it
+        raise InvalidArgument(
+            "experiment.submit", "a run cannot submit another one that outlives it; do it from outside"
+        )
+    target = workspaces.get(workspace)
+    limits = config["resource_configuration"]
+    script = ScriptRunConfig(
+        source_directory=config["source_directory"],
+        script=config["script"],
+        arguments=config["arguments"],
+        compute_target="local",  # every name of Azure's means this machine
+        environment=environment_of(config["environment"]),
+        max_run_duration_seconds=config["max_run_duration_seconds"],
+        command=config["command"],
+        resource_configuration=None if limits is None else ResourceConfiguration(**limits),
+    )
+    return facts(Experiment(target, experiment).submit(script, tags=tags))
+
+
+def list_experiments(workspaces: OpenWorkspaces, workspace: Json) -> Json:
+    return [experiment.name for experiment in Experiment.list(workspaces.get(workspace))]
+
+
+def check_experiment(workspaces: OpenWorkspaces, workspace: Json, name: str) -> Json:
+    return Experiment(workspaces.get(workspace), name).id
+
+
+def list_runs(workspaces: OpenWorkspaces, workspace: Json, experiment: str, **filters: Any) -> Json:
+    return [facts(run) for run in Run.list(Experiment(workspaces.get(workspace), experiment), **filters)]
+
+
+def get(workspaces: OpenWorkspaces, workspace: Json, run: str) -> Json:
+    return facts(Run.get(workspaces.get(workspace), run))
+
+
+def children(workspaces: OpenWorkspaces, workspace: Json, run: str, **filters: Any) -> Json:
+    return [facts(child) for child in Run.get(workspaces.get(workspace), run).get_children(**filters)]
+
+
+def describe(workspaces: OpenWorkspaces, workspace: Json, run: str, **texts: str | None) -> Json:
+    """Set `display_name` or `description` where they are given; gives both."""
+    found = Run.get(workspaces.get(workspace), run)
+    if "display_name" in texts:
+        found.display_name = str(texts["display_name"])
+    if "description" in texts:
+        found.description = texts["description"]
+    return {"display_name": found.display_name, "description": found.description}
+
+
+def download_file(workspaces: OpenWorkspaces, workspace: Json, run: str, name: str, path: str) -> Json:
+    return str(Run.get(workspaces.get(workspace), run).download_file(name, path))
+
+
+def download_files(
+    workspaces: OpenWorkspaces, workspace: Json, run: str, prefix: str | None, folder: str, append_prefix: bool
+) -> Json:
+    found = Run.get(workspaces.get(workspace), run)
+    return [str(path) for path in found.download_files(prefix, folder, append_prefix=append_prefix)]
+
+
+def register_model(workspaces: OpenWorkspaces, workspace: Json, run: str, inside: bool, model: Json) -> Json:
+    """`inside`: it is the run's own script that asks, so its end cannot be waited for."""
+    given = dict(model)
+    given["resource_configuration"] = resources_of(given["resource_configuration"])
+    for key in ("sample_input_dataset", "sample_output_dataset"):
+        given[key] = sample_of(given[key])
+    found = Run.get(workspaces.get(workspace), run)
+    return described(found.register_model(**given, wait=not inside))
+
+
+def _plain(method: str) -> Operation:
+    def operation(workspaces: OpenWorkspaces, workspace: Json, run: str, **arguments: Any) -> Json:
+        call: Callable[..., Json] = getattr(Run.get(workspaces.get(workspace), run), method)
+        return call(**arguments)
+
+    return operation
+
+
+OPERATIONS: Final[dict[str, Operation]] = {
+    "experiment.submit": submit,
+    "experiment.list": list_experiments,
+    "experiment.check": check_experiment,
+    "experiment.runs": list_runs,
+    "run.get": get,
+    "run.children": children,
+    "run.describe": describe,
+    "run.download_file": download_file,
+    "run.download_files": download_files,
+    "run.register_model": register_model,
+    **{f"run.{method}": _plain(method) for method in _PLAIN},
+}

@@ -1,0 +1,101 @@
+"""Workspaces, and the small things in one that have a name only: compute targets and datasets."""
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from registry.errors import InvalidArgument
+from registry.locate import VARIABLE, find_configs
+from registry.names import check_name
+from registry.records import Json
+from registry.workspace import Workspace
+from trainer.open_workspaces import OpenWorkspaces
+from trainer.rpc import Operation
+
+_NAMED: Final = ("compute_target", "dataset")
+
+
+def from_config(
+    workspaces: OpenWorkspaces, path: str | None, folder: str, file_name: str | None, run_folder: str | None
+) -> Json:
+    """As `Workspace.from_config`. Inside a run it is the run's; else FITSERVE_WORKSPACE counts where no path is given."""
+    if run_folder is not None:
+        return workspaces.of_run(run_folder)
+    said = os.environ.get(VARIABLE)
+    if path is None and said:
+        facts = workspaces.take(Workspace.open(said))
+        found = next(find_configs(Path(folder), file_name or "config.json"), None)
+        identity = None if found is None else found.identity
+        return facts if identity is None else {**facts, **vars(identity)}
+    return workspaces.take(Workspace.from_config(path or folder, _file_name=file_name))
+
+
+def of_run(workspaces: OpenWorkspaces, folder: str) -> Json:
+    return workspaces.of_run(folder)
+
+
+def get(workspaces: OpenWorkspaces, name: str, folder: str) -> Json:
+    return workspaces.take(Workspace.get(name, path=_place(folder)))
+
+
+def create(workspaces: OpenWorkspaces, name: str, folder: str, exist_ok: bool, show_output: bool, **ids: Any) -> Json:
+    place = _place(folder)
+    return workspaces.take(Workspace.create(name, path=place, exist_ok=exist_ok, show_output=show_output, **ids))
+
+
+def write_config(workspaces: OpenWorkspaces, workspace: Json, path: str, file_name: str | None) -> Json:
+    return str(workspaces.get(workspace).write_config(path, file_name))
+
+
+def details(workspaces: OpenWorkspaces, workspace: Json) -> Json:
+    return workspaces.get(workspace).get_details()
+
+
+def list_named(workspaces: OpenWorkspaces, workspace: Json, kind: str) -> Json:
+    """Name → what was kept under it."""
+    return dict(workspaces.get(workspace).metadata.get_value(_key(kind)) or {})
+
+
+def put_named(workspaces: OpenWorkspaces, workspace: Json, kind: str, name: str, value: Json) -> Json:
+    metadata = workspaces.get(workspace).metadata
+    check_name(kind.replace("_", " "), name)
+    metadata.set_value(_key(kind), {**(metadata.get_value(_key(kind)) or {}), name: value})
+    return value
+
+
+def delete_named(workspaces: OpenWorkspaces, workspace: Json, kind: str, name: str) -> Json:
+    metadata = workspaces.get(workspace).metadata
+    left = {key: value for key, value in (metadata.get_value(_key(kind)) or {}).items() if key != name}
+    metadata.set_value(_key(kind), left)
+    return None
+
+
+def data_folder(workspaces: OpenWorkspaces, workspace: Json, name: str) -> Json:
+    """Where the files of a datastore lie; made when it is not there."""
+    folder = workspaces.get(workspace).root / "data" / check_name("datastore", name)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return str(folder)
+
+
+def _place(folder: str) -> str:
+    return os.environ.get(VARIABLE) or str(Path(folder) / ".fitserve")
+
+
+def _key(kind: str) -> str:
+    if kind not in _NAMED:
+        raise InvalidArgument("kind", f"{kind!r} is not one of: {', '.join(_NAMED)}")
+    return f"{kind}s"
+
+
+OPERATIONS: Final[dict[str, Operation]] = {
+    "workspace.from_config": from_config,
+    "workspace.of_run": of_run,
+    "workspace.get": get,
+    "workspace.create": create,
+    "workspace.write_config": write_config,
+    "workspace.details": details,
+    "workspace.data_folder": data_folder,
+    "named.list": list_named,
+    "named.put": put_named,
+    "named.delete": delete_named,
+}

@@ -1,0 +1,121 @@
+"""The client's end of `calls`: one `fitserve rpc` process for each process that asks."""
+
+import atexit
+import json
+import os
+import sys
+import threading
+
+import azureml.exceptions
+from azureml._fitserve.calls import RPC_VARIABLE, decode, encode
+
+# What belongs to the caller's Python, not to fitserve's.
+_THEIRS = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__", "LD_PRELOAD")
+_CLOSE_S = 5
+
+_connections = {}  # by process id: a forked process must not share the pipes of its parent
+_lock = threading.RLock()
+
+
+def call(op, **args):
+    """Ask fitserve; what it prints is printed here.
+
+    Raises:
+        AzureMLException: the class that fitserve names, with its sentence.
+    """
+    with _lock:
+        connection = _connections.get(os.getpid())
+        if connection is None or not connection.alive:
+            connection = _connections[os.getpid()] = Connection()
+        try:
+            return connection.ask(op, args)
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            connection.close()  # its answer would be taken for that of the next question
+            raise
+
+
+class Connection(object):
+    """A running `fitserve rpc`. Its standard error is the caller's own."""
+
+    def __init__(self):
+        import subprocess
+
+        environment = {key: value for key, value in os.environ.items() if key not in _THEIRS}
+        try:
+            self._process = subprocess.Popen(
+                _command(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is for the caller, who then closes the pipe
+            )
+        except OSError as error:
+            raise azureml.exceptions.RunEnvironmentException("fitserve cannot be started: {}".format(error)) from None
+        self.alive = True
+
+    def ask(self, op, args):
+        try:
+            self._process.stdin.write(encode({"op": op, "args": args}))
+            self._process.stdin.flush()
+            while True:
+                message = decode(self._process.stdout.readline())
+                if "print" in message:
+                    _show(message["print"])
+                else:
+                    break
+        except (OSError, ValueError) as error:
+            self.close()
+            raise azureml.exceptions.AzureMLException(
+                "fitserve ended before it answered {} ({})".format(op, error)
+            ) from None
+        if "error" in message:
+            raise _exception(message)
+        return message.get("value")
+
+    def close(self):
+        """Called at the caller's end too. What fitserve is doing then is given up, as if the caller had been killed."""
+        self.alive = False
+        for stream in (self._process.stdin, self._process.stdout):
+            try:
+                stream.close()
+            except OSError:
+                pass  # what was not sent yet has no reader any more
+        try:
+            self._process.wait(_CLOSE_S)
+        except Exception:
+            self._process.kill()
+            self._process.wait()
+
+
+def _command():
+    text = os.environ.get(RPC_VARIABLE)
+    if not text:
+        raise azureml.exceptions.RunEnvironmentException(
+            "this program was not started by fitserve: start it with `fitserve exec python {}`, or a notebook with "
+            "`fitserve notebook`".format(os.path.basename(sys.argv[0] or "client.py"))
+        )
+    return json.loads(text)
+
+
+def _exception(message):
+    """The `azureml` exception for an error of fitserve's. `fitserve_error` is the name of its own class."""
+    kind = getattr(azureml.exceptions, str(message.get("raises")), azureml.exceptions.AzureMLException)
+    error = kind(message["error"])
+    error.fitserve_error = message.get("type")
+    return error
+
+
+def _show(text):
+    try:
+        sys.stdout.write(text)
+    except UnicodeEncodeError:
+        encoding = sys.stdout.encoding or "ascii"
+        sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+    sys.stdout.flush()
+
+
+@atexit.register
+def _close_all():
+    connection = _connections.pop(os.getpid(), None)
+    if connection is not None and connection.alive:
+        connection.close()

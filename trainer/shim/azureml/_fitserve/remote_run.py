@@ -1,0 +1,215 @@
+"""A run seen from outside of it. (Its own script sees it as `runs.SubmittedRun`.)"""
+
+import os
+
+from azureml._fitserve.client import call
+from azureml._fitserve.runs import Run
+from azureml._fitserve.texts import as_path, as_texts, given
+from azureml._fitserve.unsupported import refuse
+from azureml.exceptions import UserErrorException
+
+_FROM_ITS_SCRIPT = "a submitted run is logged to by its own script, through Run.get_context()"
+
+
+class RemoteRun(Run):
+    """Nothing is cached: every question is asked of fitserve."""
+
+    def __init__(self, experiment, run_id, outputs=None, **kwargs):
+        self._take(experiment, call("run.get", workspace=experiment.workspace._facts, run=run_id))
+
+    @classmethod
+    def _of(cls, experiment, facts):
+        run = cls.__new__(cls)
+        run._take(experiment, facts)
+        return run
+
+    @classmethod
+    def _found(cls, workspace, facts):
+        from azureml.core.experiment import Experiment
+
+        return cls._of(Experiment(workspace, facts["experiment"]), facts)
+
+    def _take(self, experiment, facts):
+        self.experiment = experiment
+        self._facts = facts
+        self.number, self.type = facts["number"], facts["type"]
+
+    def _call(self, op, **args):
+        return call("run." + op, workspace=self.experiment.workspace._facts, run=self.id, **args)
+
+    @property
+    def id(self):
+        return self._facts["id"]
+
+    @property
+    def workspace(self):
+        return self.experiment.workspace
+
+    @property
+    def parent(self):
+        parent = self._facts["parent"]
+        return None if parent is None else RemoteRun(self.experiment, parent)
+
+    @property
+    def status(self):
+        return self.get_status()
+
+    def get_status(self):
+        return self._call("get_status")
+
+    @property
+    def display_name(self):
+        return self._call("describe")["display_name"]
+
+    @display_name.setter
+    def display_name(self, name):
+        self._call("describe", display_name=str(name))
+
+    name = display_name
+
+    @property
+    def description(self):
+        return self._call("describe")["description"]
+
+    @description.setter
+    def description(self, text):
+        self._call("describe", description=None if text is None else str(text))
+
+    # how it goes
+
+    def wait_for_completion(self, show_output=False, wait_post_processing=False, raise_on_error=True):
+        """Wait for its end, with `show_output` print its log as it grows; gives the details."""
+        return self._call("wait_for_completion", show_output=bool(show_output), raise_on_error=bool(raise_on_error))
+
+    def cancel(self):
+        self._call("cancel")
+
+    def get_details(self):
+        return self._call("get_details")
+
+    def get_details_with_logs(self):
+        return self._call("get_details_with_logs")
+
+    def get_portal_url(self):
+        return self._call("get_portal_url")
+
+    def get_metrics(self, name=None, recursive=False, run_type=None, populate=False):
+        return self._call("get_metrics", name=name, recursive=bool(recursive))
+
+    def get_children(self, recursive=False, tags=None, properties=None, type=None, status=None, _rehydrate_runs=True):
+        """Child runs, newest first."""
+        found = self._call(
+            "children", recursive=bool(recursive), tags=tags, properties=properties, type=type, status=status
+        )
+        return iter([RemoteRun._of(self.experiment, facts) for facts in found])
+
+    def get_environment(self):
+        from azureml.core.environment import Environment
+
+        name = self.get_details()["runDefinition"]["environment"]["name"]
+        return None if name is None else Environment.get(self.workspace, name)
+
+    # tags and properties
+
+    def set_tags(self, tags):
+        self._call("set_tags", tags=as_texts(tags))
+
+    def remove_tags(self, tags):
+        self._call("remove_tags", tags=tags if isinstance(tags, str) else list(tags))
+
+    def get_tags(self):
+        return self._call("get_tags")
+
+    def add_properties(self, properties):
+        self._call("add_properties", properties=as_texts(properties))
+
+    def get_properties(self):
+        return self._call("get_properties")
+
+    # files
+
+    def get_file_names(self):
+        return self._call("get_file_names")
+
+    def download_file(self, name, output_file_path=None, **kwargs):
+        """Copy a file of the run to `output_file_path`, by default to its base name in the current folder."""
+        self._call("download_file", name=name, path=as_path(output_file_path or os.path.basename(name)))
+
+    def download_files(
+        self,
+        prefix=None,
+        output_directory=None,
+        output_paths=None,
+        batch_size=100,
+        append_prefix=True,
+        timeout_seconds=None,
+    ):
+        if output_paths is not None:
+            names = [name for name in self.get_file_names() if prefix is None or name.startswith(prefix)]
+            if len(names) != len(output_paths):
+                raise UserErrorException(
+                    "there are {} files below {} and {} output_paths".format(len(names), prefix, len(output_paths))
+                )
+            for name, path in zip(names, output_paths):
+                self.download_file(name, path)
+            return
+        folder = as_path(output_directory or ".")
+        self._call("download_files", prefix=prefix, folder=folder, append_prefix=bool(append_prefix))
+
+    def get_all_logs(self, destination=None):
+        """Copy the logs into a folder; gives their paths."""
+        folder = as_path(destination or "logs")
+        names = [name for name in self.get_file_names() if name.split("/")[0] in ("user_logs", "azureml-logs", "logs")]
+        paths = [os.path.join(folder, *name.split("/")) for name in names]
+        for name, path in zip(names, paths):
+            self.download_file(name, path)
+        return paths
+
+    def register_model(self, model_name, model_path=None, **kwargs):
+        """Register a file or folder of the run as a model version, which is served in the run's environment."""
+        return self._register(model_name, model_path, False, kwargs)
+
+    # what only its script does
+
+    def _metric(self, name, kind, value, description="", step=None):
+        refuse("logging {!r} from outside of run {}".format(name, self.id), _FROM_ITS_SCRIPT)
+
+    def log_image(self, name, path=None, plot=None, description="", **kwargs):
+        refuse("run.log_image from outside of a run", _FROM_ITS_SCRIPT)
+
+    def upload_file(self, name, path_or_stream, datastore_name=None):
+        refuse("run.upload_file from outside of a run", _FROM_ITS_SCRIPT)
+
+    def child_run(self, name=None, run_id=None, outputs=None):
+        return refuse("run.child_run from outside of a run", _FROM_ITS_SCRIPT)
+
+    def complete(self, _set_status=True):
+        """The status of a submitted run is decided by how its script ends."""
+
+    def fail(self, error_details=None, error_code=None, _set_status=True):
+        """As `complete`."""
+
+    def submit_child(self, config, tags=None, **kwargs):
+        return refuse("run.submit_child", "submit to the experiment")
+
+    def __repr__(self):
+        return "Run(Experiment: {}, Id: {}, Type: {}, Status: {})".format(
+            self.experiment.name, self.id, self.type, self.get_status()
+        )
+
+
+def get(workspace, run_id):
+    """For `Run.get`."""
+    return RemoteRun._found(workspace, call("run.get", workspace=workspace._facts, run=run_id))
+
+
+def list_runs(experiment, type, tags, properties, status, include_children):
+    """For `Run.list`."""
+    found = call(
+        "experiment.runs",
+        workspace=experiment.workspace._facts,
+        experiment=experiment.name,
+        include_children=bool(include_children),
+        **given(type=type, tags=tags, properties=properties, status=status),
+    )
+    return [RemoteRun._of(experiment, facts) for facts in found]

@@ -1,0 +1,61 @@
+"""Small conversions that several classes of the client need."""
+
+import datetime
+import os
+import tempfile
+
+from azureml.exceptions import UserErrorException
+
+
+def as_time(text):
+    """A time of fitserve's, ISO 8601 in UTC, as datetime; Python 3.6 cannot parse the colon in its offset."""
+    if text is None:
+        return None
+    if text.endswith("+00:00"):
+        text = text[:-6]
+    form = "%Y-%m-%dT%H:%M:%S.%f" if "." in text else "%Y-%m-%dT%H:%M:%S"
+    return datetime.datetime.strptime(text, form).replace(tzinfo=datetime.timezone.utc)
+
+
+def as_path(path):
+    """Absolute, since fitserve's process stands in another folder than the caller may by now."""
+    return None if path is None else os.path.abspath(str(path))
+
+
+def as_texts(items):
+    """Keys and values as text, None where nothing was given."""
+    return None if items is None else {str(key): None if v is None else str(v) for key, v in dict(items).items()}
+
+
+def sample_path(value, what):
+    """The path of a file with a sample input or output: of a path, dataset, DataFrame or numpy array."""
+    if value is None:
+        return None
+    if isinstance(value, (str, os.PathLike)):
+        return as_path(os.fspath(value))
+    paths = getattr(value, "_paths", None)
+    if paths:
+        return paths[0]
+    if hasattr(value, "to_csv"):
+        return _written(".csv", lambda path: value.to_csv(path, index=False))
+    if type(value).__module__ == "numpy":
+        import numpy
+
+        return _written(".npy", lambda path: numpy.save(path, value, allow_pickle=False))
+    raise UserErrorException(
+        "{} must be a dataset, a pandas DataFrame, a numpy array or the path of a file, not {}".format(
+            what, type(value).__name__
+        )
+    )
+
+
+def _written(ending, write):
+    handle, path = tempfile.mkstemp(prefix="fitserve-sample-", suffix=ending)
+    os.close(handle)
+    write(path)
+    return path
+
+
+def given(**values):
+    """Only those that are not None."""
+    return {key: value for key, value in values.items() if value is not None}

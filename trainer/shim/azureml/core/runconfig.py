@@ -1,0 +1,59 @@
+"""`azureml.core.runconfig`: settings of a run, of which script, arguments, environment, target, duration and command count."""
+
+from azureml._fitserve.unsupported import unsupported
+
+DEFAULT_CPU_IMAGE = "fitserve"
+DEFAULT_GPU_IMAGE = "fitserve"
+DEFAULT_DURATION_S = 30 * 24 * 3600
+
+
+class DockerConfiguration(object):
+    """Kept, and without meaning: fitserve runs processes, not containers."""
+
+    def __init__(self, use_docker=False, shared_volumes=True, arguments=None, shm_size="2g"):
+        self.use_docker, self.shared_volumes = use_docker, shared_volumes
+        self.arguments, self.shm_size = list(arguments or []), shm_size
+
+
+class RunConfiguration(object):
+    def __init__(
+        self,
+        script=None,
+        arguments=None,
+        framework=None,
+        communicator=None,
+        conda_dependencies=None,
+        command=None,
+        **kwargs,
+    ):
+        self.script = script
+        self.arguments = list(arguments or [])
+        self.command = command
+        self.framework = framework or "Python"
+        self.communicator = communicator or "None"
+        self.node_count = 1
+        self.max_run_duration_seconds = DEFAULT_DURATION_S
+        self.target = "local"
+        self.docker = DockerConfiguration()
+        self.environment_variables = {}
+        self._environment = None
+        if conda_dependencies is not None:
+            self.environment.python.conda_dependencies = conda_dependencies
+
+    @property
+    def environment(self):
+        """Made at first use, so that old code can fill it in: run_config.environment.python.conda_dependencies = …"""
+        if self._environment is None:
+            from azureml.core.environment import Environment
+
+            self._environment = Environment("run-config")
+        return self._environment
+
+    @environment.setter
+    def environment(self, environment):
+        self._environment = environment
+
+
+MpiConfiguration = unsupported("MpiConfiguration", "runs here are single processes")
+PyTorchConfiguration = unsupported("PyTorchConfiguration", "runs here are single processes")
+TensorflowConfiguration = unsupported("TensorflowConfiguration", "runs here are single processes")

@@ -1,0 +1,92 @@
+"""`azureml.core.script_run_config`: what to run. It only remembers; `Experiment.submit` acts."""
+
+from azureml._fitserve.texts import as_path
+from azureml.core.runconfig import DEFAULT_DURATION_S, RunConfiguration
+from azureml.exceptions import UserErrorException
+
+
+class ScriptRunConfig(object):
+    """A script, or a command, with the folder and the environment that it runs in."""
+
+    def __init__(
+        self,
+        source_directory,
+        script=None,
+        arguments=None,
+        run_config=None,
+        _telemetry_values=None,
+        compute_target=None,
+        environment=None,
+        distributed_job_config=None,
+        resume_from=None,
+        max_run_duration_seconds=DEFAULT_DURATION_S,
+        command=None,
+        docker_runtime_config=None,
+        resource_configuration=None,
+    ):
+        for name, value in (("distributed_job_config", distributed_job_config), ("resume_from", resume_from)):
+            if value is not None:
+                raise UserErrorException(
+                    "{}: runs here are single processes that start from the beginning; leave it out".format(name)
+                )
+        self.source_directory = source_directory
+        self._script, self._arguments, self._command = script, arguments, command
+        self.resource_configuration = resource_configuration
+        if run_config is None:
+            run_config = RunConfiguration()
+            run_config.target = compute_target or "local"
+            if environment is not None:
+                run_config.environment = environment
+            run_config.max_run_duration_seconds = max_run_duration_seconds
+        self.run_config = run_config
+
+    @property
+    def script(self):
+        return self._script if self._script is not None else self.run_config.script
+
+    @script.setter
+    def script(self, script):
+        self._script = script
+
+    @property
+    def arguments(self):
+        return list(self._arguments) if self._arguments is not None else list(self.run_config.arguments or [])
+
+    @arguments.setter
+    def arguments(self, arguments):
+        self._arguments = arguments
+
+    @property
+    def command(self):
+        return self._command if self._command is not None else getattr(self.run_config, "command", None)
+
+    def _described(self, more=()):
+        """What fitserve is told; `more` are arguments after the others."""
+        environment = getattr(self.run_config, "_environment", None)
+        described = None if environment is None else environment._described()
+        variables = getattr(self.run_config, "environment_variables", None)
+        if variables and described is not None:
+            described["variables"].update({str(key): str(value) for key, value in variables.items()})
+        command = self.command
+        if command is not None and not isinstance(command, str):
+            command = [_text(word) for word in command]
+        limits = self.resource_configuration
+        return {
+            "source_directory": as_path(self.source_directory or "."),
+            "script": self.script,
+            "arguments": [_text(word) for word in self.arguments + list(more)],
+            "command": command,
+            "environment": described,
+            "max_run_duration_seconds": self.run_config.max_run_duration_seconds,
+            "resource_configuration": None if limits is None else limits._described(),
+        }
+
+
+def _text(word):
+    """An argument as the script sees it."""
+    if isinstance(word, (str, int, float, bool)) or type(word).__module__ == "numpy":
+        return str(word)
+    path = getattr(word, "_argument", None)
+    if path is not None:
+        return path()
+    return str(word)

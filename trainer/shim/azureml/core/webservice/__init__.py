@@ -1,0 +1,315 @@
+"""`azureml.core.webservice`: deployed services."""
+
+import json
+
+from azureml._fitserve.client import call
+from azureml._fitserve.texts import as_texts, as_time, given
+from azureml._fitserve.unsupported import refuse
+from azureml.exceptions import WebserviceException
+
+_ON_LOOPBACK = "put a proxy that speaks TLS before the gateway"
+
+
+class DeploymentConfiguration(object):
+    """How a service is to be deployed; `described` is what fitserve is told."""
+
+    def __init__(self, compute_type, described):
+        self.compute_type = compute_type
+        self._given = described
+
+    def _described(self):
+        return dict(self._given, compute_type=self.compute_type)
+
+
+class Webservice(object):
+    """A deployed service. `Webservice(workspace, name)` gives an object of the class that it was deployed as."""
+
+    def __new__(cls, workspace, name, **kwargs):
+        return Webservice._of(workspace, call("service.get", workspace=workspace._facts, name=name))
+
+    def __init__(self, workspace, name, **kwargs):
+        pass
+
+    @staticmethod
+    def _of(workspace, facts):
+        cls = {"AKS": AksWebservice, "Local": LocalWebservice}.get(facts["computeType"], AciWebservice)
+        service = object.__new__(cls)
+        service.workspace, service._facts = workspace, facts
+        return service
+
+    @staticmethod
+    def list(
+        workspace,
+        compute_type=None,
+        image_name=None,
+        image_id=None,
+        model_name=None,
+        model_id=None,
+        tags=None,
+        properties=None,
+        image_digest=None,
+    ):
+        found = call(
+            "service.list",
+            workspace=workspace._facts,
+            compute_type=compute_type,
+            model_name=model_name,
+            model_id=model_id,
+            tags=tags,
+            properties=properties,
+        )
+        return [Webservice._of(workspace, facts) for facts in found]
+
+    @staticmethod
+    def deploy_from_model(workspace, name, models, image_config=None, deployment_config=None, **kwargs):
+        from azureml.core.model import Model
+
+        return Model.deploy(workspace, name, models, deployment_config=deployment_config)
+
+    name = property(lambda self: self._facts["name"])
+    compute_type = property(lambda self: self._facts["computeType"])
+    state = property(lambda self: self._facts["state"])
+    error = property(lambda self: self._facts["error"])
+    scoring_uri = property(lambda self: self._facts["scoringUri"])
+    swagger_uri = property(lambda self: self._facts["swaggerUri"])
+    auth_enabled = property(lambda self: self._facts["authEnabled"])
+    token_auth_enabled = property(lambda self: False)
+    tags = property(lambda self: dict(self._facts["tags"]))
+    properties = property(lambda self: dict(self._facts["properties"]))
+    description = property(lambda self: self._facts["description"])
+    created_time = property(lambda self: as_time(self._facts["createdTime"]))
+    updated_time = property(lambda self: as_time(self._facts["updatedTime"]))
+    image_id = property(lambda self: None)
+
+    @property
+    def models(self):
+        from azureml.core.model import Model
+
+        (model,) = self._facts["models"]
+        which = {"id": model} if ":" in model else {"name": model}
+        return [Model(self.workspace, **which)]
+
+    def serialize(self):
+        return dict(self._facts)
+
+    def _call(self, op, **args):
+        return call("service." + op, workspace=self.workspace._facts, name=self.name, **args)
+
+    def wait_for_deployment(self, show_output=False, timeout_sec=None):
+        """Return when it is healthy.
+
+        Raises:
+            WebserviceException: it cannot be; with the reason.
+        """
+        try:
+            self._facts = self._call("wait", show_output=bool(show_output), timeout_sec=timeout_sec)
+        except WebserviceException:
+            self._facts = self._call("get")
+            raise
+
+    def update_deployment_state(self):
+        self._facts = self._call("get")
+
+    def run(self, input):
+        """Post `input`, JSON text or bytes, and give the answer as Python values.
+
+        Raises:
+            WebserviceException: the answer is not 200; with its status, headers and content.
+        """
+        uri = self.scoring_uri
+        if uri is None:
+            self.update_deployment_state()
+            uri = self.scoring_uri
+        if uri is None:
+            raise WebserviceException("{} has no scoring uri: {}".format(self.name, self.error))
+        return json.loads(
+            self._post(uri, input if isinstance(input, bytes) else str(input).encode("utf-8")).decode("utf-8")
+        )
+
+    def _post(self, uri, body, key=None):
+        """Without a key first; when one is asked for, fitserve is asked for it, as Azure's SDK does."""
+        from urllib.error import HTTPError, URLError
+        from urllib.request import ProxyHandler, Request, build_opener
+
+        headers = {"Content-Type": "application/json"}
+        if key is not None:
+            headers["Authorization"] = "Bearer " + key
+        opener = build_opener(ProxyHandler({}))  # it is on this machine, whatever proxies there are
+        try:
+            with opener.open(Request(uri, body, headers), timeout=300) as answer:  # noqa: S310
+                return answer.read()
+        except HTTPError as error:
+            found = self._call("key") if error.code == 401 and key is None else None
+            if found is not None:
+                return self._post(uri, body, found)
+            raise WebserviceException(
+                "Received bad response from service {}\nResponse Code: {}\nHeaders: {}\nContent: {!r}".format(
+                    self.name, error.code, dict(error.headers), error.read()
+                )
+            ) from None
+        except URLError as error:
+            raise WebserviceException("service {} cannot be reached at {}: {}".format(self.name, uri, error)) from None
+
+    def get_logs(self, num_lines=5000, init=False):
+        return self._call("logs", num_lines=int(num_lines))
+
+    def get_keys(self):
+        """Primary and secondary; None for one that was set by hand, of which only the hash is kept."""
+        return tuple(self._call("keys"))
+
+    def regen_key(self, key, set_key=None):
+        self._call("regen_key", key=key, set_key=set_key)
+
+    def get_token(self):
+        return refuse("Webservice.get_token", "services are called with keys, see get_keys")
+
+    def get_access_token(self):
+        return self.get_token()
+
+    def update(self, *args, **kwargs):
+        """Replace what is given; no request is lost while another model takes over."""
+        if args:
+            raise WebserviceException("update takes its arguments by name")
+        if kwargs.get("inference_config") is not None:
+            refuse("Webservice.update with inference_config", "models are served without a scoring script")
+        models = kwargs.get("models")
+        changes = given(
+            models=None if models is None else [model if isinstance(model, str) else model.id for model in models],
+            auth_enabled=kwargs.get("auth_enabled"),
+            tags=as_texts(kwargs.get("tags")),
+            properties=as_texts(kwargs.get("properties")),
+            description=kwargs.get("description"),
+        )
+        self._facts = self._call("update", **changes)
+
+    def add_tags(self, tags):
+        self.update(tags=dict(self.tags, **tags))
+
+    def remove_tags(self, tags):
+        gone = [tags] if isinstance(tags, str) else list(tags)
+        self.update(tags={key: value for key, value in self.tags.items() if key not in gone})
+
+    def add_properties(self, properties):
+        self.update(properties=properties)
+
+    def delete(self, **kwargs):
+        """The model stays registered."""
+        self._call("delete")
+
+    def __repr__(self):
+        return "{}(workspace={!r}, name={}, image_id=None, compute_type={}, state={}, scoring_uri={}, tags={})".format(
+            type(self).__name__, self.workspace, self.name, self.compute_type, self.state, self.scoring_uri, self.tags
+        )
+
+
+class AciWebservice(Webservice):
+    """No key is asked for unless `auth_enabled` is said."""
+
+    @staticmethod
+    def deploy_configuration(
+        cpu_cores=None,
+        memory_gb=None,
+        tags=None,
+        properties=None,
+        description=None,
+        location=None,
+        auth_enabled=None,
+        ssl_enabled=None,
+        enable_app_insights=None,
+        ssl_cert_pem_file=None,
+        ssl_key_pem_file=None,
+        ssl_cname=None,
+        dns_name_label=None,
+        primary_key=None,
+        secondary_key=None,
+        collect_model_data=None,
+        **kwargs,
+    ):
+        if ssl_enabled:
+            refuse("ssl_enabled", _ON_LOOPBACK)
+        return DeploymentConfiguration(
+            "ACI",
+            _configuration(
+                cpu_cores, memory_gb, tags, properties, description, auth_enabled, primary_key, secondary_key
+            ),
+        )
+
+
+class AksWebservice(Webservice):
+    """Keys are asked for unless `auth_enabled=False` is said."""
+
+    @staticmethod
+    def deploy_configuration(
+        cpu_cores=None,
+        memory_gb=None,
+        tags=None,
+        properties=None,
+        description=None,
+        auth_enabled=None,
+        token_auth_enabled=None,
+        primary_key=None,
+        secondary_key=None,
+        **kwargs,
+    ):
+        """What scales replicas, and other options of a cluster, is accepted and ignored."""
+        if token_auth_enabled:
+            refuse("token_auth_enabled", "services are called with keys")
+        return DeploymentConfiguration(
+            "AKS",
+            _configuration(
+                cpu_cores, memory_gb, tags, properties, description, auth_enabled, primary_key, secondary_key
+            ),
+        )
+
+
+class LocalWebservice(Webservice):
+    """As the others: all of them are on this machine. Its states are written small, as Azure's are."""
+
+    _STATES = {"Healthy": "running", "Transitioning": "deploying", "Unhealthy": "failed", "Failed": "failed"}
+
+    @staticmethod
+    def deploy_configuration(port=None):
+        """`port` counts for a gateway that has to be started; one that runs stays where it is."""
+        return DeploymentConfiguration("Local", given(port=port))
+
+    @property
+    def state(self):
+        return self._STATES.get(self._facts["state"], "unknown")
+
+    @property
+    def port(self):
+        uri = self.scoring_uri or ""
+        return int(uri.split("/")[2].rpartition(":")[2]) if uri else None
+
+    def reload(self, wait=False):
+        """Nothing is cached that would have to be read again."""
+        if wait:
+            self.wait_for_deployment()
+
+    def get_keys(self):
+        raise NotImplementedError("Local webservices have no keys")
+
+    def regen_key(self, key, set_key=None):
+        raise NotImplementedError("Local webservices have no keys")
+
+    def get_token(self):
+        raise NotImplementedError("Local webservices have no tokens")
+
+    def deploy_to_cloud(self, *args, **kwargs):
+        return refuse("LocalWebservice.deploy_to_cloud", "the service is deployed already")
+
+    def delete(self, delete_cache=True, delete_image=False, delete_volume=True):
+        self._call("delete")
+
+
+def _configuration(cpu_cores, memory_gb, tags, properties, description, auth_enabled, primary_key, secondary_key):
+    return given(
+        cpu=None if cpu_cores is None else float(cpu_cores),
+        memory_in_gb=None if memory_gb is None else float(memory_gb),
+        tags=as_texts(tags),
+        properties=as_texts(properties),
+        description=description,
+        auth_enabled=auth_enabled,
+        primary_key=primary_key,
+        secondary_key=secondary_key,
+    )

@@ -1,0 +1,5 @@
+"""`azureml.core.webservice.webservice`."""
+
+from azureml.core.webservice import Webservice
+
+__all__ = ["Webservice"]

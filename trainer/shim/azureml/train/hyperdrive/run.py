@@ -1,0 +1,5 @@
+"""`azureml.train.hyperdrive.run`."""
+
+from azureml.train.hyperdrive import HyperDriveRun, PrimaryMetricGoal
+
+__all__ = ["HyperDriveRun", "PrimaryMetricGoal"]
