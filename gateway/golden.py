@@ -28,6 +28,7 @@ _BUDGET_S: Final = 2.0  # for recording; a slow model is recorded in part
 _MOST_VALUES: Final = 100_000  # of one answer; larger ones are not recorded
 _LAST_WORDS_S: Final = 2.0
 _NOISE: Final = 1e-6
+_TOLD: Final = 2  # methods whose largest difference is told
 _VERSIONS: Final = ("python", "sklearn", "numpy")
 
 
@@ -191,16 +192,17 @@ async def _recorded(
 
 
 async def _replayed(client: ScoringClient, recording: Recording) -> Report:
-    difference: str | None = None
-    worst, count = 0.0, 0
+    worst: dict[str, tuple[float, str]] = {}  # by method
+    largest, count = 0.0, 0
     for given, answers in zip(recording.inputs, recording.answers, strict=True):
         for method, expected in answers.items():
             found, ulp = await _difference(client, method, given, expected)
             count += 1
-            if found is not None and (difference is None or ulp > worst):
-                difference = found
-            worst = max(worst, ulp)
-    return Report(difference, None, recording.recorded_in, count, worst)
+            if found is not None and ulp > worst.get(method, (-1.0, ""))[0]:
+                worst[method] = ulp, found
+            largest = max(largest, ulp)
+    difference = "; ".join(text for _, text in list(worst.values())[:_TOLD]) or None
+    return Report(difference, None, recording.recorded_in, count, largest)
 
 
 async def _difference(

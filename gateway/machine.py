@@ -96,8 +96,10 @@ class Machine:
         version.start_ms = {"seen": max(0.0, (version.seen_time - record.created_time).total_seconds() * 1000)}
         began = time.monotonic()
         files = await asyncio.to_thread(self._look_up, record)
-        ready = await self._interpreters.get(files.serving, self._progress(version))
-        version.progress = None
+        try:
+            ready = await self._interpreters.get(files.serving, self._progress(version))
+        finally:
+            version.progress = None
         if version.crew is None:
             version.serving, version.notes = files.serving, _notes(files.serving, ready)
         await admit()
@@ -179,6 +181,9 @@ class Machine:
         except ChildFailed as failure:
             handle.kill()
             raise await self._explained(crew, handle, failure) from None
+        except StartFailed:
+            handle.kill()
+            raise
         except FitserveError as error:  # golden rows that cannot be read
             handle.kill()
             raise StartFailed("golden", f"model {crew.what} was not verified: {error}") from error

@@ -75,7 +75,7 @@ def version_status(version: Version, log: VersionLog, enforcement: Enforcement) 
         "unverified": version.unverified,
         "notes": version.notes,
         "environment": record.environment,
-        "progress": version.progress if version.state == "preparing" else None,
+        "progress": version.progress,
         "facts": {
             "declared": record.framework_version,
             "written_by": record.facts.get("sklearn_version"),

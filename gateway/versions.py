@@ -176,6 +176,8 @@ class Version:
         before, self.record = self.record, record
         if self._needs(before) != self._needs(record):
             self._refused = None
+            if self.state == "live":
+                self.reason = None  # it was about what had been asked for before
             self._recover()
         self._host.changed(self)
 

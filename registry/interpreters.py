@@ -48,6 +48,7 @@ from registry.requirements import has_version, package_name, pinned_version
 __all__ = [
     "Frozen",
     "Interpreter",
+    "check_python",
     "find_pythons",
     "interpreter_for",
     "interpreter_key",
@@ -152,6 +153,16 @@ def interpreter_for(
         raise _build_error(build.name, error, root) from error
 
 
+def check_python(spec: Mapping[str, Json], name: str) -> None:
+    """Refuse an environment whose Python is not at hand, before anything is stored.
+
+    Raises:
+        EnvironmentBuildError: with what is there.
+    """
+    if spec.get("python"):
+        _Build(Path(), "", dict(spec), lambda _: None, True, name, None).choose()
+
+
 def ready_interpreter(
     spec: Mapping[str, Json],
     root: Path,
@@ -197,7 +208,7 @@ class _Build:
     def make(self) -> Interpreter:
         """Called with the lock held."""
         self._remove_leftovers()
-        choice = self._choose()
+        choice = self.choose()
         constraints = self._constraints(choice)
         notes = [f"the environment leaves numpy open; {numpy} is taken for {why}" for numpy, why in constraints]
         warnings = [choice.warning, *notes] if choice.warning else []  # else nothing differs from what was asked for
@@ -216,7 +227,7 @@ class _Build:
         self.progress(f"environment {self.name} is ready: Python {choice.python} with {len(frozen)} packages")
         return replace(interpreter, python=folder.resolve() / "bin" / "python")
 
-    def _choose(self) -> Choice:
+    def choose(self) -> Choice:
         asked = PythonRange.parse(self.spec["python"]) if self.spec.get("python") else None
         try:
             return choose_python(asked, pythons_at_hand(), scikit_learn=self._scikit_learn(), strict=self.strict)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # Declared to be one of these, or nothing, a file must be what scikit-learn's users save.
 _READ: Final = (None, "ScikitLearn")
+_TOLD: Final = frozenset({"scikit-learn", "numpy", "scipy", "pandas", "joblib"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,11 @@ class Registration:
             settings["expected"] = _store_expected(artifacts, self.expected, self.sample)
         run = None if self.run_id is None else metadata.get_run(self.run_id)
         environment = environment_digest(metadata, self.environment)
+        if environment is not None and settings.get("strict_python"):
+            from registry.interpreters import check_python
+
+            record = metadata.get_environment_by_digest(environment)
+            check_python(record.spec, record.name)
         return metadata.add_model(
             ModelVersion(
                 name=self.name,
@@ -163,9 +169,11 @@ def _trained_in(run: RunRecord) -> dict[str, Json]:
     interpreter = run.details.get("interpreter")
     if not interpreter:
         return {}
-    told = {key: interpreter.get(key) for key in ("python", "frozen")}
-    name, warnings = run.details.get("environment_name"), run.details.get("warnings") or []
-    return {TRAINED_IN: {"environment": run.environment, "name": name, **told, "warnings": warnings}}
+    frozen = interpreter.get("frozen") or []
+    if run.environment is None:  # fitserve's own Python, of which only this matters to a model
+        frozen = [release for release in frozen if release.partition("==")[0] in _TOLD]
+    told = {"python": interpreter.get("python"), "frozen": frozen, "warnings": run.details.get("warnings") or []}
+    return {TRAINED_IN: {"environment": run.environment, "name": run.details.get("environment_name"), **told}}
 
 
 def as_text(what: str, values: Mapping[str, object] | None) -> dict[str, str]:

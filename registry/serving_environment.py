@@ -14,7 +14,7 @@ import importlib.metadata
 import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from registry.environment import OWN_NAME, Environment
@@ -65,7 +65,8 @@ class ServingEnvironment:
     frozen: Frozen | None = None
     warnings: tuple[str, ...] = ()
     name: str = "the gateway's own"
-    strict: bool = field(default=False)
+    strict: bool = False
+    digest: str | None = None  # of the environment that the version names
 
     @property
     def key(self) -> str | None:
@@ -78,7 +79,7 @@ class ServingEnvironment:
     def to_json(self) -> dict[str, Json]:
         """For people; the spec without variables, which may hold secrets."""
         shown = {} if self.spec is None else {k: v for k, v in self.spec.items() if k in ("python", "pip") and v}
-        return {"rule": self.rule, "reason": self.reason, "name": self.name, "spec": shown}
+        return {"rule": self.rule, "reason": self.reason, "name": self.name, "spec": shown, "digest": self.digest}
 
 
 def decide(
@@ -92,7 +93,7 @@ def decide(
     facts = _Facts(record, own, code)
     strict = bool(record.settings.get("strict_python"))
     if record.environment is not None and spec is not None:
-        return _named(record, facts, spec, strict)
+        return replace(_named(record, facts, spec, strict), digest=record.environment)
     if facts.artifact.get("format") not in _LOADABLE:
         return ServingEnvironment("own", f"a file of format {facts.artifact.get('format')} needs none")
     if facts.written_by is not None:

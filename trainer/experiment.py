@@ -112,6 +112,7 @@ class Experiment:
             "command": config.command_list(),
             "resources": None if limits is None else {"cpu": limits.cpu, "memory_in_gb": limits.memory_in_gb},
             "max_run_duration_seconds": None if duration is None else float(duration),
+            "strict_python": config.strict_python,
         }
         return RunRecord(
             id=run_id,

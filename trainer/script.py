@@ -29,6 +29,7 @@ class ScriptRunConfig:
         max_run_duration_seconds: the run is Failed when it takes longer.
         command: instead of script and arguments; a list, or text without shell operators.
         resource_configuration: what the script and all it starts may use together. None: no limit.
+        strict_python: the run is Failed where the Python asked for is not at hand, instead of taking the nearest newer one.
         distributed_job_config, resume_from, docker_runtime_config, _telemetry_values: Azure's. The first two are
             refused at submission when they are given, the others mean nothing here.
     """
@@ -48,6 +49,7 @@ class ScriptRunConfig:
         command: str | Sequence[object] | None = None,
         docker_runtime_config: object = None,
         resource_configuration: ResourceConfiguration | None = None,
+        strict_python: bool = False,
     ) -> None:
         self.source_directory = source_directory
         self.script = script if script is not None or run_config is None else getattr(run_config, "script", None)
@@ -62,6 +64,7 @@ class ScriptRunConfig:
         self.command = command
         self.docker_runtime_config = docker_runtime_config
         self.resource_configuration = resource_configuration
+        self.strict_python = strict_python
 
     def __repr__(self) -> str:
         what = f"script={self.script!r}" if self.command is None else f"command={self.command!r}"

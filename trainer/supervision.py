@@ -5,7 +5,7 @@ import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from registry.errors import FitserveError, OperatorError
 from registry.records import Json, RunRecord
@@ -20,6 +20,9 @@ from trainer.notes import Notes
 from trainer.outcome import Outcome, outcome_of, with_last_lines
 from trainer.plan import Plan
 from trainer.shim.azureml._fitserve.wire import EventReader
+
+if TYPE_CHECKING:
+    from registry.interpreters import Interpreter
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +91,11 @@ class Recorded:
 
     def _carry_out(self, job: Job | None) -> Outcome:
         move(self.store, self.run_id, "Preparing")
-        if job is None:
+        if job is not None:
+            from registry.interpreters import own_interpreter
+
+            self._note_interpreter(own_interpreter())
+        else:
             python, variables = self._prepare()
             job = self.jobs.enter_context(Job(self.plan, self.folder, self.notes, python, variables))
         add_details(self.store, self.run_id, {"script_pid": job.pid})
@@ -127,21 +134,31 @@ class Recorded:
                 raise _Stopped
 
         interpreter = interpreter_for(
-            dict(spec), self.workspace.interpreters_dir, progress=progress, name=self.record.details["environment_name"]
+            dict(spec),
+            self.workspace.interpreters_dir,
+            progress=progress,
+            strict=bool(self.record.details.get("strict_python")),
+            name=self.record.details["environment_name"],
         )
         for name in spec.get("shimmed") or ():
             build_log.write(f"{name} is not installed: fitserve's own azureml stands in for it")
+        for name in spec.get("skipped") or ():
+            build_log.write(f"{name} is not installed: it exists in conda only")
         for warning in interpreter.warnings:
             build_log.write(f"WARNING: {warning}")
+        self._note_interpreter(interpreter)
+        if self.notes.told_to_stop:
+            raise _Stopped
+        return interpreter.python, {str(k): str(v) for k, v in dict(spec.get("variables") or {}).items()}
+
+    def _note_interpreter(self, interpreter: "Interpreter") -> None:
+        """What is installed where the script runs, as it was resolved now."""
         facts: Json = {
             "digest": interpreter.digest,
             "python": interpreter.version,
             "frozen": list(interpreter.frozen),
         }
         add_details(self.store, self.run_id, {"interpreter": facts, "warnings": list(interpreter.warnings)})
-        if self.notes.told_to_stop:
-            raise _Stopped
-        return interpreter.python, {str(k): str(v) for k, v in dict(spec.get("variables") or {}).items()}
 
     def _tick(self) -> Stop | None:
         """What was logged, into the store; and whether the run is to be canceled.

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,32 @@ class GatewayClient:
             return None
         return dict(_checked(answer).json())
 
-    def wait_for_version(self, name: str, version: int, timeout_s: float) -> dict[str, Any]:
-        """Poll until that version is live, failed, or the time is over; gives its entry of the status."""
+    def wait_for_version(
+        self,
+        name: str,
+        version: int,
+        timeout_s: float,
+        progress: Callable[[str], object] = lambda _: None,
+        settled: Callable[[dict[str, Any]], bool] = lambda _: True,
+    ) -> dict[str, Any]:
+        """Poll until that version is live, failed, or the time is over; gives its entry of the status.
+
+        Args:
+            timeout_s: does not count while its environment is being built.
+            progress: gets what the building says.
+            settled: whether the entry of a live version is what is waited for.
+        """
         deadline = time.monotonic() + timeout_s
         entry: dict[str, Any] = {"state": "unseen"}
         while time.monotonic() < deadline:
+            said = entry.get("progress")
             status = self.model(name)
             entry = _version(status, version) or entry
-            if entry["state"] in {"live", "failed", "quarantined", "idle"}:
+            if entry.get("progress"):
+                deadline = time.monotonic() + timeout_s
+                if entry["progress"] != said:
+                    progress(entry["progress"])
+            if entry["state"] in {"failed", "quarantined", "idle"} or (entry["state"] == "live" and settled(entry)):
                 return entry
             time.sleep(0.02)
         return entry

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "notebook": ("gateway.cli.shimmed:notebook", "Start Jupyter for notebooks written for Azure ML's SDK v1."),
     "models": ("gateway.cli.models:models", "List the registered models, or one with its versions."),
     "delete": ("gateway.cli.models:delete", "Delete a model or one of its versions."),
+    "env": ("gateway.cli.env:env", "List, build and show environments; change the one a model is served in."),
     "runs": ("gateway.cli.train:runs", "List the runs, or show one with its metrics and files."),
     "logs": ("gateway.cli.logs:logs", "Show the log of a run or of a served model."),
     "score": ("gateway.cli.score:score", "Send rows to a served model and print its answer."),

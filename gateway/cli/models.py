@@ -9,7 +9,7 @@ import httpx
 from gateway.cli.client import GatewayClient, running
 from gateway.cli.options import pairs, resource_options, resources
 from gateway.cli.output import age, print_json, print_table
-from gateway.cli.train import environment_from
+from gateway.cli.train import environment_from, strict_python_option
 from gateway.methods import METHODS
 from registry.errors import InvalidArgument, ModelError
 from registry.model import Model
@@ -25,7 +25,16 @@ from registry.workspace import Workspace
 @resource_options()
 @click.option("--sample", metavar="FILE", help="Sample input (CSV, JSON, Parquet, .npy): names, types and an example.")
 @click.option("--code", metavar="FOLDER", help="Folder with the modules that the model's classes come from.")
-@click.option("--environment", "-e", metavar="FILE", help="Conda .yml or pip requirements to serve it in.")
+@click.option(
+    "--expected", metavar="FILE", help="Right answers to the sample's rows (JSON); it must agree to be served."
+)
+@click.option(
+    "--environment",
+    "-e",
+    metavar="FILE|NAME",
+    help="Conda .yml, pip requirements or a registered name to serve it in; own: the gateway's own Python.",
+)
+@strict_python_option
 @click.option("--description", help="What it is.")
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag; repeat it.")
 @click.option(
@@ -66,8 +75,9 @@ def _register(workspace: Workspace, file: str, name: str, run_id: str | None, gi
         "properties": pairs(given["properties"], "--property"),
         "settings": settings_of_model(given),
         "sample": given["sample"],
+        "expected": given["expected"],
     }
-    environment = environment_from(given["environment"])
+    environment = environment_from(given["environment"], workspace)
     if environment is not None:
         common["environment"] = environment
     if run_id is not None:
@@ -86,6 +96,7 @@ def settings_of_model(given: dict[str, Any]) -> dict[str, Any]:
         "children": given.get("children"),
         "max_compute_s": given.get("max_compute_s"),
         "batching": False if given.get("no_batching") else None,
+        "strict_python": given.get("strict_python") or None,
     }
     return {key: value for key, value in settings.items() if value is not None}
 
@@ -102,13 +113,27 @@ def announce(workspace: Workspace, name: str, version: int) -> dict[str, Any] | 
         return None
     with GatewayClient(state.url, state.token) as client:
         try:
-            entry = client.wait_for_version(name, version, timeout_s=120)
+            entry = client.wait_for_version(name, version, timeout_s=120, progress=click.echo)
         except httpx.TransportError as error:
             raise ModelError(f"the gateway at {state.url} did not answer: {error}") from None
     if entry["state"] in {"failed", "quarantined"}:
         raise ModelError(f"{name}:{version} is {entry['state']}: {entry.get('reason') or 'see fitserve logs'}")
     click.echo(f"{name}:{version} is {entry['state']} at {state.url}/models/{name}/score")
+    tell_versions(entry)
     return entry
+
+
+def tell_versions(entry: dict[str, Any]) -> None:
+    """What was declared, what wrote the file and what serves it, where that is not one and the same; and what to know of it."""
+    facts = entry.get("facts") or {}
+    words = (("declared", "declared"), ("written by", "written_by"), ("served with", "served_with"))
+    known = {word: facts[key] for word, key in words if facts.get(key)}
+    environment = facts.get("environment") or {}
+    if len(set(known.values())) > 1 or environment.get("spec"):
+        said = ", ".join(f"{word} {version}" for word, version in known.items())
+        click.echo(f"scikit-learn: {said} on Python {facts.get('python')} ({environment.get('reason')})")
+    for note in entry.get("notes") or ():
+        click.echo(f"note: {note}")
 
 
 @click.command()

@@ -10,25 +10,31 @@ from gateway.cli.options import pairs, resource_options, resources
 from gateway.cli.output import age, print_json, print_table
 from gateway.cli.progress import status_line
 from registry.environment import Environment
-from registry.errors import InvalidArgument
+from registry.errors import EnvironmentNotFound, InvalidArgument, InvalidName
 from registry.workspace import Workspace
 from trainer import Experiment, Run, ScriptRunConfig
 
 TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
 
 
-def environment_from(file: str | None, name: str | None = None) -> Environment | None:
-    """An Environment from a conda file (.yml) or a pip requirements file.
+def environment_from(file: str | None, workspace: Workspace) -> Environment | None:
+    """An Environment from a conda file (.yml), a pip requirements file, or by its name; "own" is fitserve's own Python.
 
     Raises:
-        InvalidArgument: there is no such file.
+        InvalidArgument: there is no such file and no such name.
     """
     if file is None:
         return None
     path = Path(file)
     if not path.is_file():
-        raise InvalidArgument("--environment", f"there is no file {file}: give a conda .yml or a pip requirements file")
-    label = name or path.stem
+        try:
+            return Environment.get(workspace, file)
+        except (EnvironmentNotFound, InvalidName):
+            problem = (
+                f"{file} is no file and no environment: give a conda .yml, a pip requirements file, a name, or own"
+            )
+            raise InvalidArgument("--environment", problem) from None
+    label = path.stem
     if path.suffix in {".yml", ".yaml"}:
         return Environment.from_conda_specification(label, file)
     return Environment.from_pip_requirements(label, file)
@@ -42,6 +48,7 @@ def run_script(
     experiment: str | None,
     limits: tuple[float | None, float | None],
     tags: dict[str, str] | None = None,
+    strict_python: bool = False,
 ) -> Run:
     """Submit `script` with its folder as the snapshot, stream its log, and return the completed run.
 
@@ -58,7 +65,8 @@ def run_script(
         source_directory=str(path.resolve().parent),
         script=path.name,
         arguments=list(arguments),
-        environment=environment_from(environment),
+        environment=environment_from(environment, workspace),
+        strict_python=strict_python,
         resource_configuration=resources(*limits) if limits != (None, None) else None,
     )
     run = Experiment(workspace, experiment or _experiment_name(path)).submit(config, tags=tags)
@@ -71,12 +79,21 @@ def run_script(
     return run
 
 
+strict_python_option = click.option(
+    "--strict-python", is_flag=True, help="Refuse where the Python asked for is not at hand; else a newer one is taken."
+)
+
+
 def script_options(command: Any) -> Any:
     """What `train` and `up` share about the script."""
     for option in (
         click.option(
-            "--environment", "-e", metavar="FILE", help="Conda .yml or pip requirements to train (and serve) in."
+            "--environment",
+            "-e",
+            metavar="FILE|NAME",
+            help="Conda .yml, pip requirements, or a registered name to train (and serve) in.",
         ),
+        strict_python_option,
         click.option("--arg", "args", multiple=True, metavar="TEXT", help="An argument for the script; repeat it."),
         click.option("--experiment", metavar="NAME", help="Experiment of the run. Default: the script's name."),
     ):
@@ -96,6 +113,7 @@ def train(
     script: str,
     script_args: tuple[str, ...],
     environment: str | None,
+    strict_python: bool,
     args: tuple[str, ...],
     experiment: str | None,
     cpu: float | None,
@@ -108,7 +126,14 @@ def train(
     """
     with Workspace.open(obj["workspace"]) as workspace:
         run = run_script(
-            workspace, script, args + script_args, environment, experiment, (cpu, memory), pairs(tags, "--tag")
+            workspace,
+            script,
+            args + script_args,
+            environment,
+            experiment,
+            (cpu, memory),
+            pairs(tags, "--tag"),
+            strict_python,
         )
         for name, value in run.get_metrics().items():
             click.echo(f"{name}: {value}")

@@ -52,6 +52,7 @@ def up(
     script: str,
     script_args: tuple[str, ...],
     environment: str | None,
+    strict_python: bool,
     args: tuple[str, ...],
     experiment: str | None,
     name: str | None,
@@ -69,7 +70,8 @@ def up(
         if running(workspace) is None:
             check_port(settings)
         limits = (given["train_cpu"], given["train_memory"])
-        run = run_script(workspace, script, args + script_args, environment, experiment, limits)
+        arguments = args + script_args
+        run = run_script(workspace, script, arguments, environment, experiment, limits, strict_python=strict_python)
         model = run.register_model(
             model_name,
             given["model_path"] or find_model(run),
@@ -77,7 +79,7 @@ def up(
             model_framework_version=given["framework_version"],
             resource_configuration=wanted,
             sample=given["sample"] or find_sample(run, workspace),
-            settings=settings_of_model(given),
+            settings=settings_of_model({**given, "strict_python": strict_python}),
         )
         click.echo(f"\nregistered {model.id}: {wanted.cpu:g} cores, {wanted.memory_in_gb:g} GB")
         state = running(workspace)
