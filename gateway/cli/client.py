@@ -4,13 +4,15 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
 from gateway.cli.errors import GatewayNotRunning, ScoringRefused
 from gateway.state import GatewayState, running_gateway
 from registry.workspace import Workspace
+
+_IDLE_S: Final = 1.0  # a version that is to start ahead is idle for less
 
 
 class GatewayClient:
@@ -56,6 +58,7 @@ class GatewayClient:
             settled: whether the entry of a live version is what is waited for.
         """
         deadline = time.monotonic() + timeout_s
+        idle_at = deadline
         entry: dict[str, Any] = {"state": "unseen"}
         while time.monotonic() < deadline:
             said = entry.get("progress")
@@ -65,7 +68,11 @@ class GatewayClient:
                 deadline = time.monotonic() + timeout_s
                 if entry["progress"] != said:
                     progress(entry["progress"])
-            if entry["state"] in {"failed", "quarantined", "idle"} or (entry["state"] == "live" and settled(entry)):
+            if entry["state"] != "idle":
+                idle_at = time.monotonic() + _IDLE_S
+            if entry["state"] in {"failed", "quarantined"} or (entry["state"] == "live" and settled(entry)):
+                return entry
+            if entry["state"] == "idle" and (entry.get("reason") or time.monotonic() > idle_at):
                 return entry
             time.sleep(0.02)
         return entry

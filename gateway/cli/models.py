@@ -129,7 +129,7 @@ def tell_versions(entry: dict[str, Any]) -> None:
     words = (("declared", "declared"), ("written by", "written_by"), ("served with", "served_with"))
     known = {word: facts[key] for word, key in words if facts.get(key)}
     environment = facts.get("environment") or {}
-    if len(set(known.values())) > 1 or environment.get("spec"):
+    if environment and (len(set(known.values())) > 1 or environment.get("spec")):
         said = ", ".join(f"{word} {version}" for word, version in known.items())
         click.echo(f"scikit-learn: {said} on Python {facts.get('python')} ({environment.get('reason')})")
     for note in entry.get("notes") or ():
