@@ -17,7 +17,7 @@ from typing import Any
 from gateway.control import ControlPeer, Message, encode
 from gateway.schema import schema_for
 from gateway.settings import Settings
-from gateway.table import ChildAddress, LastDeath, ModelEntry, Publisher, VersionEntry
+from gateway.table import ChildAddress, LastDeath, ModelEntry, Publisher, ServiceEntry, VersionEntry
 
 COMMAND = (sys.executable, "-m", "gateway.http.process")
 ROOT = Path(__file__).parent.parent.parent
@@ -56,6 +56,8 @@ class SmallSupervisor:
         self.entries: dict[str, dict[int, VersionEntry]] = {}
         self.live: dict[str, int | None] = {}
         self.default: str | None = None
+        self.default_service: str | None = None
+        self.services: list[ServiceEntry] = []
         self.keys: frozenset[str] | None = None
         self.children: dict[int, StubChild] = {}
         self.peer = ControlPeer(self._message, lambda _: None)
@@ -99,7 +101,7 @@ class SmallSupervisor:
             name: ModelEntry(name=name, latest=max(versions), live=self.live[name], versions=dict(versions))
             for name, versions in self.entries.items()
         }
-        message = self.publisher.update(models, self.default, self.keys)
+        message = self.publisher.update(models, self.default, self.keys, self.services, self.default_service)
         if message is not None and self.peer.connected:
             self.peer.send_line(encode(message))
             await eventually(lambda: self.peer.revision >= self.publisher.revision, "acknowledged")
