@@ -272,10 +272,10 @@ def test_names_that_are_not_supported_say_so_at_use(run_dir: Path) -> None:
 
     assert Model is SameModel
     for use in (
-        lambda: Keyvault(),
-        lambda: AksCompute.provisioning_configuration(),
-        lambda: MpiConfiguration(2),
-        lambda: Model.package(),
+        Keyvault,
+        lambda: AksCompute.provisioning_configuration,
+        MpiConfiguration,
+        Model.package,
     ):
         with pytest.raises(UserErrorException, match="is not supported by fitserve: "):
             use()
@@ -287,7 +287,7 @@ def test_what_needs_fitserve_says_how_to_be_started(run_dir: Path, monkeypatch: 
 
     monkeypatch.delenv("FITSERVE_RPC", raising=False)
     for use in (
-        lambda: Workspace.from_config(),
+        Workspace.from_config,
         lambda: get_run().register_model("x"),
         lambda: get_run().experiment.workspace,
     ):
