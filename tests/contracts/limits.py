@@ -338,9 +338,10 @@ time.sleep(600)
             group.add(process.pid)
 
     def test_usage_is_quick(self, group: Group) -> None:
-        """200 µs; on a machine that is emulated or overloaded, what reading a dozen small files costs there."""
+        """200 µs; on a machine that is emulated or overloaded, no more than some dozen small files cost there."""
         with running("input()", group):
-            assert median_time(group.usage) < max(200e-6, 12 * median_time(Path("/proc/self/stat").read_bytes))
+            reading = median_time(Path("/proc/self/stat").read_bytes)
+            assert median_time(group.usage) < (200e-6 if reading < 40e-6 else 30 * reading)
 
     def test_a_killed_supervisor_leaves_nothing_that_cannot_be_cleaned(self, backend: Backend, group: Group) -> None:
         supervisor = f"""
