@@ -34,6 +34,7 @@ from registry.workspace import Workspace
 log = logging.getLogger("fitserve.supervisor")
 
 _SECONDS_PER_GB: Final = 10.0
+_SOUND_NURSERY_S: Final = 1.0  # one that died sooner is started again only when it is needed
 _IMPORTS: Final = 40  # modules that are asked for before a fork
 _KINDS: Final[dict[str, FailureKind]] = {"digest": "digest", "load": "load", "memory": "memory", "timeout": "timeout"}
 
@@ -70,6 +71,7 @@ class Machine:
         self._files: dict[str, tuple[Files, Ready]] = {}  # by key of the crew
         self._logs: dict[str, VersionLog] = {}
         self._tails: dict[str, LogTail] = {}
+        self._closing = False
 
     def log_of(self, version: Version) -> VersionLog:
         if version.id not in self._logs:
@@ -122,6 +124,7 @@ class Machine:
 
     async def close(self) -> None:
         """End the nurseries."""
+        self._closing = True
         await self._golden.close()
         for task in self._nurseries.values():
             task.cancel()
@@ -217,9 +220,22 @@ class Machine:
     async def _nursery(self, ready: Ready) -> Nursery:
         task = self._nurseries.get(ready.digest)
         if task is None or (task.done() and (task.cancelled() or task.exception() or not task.result().alive)):
-            starting = Nursery.start(ready.python, self._reaper, variables=ready.variables)
-            task = self._nurseries[ready.digest] = asyncio.create_task(starting)
+            task = self._nurseries[ready.digest] = asyncio.create_task(self._start_nursery(ready))
         return await asyncio.shield(task)
+
+    async def _start_nursery(self, ready: Ready) -> Nursery:
+        """One that another takes the place of when it dies: the next start of a model should not wait for its imports."""
+        nursery = await Nursery.start(ready.python, self._reaper, variables=ready.variables)
+        since = time.monotonic()
+        nursery.exited.add_done_callback(lambda _: self._nursery_died(ready, since))
+        return nursery
+
+    def _nursery_died(self, ready: Ready, since: float) -> None:
+        if self._closing or time.monotonic() - since < _SOUND_NURSERY_S:
+            return
+        log.warning("a nursery died, starting another")
+        self._nurseries[ready.digest] = again = asyncio.create_task(self._start_nursery(ready))
+        again.add_done_callback(_ignore)  # whoever needs it next tries again and tells
 
     def _order(self, version: Version, crew: Crew, files: Files, listen: str) -> dict[str, Json]:
         artifact = version.record.artifact
@@ -313,6 +329,11 @@ class Machine:
 def _notes(serving: ServingEnvironment, ready: Ready) -> list[str]:
     """What a person should know of an environment, each once."""
     return list(dict.fromkeys((*serving.warnings, *ready.warnings)))
+
+
+def _ignore(done: "asyncio.Task[Nursery]") -> None:
+    if not done.cancelled():
+        done.exception()
 
 
 def _since(began: float) -> float:
