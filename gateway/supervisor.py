@@ -147,7 +147,8 @@ class Supervisor:
             return
         starting.result()
         url = url_of(self._listening)
-        self._lock.write(url, *self._listening.getsockname()[:2], self._token)
+        host, port = self._listening.getsockname()[:2]
+        self._lock.write(url, host, port, self._token)
         log.info("serving %s at %s, limits by %s", self._workspace.root, url, self._backend.enforcement)
         if on_ready is not None:
             on_ready(url)
