@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "stop": ("gateway.cli.services:stop", "End the gateway that serves the workspace."),
     "exec": ("gateway.cli.shimmed:run", "Run a program written for Azure ML's SDK v1."),
     "notebook": ("gateway.cli.shimmed:notebook", "Start Jupyter for notebooks written for Azure ML's SDK v1."),
+    "package": ("gateway.cli.package:package", "Write what an image, or Kubernetes, needs to serve models."),
     "models": ("gateway.cli.models:models", "List the registered models, or one with its versions."),
     "delete": ("gateway.cli.models:delete", "Delete a model or one of its versions."),
     "env": ("gateway.cli.env:env", "List, build and show environments; change the one a model is served in."),
@@ -33,7 +34,7 @@ COMMANDS: Final = {
 }
 
 
-HIDDEN: Final = {"rpc": "gateway.cli.rpc:rpc"}  # not for people
+HIDDEN: Final = {"rpc": "gateway.cli.rpc:rpc", "run-package": "gateway.cli.package:run_package"}  # not for people
 
 
 class LazyGroup(click.Group):

@@ -29,6 +29,10 @@ class MetadataStore(Protocol):
 
     # models: `add_model` gets version 0 and gives the next one, from 1, never given twice even after a deletion.
     def add_model(self, draft: ModelVersion) -> ModelVersion: ...
+    def put_model(self, model: ModelVersion) -> ModelVersion:
+        """A version that was numbered elsewhere, as it is. Raises `registry.errors.InvalidArgument` where that number was
+        given already to something else; the same once more changes nothing."""
+
     def get_model(self, name: str, version: int | None = None) -> ModelVersion:
         """That version, or the latest."""
 

@@ -115,6 +115,19 @@ class SqlMetadata:
             connection.execute(insert(t.models), rows.model_row(model))
         return model
 
+    def put_model(self, model: ModelVersion) -> ModelVersion:
+        with self._write() as connection:
+            last = _last(connection, t.model_names, t.model_names.c.last_version, model.name)
+            if last is not None and model.version <= last:
+                there = select(t.models).where(*_is(t.models, model.name, model.version))
+                found = _first(connection, there)
+                if found is None or rows.model_from(found) != model:
+                    raise InvalidArgument("model", f"the number of {model.id} was given already in this workspace")
+                return model
+            _count(connection, t.model_names, t.model_names.c.last_version, model.name, last, model.version)
+            connection.execute(insert(t.models), rows.model_row(model))
+        return model
+
     def get_model(self, name: str, version: int | None = None) -> ModelVersion:
         with self._read() as connection:
             return _model(connection, name, version)
@@ -298,13 +311,23 @@ def _sentences(where: Path) -> Iterator[None]:
 
 def _next(connection: Connection, table: Table, counter: Column[int], name: str) -> int:
     """The next number of a counter that starts at 1 and never goes back."""
-    last = connection.execute(select(counter).where(table.c.name == name)).scalar()
+    last = _last(connection, table, counter, name)
     number = (last or 0) + 1
+    _count(connection, table, counter, name, last, number)
+    return number
+
+
+def _last(connection: Connection, table: Table, counter: Column[int], name: str) -> int | None:
+    return connection.execute(select(counter).where(table.c.name == name)).scalar()
+
+
+def _count(
+    connection: Connection, table: Table, counter: Column[int], name: str, last: int | None, number: int
+) -> None:
     if last is None:
         connection.execute(insert(table), {"name": name, counter.name: number})
     else:
         connection.execute(update(table).where(table.c.name == name), {counter.name: number})
-    return number
 
 
 def _model(connection: Connection, name: str, version: int | None) -> ModelVersion:

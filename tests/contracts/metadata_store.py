@@ -116,6 +116,15 @@ class MetadataStoreSuite:
         assert store.list_models() == []
         assert store.add_model(draft()).version == 3
 
+    def test_a_version_of_another_workspace_keeps_its_number(self, store: MetadataStore) -> None:
+        model = replace(draft(tags={"a": "1"}), version=7)
+        assert store.put_model(model) == store.put_model(model) == store.get_model("iris", 7) == model
+        assert store.add_model(draft()).version == 8
+        for taken in (replace(model, tags={}), replace(model, version=3)):
+            with pytest.raises(InvalidArgument, match=f"iris:{taken.version}"):
+                store.put_model(taken)
+        assert [found.version for found in store.list_models()] == [7, 8]
+
     def test_a_change_sees_what_is_stored_and_is_stored(self, store: MetadataStore) -> None:
         store.add_model(draft(tags={"a": "1"}))
         changed = store.update_model("iris", 1, lambda old: replace(old, tags={**old.tags, "b": "2"}, golden=DIGEST))

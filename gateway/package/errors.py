@@ -1,0 +1,30 @@
+"""What packaging refuses, in sentences."""
+
+from registry.errors import CallerError, OperatorError, shown
+
+
+class UnsafeValue(CallerError):
+    """A value that would stand in a Dockerfile or a manifest and does not match its pattern."""
+
+    def __init__(self, what: str, value: object, expected: str) -> None:
+        super().__init__(f"{shown(value)} cannot be used as {what}: {expected}")
+
+
+class FolderInUse(CallerError):
+    def __init__(self, folder: str) -> None:
+        super().__init__(f"{folder} holds something else; choose a new folder, or one that an earlier package is in")
+
+
+class CannotPin(OperatorError):
+    """An environment that could not be had again elsewhere."""
+
+    def __init__(self, model: str, requirement: str) -> None:
+        super().__init__(
+            f"model {model} is served with {shown(requirement)}, which is not a release that can be pinned: publish that "
+            "package, or register the model with an environment that names releases"
+        )
+
+
+class NotAPackage(OperatorError):
+    def __init__(self, folder: str, problem: str) -> None:
+        super().__init__(f"{folder} is not a package of fitserve: {problem}")
