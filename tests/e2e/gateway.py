@@ -118,13 +118,14 @@ def serving(
     env: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
     location: str | None = None,
+    command: tuple[str, ...] = ("serve",),
 ) -> Iterator[Gateway]:
     """`fitserve serve` on a free port, ended with the block. `location` is the URL of a database whose folder is `workspace`."""
     workspace.mkdir(parents=True, exist_ok=True, mode=0o700)
     output = workspace.parent / f"{workspace.name}.gateway.log"
     with output.open("w") as file:
         process = subprocess.Popen(
-            [*FITSERVE, "--workspace", location or str(workspace), "serve", "--port", "0", *arguments],
+            [*FITSERVE, "--workspace", location or str(workspace), *command, "--port", "0", *arguments],
             stdout=file,
             stderr=subprocess.STDOUT,
             text=True,
