@@ -12,10 +12,11 @@ has to be noted. What a step needs of the machine is behind `Host`.
 """
 
 import asyncio
+import contextlib
 import logging
 import re
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
@@ -116,6 +117,7 @@ class Version:
         self._wake = asyncio.Event()
         self._settled: list[asyncio.Future[None]] = []
         self._step: asyncio.Task[None] | None = None
+        self._trying = False  # a crew beside the one that serves
         self._closing = False
         self._loaded_at: float | None = None  # until the table that says so went out
         self._timer: asyncio.TimerHandle | None = None
@@ -137,7 +139,7 @@ class Version:
         """It should not run: drained if it is live, given up if it is only starting."""
         self.wanted = self.urgent = False
         self._wake.set()
-        if self._step is not None and self._step.get_name() in _INTERRUPTIBLE:
+        if self._step is not None and (self._trying or self._step.get_name() in _INTERRUPTIBLE):
             self._step.cancel()
 
     async def live(self) -> bool:
@@ -277,6 +279,7 @@ class Version:
         if not self.wanted:
             if self.state in {"preparing", "starting"}:
                 self._become("idle")
+            self._tell_waiters()
             return None
         if self.state in RESTING:
             return None
@@ -324,7 +327,8 @@ class Version:
         if not moved and crew.can_relimit(self.limits, self.size) and await self._relimit_in_place(crew):
             return
         try:
-            new = await self._host.open_crew(self)
+            with self._giving_up_when_stopped():
+                new = await self._host.open_crew(self)
         except NoRoomNow as error:  # old and new do not fit together
             if moved:  # it might not answer rightly there, and then nothing would
                 self._keep_as_it_is(str(error))
@@ -336,7 +340,8 @@ class Version:
             self._keep_as_it_is(str(error))
             return
         try:
-            child = await self._host.start_child(self, new)
+            with self._giving_up_when_stopped():
+                child = await self._host.start_child(self, new)
         except StartFailed as error:
             await self._host.close_crew(self, new)
             self._keep_as_it_is(str(error))
@@ -348,6 +353,15 @@ class Version:
         if new.join(child):
             self._loaded(new)
         await self._host.close_crew(self, crew)
+
+    @contextlib.contextmanager
+    def _giving_up_when_stopped(self) -> Iterator[None]:
+        """Whoever makes room by stopping this version may hold what the new crew waits for."""
+        self._trying = True
+        try:
+            yield
+        finally:
+            self._trying = False
 
     async def _relimit_in_place(self, crew: Crew) -> bool:
         try:
@@ -452,11 +466,15 @@ class Version:
         if state != self.state:
             log.info("%s: %s", self.id, state)
         self.state, self.reason = state, reason
+        self._tell_waiters()
+        self._host.changed(self)
+
+    def _tell_waiters(self) -> None:
+        """Let `live` and `stopped` look again."""
         settled, self._settled = self._settled, []
         for future in settled:
             if not future.done():
                 future.set_result(None)
-        self._host.changed(self)
 
     @property
     def _asked(self) -> tuple[ResourceConfiguration, str | None]:

@@ -1,0 +1,126 @@
+"""Models in the supervisor without processes: who makes room for whom, and that nobody waits for ever."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import cast
+
+from gateway.admission import Admission
+from gateway.control import Message
+from gateway.crew import Child, Crew
+from gateway.served import ServedModels
+from gateway.settings import Settings
+from gateway.table import Publisher
+from gateway.versions import Version
+from gateway.workers.process import ChildHandle, Exit
+from registry.limits.none import UnlimitedGroup
+from registry.records import Artifact, ModelVersion
+from registry.resources import GB, ResourceConfiguration
+from tests.gateway.small_supervisor import eventually
+
+MODEL = Artifact(digest="0" * 64, size=1000, kind="file", name="model.joblib", format="joblib")
+
+
+class Handle:
+    """A child without a process."""
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.exited: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+
+    @property
+    def alive(self) -> bool:
+        return not self.exited.done()
+
+
+class Group(UnlimitedGroup):
+    """Its children end when it is killed."""
+
+    def __init__(self, name: str, limits: ResourceConfiguration) -> None:
+        super().__init__(name, limits)
+        self.handles: list[Handle] = []
+
+    def kill(self) -> None:
+        for handle in self.handles:
+            if handle.alive:
+                handle.exited.set_result(Exit(signal=9))
+
+
+class QuickMachine:
+    """Starts everything at once, but for the versions in `held`, whose preparing takes until their event is set."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, asyncio.Event] = {}
+        self.preparing: list[str] = []
+
+    async def open_crew(self, version: Version, key: str, admit: Callable[[], Awaitable[None]]) -> Crew:
+        self.preparing.append(version.id)
+        if version.id in self.held:
+            await self.held[version.id].wait()
+        await admit()
+        return Crew(version.id, Group(key, version.limits), version.limits, version.size, version.child_died)
+
+    async def start_child(self, version: Version, crew: Crew) -> Child:
+        handle = Handle()
+        cast(Group, crew.group).handles.append(handle)
+        return Child(len(self.preparing), cast(ChildHandle, handle), "/nowhere", {})
+
+    def forget_crew(self, crew: Crew) -> None:
+        pass
+
+
+class Nobody:
+    """No HTTP process is there to be told."""
+
+    def publish(self, message: Message) -> None:
+        pass
+
+    async def released(self, children: Collection[int], revision: int, timeout: float) -> bool:
+        return True
+
+
+def record(name: str, memory_in_gb: float) -> ModelVersion:
+    limits = ResourceConfiguration(memory_in_gb=memory_in_gb)
+    return ModelVersion(
+        name=name, version=1, created_time=datetime.now(UTC), artifact=MODEL, resource_configuration=limits
+    )
+
+
+def test_a_version_that_moves_to_another_environment_gives_way_to_one_that_is_asked_for() -> None:
+    async def story() -> None:
+        machine = QuickMachine()
+        models = ServedModels(Settings(), machine, Admission(2 * GB, GB), Publisher(), Nobody())
+        mover, asked = record("mover", 0.6), record("asked", 0.7)
+        models.reconcile([mover], "mover")
+        moving = models.version("mover", 1)
+        await eventually(lambda: moving.state == "live", "the first model is live")
+        machine.held["mover:1"] = asyncio.Event()
+        models.reconcile([replace(mover, environment="1" * 64)], "mover")
+        await eventually(lambda: len(machine.preparing) == 2, "its environment is being prepared")
+
+        models.reconcile([replace(mover, environment="1" * 64), asked], "mover")
+        other = models.version("asked", 1)
+        other.start(urgent=True)
+        async with asyncio.timeout(5):
+            assert await other.live()
+        assert moving.state == "idle"
+        await models.close()
+
+    asyncio.run(story())
+
+
+def test_who_waits_for_a_version_that_is_stopped_before_it_began_hears_so() -> None:
+    async def story() -> None:
+        models = ServedModels(Settings(start="first-use"), QuickMachine(), Admission(2 * GB, GB), Publisher(), Nobody())
+        models.reconcile([record("short", 0.5)], "short")
+        version = models.version("short", 1)
+        version.start(urgent=True)
+        waiting = asyncio.create_task(version.live())
+        await asyncio.sleep(0)
+        version.stop()
+        async with asyncio.timeout(5):
+            assert not await waiting
+        await models.close()
+
+    asyncio.run(story())
