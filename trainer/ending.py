@@ -8,7 +8,7 @@ from registry.records import RunRecord
 from registry.workspace import Workspace
 from trainer.compute.base import find_target
 from trainer.folder import RunFolder
-from trainer.history import CHILD_TYPE, TERMINAL, add_details, end_children, move, take_in
+from trainer.history import CHILD_TYPE, INTERACTIVE_TYPE, TERMINAL, add_details, end_children, move, take_in
 from trainer.log import last_lines
 from trainer.mark import has_variable, session_members
 from trainer.outcome import Outcome, with_last_lines
@@ -36,7 +36,7 @@ def settle(workspace: Workspace, run: RunRecord) -> RunRecord:
 
     What the script logged and wrote until then is kept, and what it left running is ended.
     """
-    if run.status in TERMINAL or run.type == CHILD_TYPE:
+    if run.status in TERMINAL or run.type in (CHILD_TYPE, INTERACTIVE_TYPE):
         return run
     reason = find_target(run.target).lost(workspace, run)
     if reason is None:

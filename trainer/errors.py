@@ -3,6 +3,7 @@
 ::
 
     CallerError      ScriptNotFound · SnapshotTooLarge · SnapshotTooManyFiles · SnapshotUnreadable · FileExists · PropertyIsFixed
+                     NotInteractive
       NotFound       RunFileNotFound
     OperatorError    LaunchFailed
     ModelError
@@ -73,6 +74,11 @@ class FileExists(CallerError):
 class PropertyIsFixed(CallerError):
     def __init__(self, key: str, value: str) -> None:
         super().__init__(f"the property {shown(key)} is {shown(value)} already, and properties cannot be changed")
+
+
+class NotInteractive(CallerError):
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id} was submitted: its status is decided by how its script ends")
 
 
 class LaunchFailed(OperatorError):

@@ -42,6 +42,7 @@ _RANK: Final = {
     **dict.fromkeys(TERMINAL, 6),
 }
 CHILD_TYPE: Final = "azureml.childrun"
+INTERACTIVE_TYPE: Final = "azureml.interactiverun"  # of `start_logging`; its program ends it
 
 
 def now() -> datetime:

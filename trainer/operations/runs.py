@@ -6,7 +6,9 @@ from typing import Any, Final
 from registry.errors import InvalidArgument
 from registry.records import Json
 from registry.resources import ResourceConfiguration
+from trainer import interactive
 from trainer.experiment import Experiment
+from trainer.history import TERMINAL
 from trainer.open_workspaces import OpenWorkspaces, is_inside_a_run
 from trainer.operations.environments import environment_of
 from trainer.operations.models import described, resources_of, sample_of
@@ -61,6 +63,25 @@ def submit(workspaces: OpenWorkspaces, workspace: Json, experiment: str, config:
         resource_configuration=None if limits is None else ResourceConfiguration(**limits),
     )
     return facts(Experiment(target, experiment).submit(script, tags=tags))
+
+
+def start_logging(workspaces: OpenWorkspaces, workspace: Json, experiment: str, name: str | None) -> Json:
+    """An interactive run, and the folder that its program writes to."""
+    found = workspaces.get(workspace)
+    run = interactive.begin(found, experiment, name)
+    return {**facts(run), "folder": str(found.runs_dir / run.id)}
+
+
+def end_logging(workspaces: OpenWorkspaces, workspace: Json, run: str, status: str, error: str | None) -> Json:
+    if status not in TERMINAL:
+        raise InvalidArgument("status", f"{status!r} is not one of: {', '.join(sorted(TERMINAL))}")
+    interactive.end(Run.get(workspaces.get(workspace), run), status, error)
+    return None
+
+
+def record(workspaces: OpenWorkspaces, workspace: Json, run: str, event: Json) -> Json:
+    interactive.record_events(Run.get(workspaces.get(workspace), run), [event])
+    return None
 
 
 def list_experiments(workspaces: OpenWorkspaces, workspace: Json) -> Json:
@@ -124,6 +145,9 @@ def _plain(method: str) -> Operation:
 
 OPERATIONS: Final[dict[str, Operation]] = {
     "experiment.submit": submit,
+    "experiment.start_logging": start_logging,
+    "run.record": record,
+    "run.end_logging": end_logging,
     "experiment.list": list_experiments,
     "experiment.check": check_experiment,
     "experiment.runs": list_runs,

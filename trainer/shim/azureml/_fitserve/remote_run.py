@@ -4,11 +4,22 @@ import os
 
 from azureml._fitserve.client import call
 from azureml._fitserve.runs import Run
+from azureml._fitserve.sinks import FolderSink
 from azureml._fitserve.texts import as_path, as_texts, given
 from azureml._fitserve.unsupported import refuse
 from azureml.exceptions import UserErrorException
 
-_FROM_ITS_SCRIPT = "a submitted run is logged to by its own script, through Run.get_context()"
+_FROM_ITS_SCRIPT = "its own script does that, through Run.get_context()"
+
+
+class RemoteSink(object):
+    """Sends what is logged from outside of a run to fitserve."""
+
+    def __init__(self, run):
+        self._run = run
+
+    def write(self, event):
+        self._run._call("record", event=event)
 
 
 class RemoteRun(Run):
@@ -32,6 +43,7 @@ class RemoteRun(Run):
     def _take(self, experiment, facts):
         self.experiment = experiment
         self._facts = facts
+        self._sink = RemoteSink(self)
         self.number, self.type = facts["number"], facts["type"]
 
     def _call(self, op, **args):
@@ -171,9 +183,6 @@ class RemoteRun(Run):
 
     # what only its script does
 
-    def _metric(self, name, kind, value, description="", step=None):
-        refuse("logging {!r} from outside of run {}".format(name, self.id), _FROM_ITS_SCRIPT)
-
     def log_image(self, name, path=None, plot=None, description="", **kwargs):
         refuse("run.log_image from outside of a run", _FROM_ITS_SCRIPT)
 
@@ -196,6 +205,51 @@ class RemoteRun(Run):
         return "Run(Experiment: {}, Id: {}, Type: {}, Status: {})".format(
             self.experiment.name, self.id, self.type, self.get_status()
         )
+
+
+class InteractiveRun(Run):
+    """A run of `Experiment.start_logging`: this program writes to its folder, as a script does, and ends it."""
+
+    def __init__(self, experiment, facts, outputs=None):
+        super(InteractiveRun, self).__init__(FolderSink(facts["folder"]))
+        self.experiment = experiment
+        self._outputs = outputs
+
+    @property
+    def workspace(self):
+        return self.experiment.workspace
+
+    def complete(self, _set_status=True):
+        self._end("Completed")
+
+    def fail(self, error_details=None, error_code=None, _set_status=True):
+        self._end("Failed", None if error_details is None else str(error_details))
+
+    def cancel(self):
+        self._end("Canceled")
+
+    def wait_for_completion(self, show_output=False, wait_post_processing=False, raise_on_error=True):
+        """It ends when this program says so, thus there is nothing to wait for."""
+        return self.get_details()
+
+    def get_portal_url(self):
+        return self._seen().get_portal_url()
+
+    def get_children(self, **kwargs):
+        return self._seen().get_children(**kwargs)
+
+    def _seen(self):
+        """This run as others see it."""
+        return RemoteRun(self.experiment, self.id)
+
+    def _end(self, status, error=None):
+        if self._status != "Running":
+            return
+        if self._outputs is not None and os.path.isdir(self._outputs):
+            self.upload_folder("outputs", self._outputs)
+        self._status = status
+        workspace = self.experiment.workspace
+        call("run.end_logging", workspace=workspace._facts, run=self.id, status=status, error=error)
 
 
 def get(workspace, run_id):

@@ -61,6 +61,12 @@ class EventWriter:
         while line:  # a second turn only on a disk that is nearly full
             line = line[os.write(self._descriptor, line) :]
 
+    def close(self) -> None:
+        """A script's never is; its end does it."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
 
 class EventReader:
     """Our end: complete lines since the last time, each with its number. A line that is not an event is passed over."""

@@ -45,7 +45,16 @@ class Experiment(object):
         return RemoteRun._of(self, facts)
 
     def start_logging(self, *args, **kwargs):
-        return refuse("Experiment.start_logging", "put the code into a script and submit it with ScriptRunConfig")
+        """A run that this program logs to itself, and ends by `complete` or `fail`. No snapshot is taken."""
+        from azureml._fitserve.remote_run import InteractiveRun
+
+        facts = call(
+            "experiment.start_logging",
+            workspace=self.workspace._facts,
+            experiment=self.name,
+            name=kwargs.get("display_name"),
+        )
+        return InteractiveRun(self, facts, kwargs.get("outputs"))
 
     def get_runs(self, type=None, tags=None, properties=None, include_children=False):
         """The runs, newest first."""
