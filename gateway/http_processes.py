@@ -27,8 +27,7 @@ _SECRETS: Final = ("FITSERVE_KEY", "FITSERVE_KEY_FILE")
 
 
 class HttpProcessFailed(OperatorError):
-    def __init__(self, how: object) -> None:
-        super().__init__(f"the HTTP process {how} before it accepted a connection; its output above says why")
+    """None of the first attempts came to accept connections. The sentence says how the last one ended."""
 
 
 class HttpProcess:
@@ -68,7 +67,7 @@ class HttpProcesses:
         self._keepers: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._stopping = False
-        self._failure: Exit | None = None  # how one ended that was never ready
+        self._failure: str | None = None  # how the last of several ended that were never ready
 
     @property
     def pids(self) -> list[int]:
@@ -148,18 +147,28 @@ class HttpProcesses:
         """Have one process running until told to stop."""
         failures = 0
         while not self._stopping:
-            process = await self._spawn(number)
-            end = await asyncio.shield(process.exited)
-            del self._alive[number]
-            process.peer.close()
+            ready, how = await self._one(number)
             if self._stopping:
                 return
-            failures = 0 if process.peer.ready else failures + 1
+            failures = 0 if ready else failures + 1
             if failures >= _FIRST_ATTEMPTS:
-                self._failure = end
+                self._failure = how
             self._changed.set()
-            log.error("HTTP process %d %s, starting another", process.pid, end)
+            log.error("%s; starting another", how)
             await asyncio.sleep(min(_LONGEST_PAUSE_S, 0.1 * 2 ** (failures - 1)) if failures else 0)
+
+    async def _one(self, number: int) -> tuple[bool, str]:
+        """Start a process and wait for its end: whether it ever accepted connections, and the sentence about its end."""
+        try:
+            process = await self._spawn(number)
+        except OSError as error:  # the machine has no memory or no process for it now; it may have later
+            return False, f"the HTTP process could not be started: {error.strerror or error}"
+        end = await asyncio.shield(process.exited)
+        del self._alive[number]
+        process.peer.close()
+        if process.peer.ready:
+            return True, f"HTTP process {process.pid} {end}"
+        return False, f"the HTTP process {end} before it accepted a connection; its output above says why"
 
     async def _spawn(self, number: int) -> HttpProcess:
         """Called in the supervisor's main thread: the parent-death signal of the new process follows this thread."""
@@ -168,13 +177,17 @@ class HttpProcesses:
         arguments = ["--control-fd", str(theirs.fileno()), "--listen-fd", str(listening)]
         arguments += ["--settings", json.dumps(self._settings.to_json())]
         environ = {name: value for name, value in os.environ.items() if name not in _SECRETS}
-        with theirs:
-            pid, exited = self._reaper.spawn(
-                [*self._command, *arguments],
-                env=environ,
-                pass_fds=(theirs.fileno(), listening),
-                start_new_session=True,  # Ctrl-C reaches the supervisor alone, which drains
-            )
+        try:
+            with theirs:
+                pid, exited = self._reaper.spawn(
+                    [*self._command, *arguments],
+                    env=environ,
+                    pass_fds=(theirs.fileno(), listening),
+                    start_new_session=True,  # Ctrl-C reaches the supervisor alone, which drains
+                )
+        except OSError:
+            ours.close()
+            raise
         peer = ControlPeer(self._on_message, lambda _: self._changed.set())
         process = self._alive[number] = HttpProcess(pid, exited, peer)
         await peer.connect(ours)
