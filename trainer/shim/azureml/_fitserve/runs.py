@@ -312,7 +312,8 @@ class Run(object):
 
     def _register(self, model_name, model_path, inside, given):
         from azureml._fitserve.client import call
-        from azureml.core.model import Model, registration
+        from azureml._fitserve.texts import registration
+        from azureml.core.model import Model
 
         workspace = self.experiment.workspace
         model = registration(

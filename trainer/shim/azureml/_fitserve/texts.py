@@ -59,3 +59,29 @@ def _written(ending, write):
 def given(**values):
     """Only those that are not None."""
     return {key: value for key, value in values.items() if value is not None}
+
+
+def registration(
+    model_name,
+    tags,
+    properties,
+    description,
+    model_framework,
+    model_framework_version,
+    sample_input_dataset,
+    sample_output_dataset,
+    resource_configuration,
+):
+    """What fitserve is told of a model that is to be registered."""
+    limits = resource_configuration
+    return {
+        "model_name": model_name,
+        "tags": as_texts(tags),
+        "properties": as_texts(properties),
+        "description": description,
+        "model_framework": model_framework,
+        "model_framework_version": model_framework_version,
+        "sample_input_dataset": sample_path(sample_input_dataset, "sample_input_dataset"),
+        "sample_output_dataset": sample_path(sample_output_dataset, "sample_output_dataset"),
+        "resource_configuration": None if limits is None else limits._described(),
+    }

@@ -3,7 +3,7 @@
 import os
 
 from azureml._fitserve.client import call
-from azureml._fitserve.texts import as_path, as_texts, as_time, given, sample_path
+from azureml._fitserve.texts import as_path, as_texts, as_time, given, registration, sample_path
 from azureml._fitserve.unsupported import refuse
 from azureml.core.resource_configuration import ResourceConfiguration
 from azureml.exceptions import ModelNotFoundException, UserErrorException
@@ -288,32 +288,6 @@ class InferenceConfig(object):
     ):
         self.entry_script, self.source_directory = entry_script, source_directory
         self.environment, self.conda_file, self.description = environment, conda_file, description
-
-
-def registration(
-    model_name,
-    tags,
-    properties,
-    description,
-    model_framework,
-    model_framework_version,
-    sample_input_dataset,
-    sample_output_dataset,
-    resource_configuration,
-):
-    """What fitserve is told of a model that is to be registered."""
-    limits = resource_configuration
-    return {
-        "model_name": model_name,
-        "tags": as_texts(tags),
-        "properties": as_texts(properties),
-        "description": description,
-        "model_framework": model_framework,
-        "model_framework_version": model_framework_version,
-        "sample_input_dataset": sample_path(sample_input_dataset, "sample_input_dataset"),
-        "sample_output_dataset": sample_path(sample_output_dataset, "sample_output_dataset"),
-        "resource_configuration": None if limits is None else limits._described(),
-    }
 
 
 def _number(text):

@@ -4,7 +4,7 @@ from azureml._fitserve.unsupported import unsupported
 
 DEFAULT_CPU_IMAGE = "fitserve"
 DEFAULT_GPU_IMAGE = "fitserve"
-DEFAULT_DURATION_S = 30 * 24 * 3600
+_DEFAULT_DURATION_S = 30 * 24 * 3600
 
 
 class DockerConfiguration(object):
@@ -32,7 +32,7 @@ class RunConfiguration(object):
         self.framework = framework or "Python"
         self.communicator = communicator or "None"
         self.node_count = 1
-        self.max_run_duration_seconds = DEFAULT_DURATION_S
+        self.max_run_duration_seconds = _DEFAULT_DURATION_S
         self.target = "local"
         self.docker = DockerConfiguration()
         self.environment_variables = {}

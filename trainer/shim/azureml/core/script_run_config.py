@@ -1,7 +1,7 @@
 """`azureml.core.script_run_config`: what to run. It only remembers; `Experiment.submit` acts."""
 
 from azureml._fitserve.texts import as_path
-from azureml.core.runconfig import DEFAULT_DURATION_S, RunConfiguration
+from azureml.core.runconfig import _DEFAULT_DURATION_S, RunConfiguration
 from azureml.exceptions import UserErrorException
 
 
@@ -19,7 +19,7 @@ class ScriptRunConfig(object):
         environment=None,
         distributed_job_config=None,
         resume_from=None,
-        max_run_duration_seconds=DEFAULT_DURATION_S,
+        max_run_duration_seconds=_DEFAULT_DURATION_S,
         command=None,
         docker_runtime_config=None,
         resource_configuration=None,
