@@ -305,6 +305,8 @@ class Connection(object):
     """One peer on the scoring socket: what it has sent in part, and what it has not yet read."""
 
     def __init__(self, sock: socket.socket) -> None:
+    if isinstance(value, dict):  # what a DictVectorizer gives back
+        return {str(key): _plain(item) for key, item in value.items()}
         self.sock = sock
         self.reader = FrameReader()
         self.unsent: "Deque[Part]" = deque()

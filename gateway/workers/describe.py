@@ -27,6 +27,8 @@ _PASSING = (
     "MultiOutputEstimator",
     "_MultiOutputEstimator",
 )
+# Iterate until all rows together change little: a row's answer depends on the rows beside it.
+_TOGETHER = ("NMF", "MiniBatchNMF")
 _KINDS = ("classifier", "regressor", "clusterer", "outlier_detector", "density_estimator")
 
 
@@ -68,6 +70,7 @@ def describe(model: Any, methods: "Sequence[str]", caught: "Sequence[Any]" = ())
         "kind": kind,
         "item": item,
         "estimator_type": _estimator_type(model),
+        "batchable": _batchable(model),
         "column_types": types,
         "categories": categories,
         "closed_categories": closed,  # columns whose unknown categories the model refuses
@@ -111,6 +114,13 @@ def nested(model: Any) -> "Iterator[Any]":
             seen.add(id(item))
             yield item
             waiting.extend(_own(item).values())
+
+
+def _batchable(model: Any) -> bool:
+    """Whether rows of different callers may be asked together without one seeing the other."""
+    if _is(model, "BernoulliRBM"):  # `score_samples` draws by the row's place
+        return False
+    return not any(_is(estimator, name) for estimator in nested(model) for name in _TOGETHER)
 
 
 def feature_names(model: Any) -> "Optional[List[str]]":

@@ -121,7 +121,9 @@ class Scorer(object):
         if isinstance(value, list):
             if any(isinstance(item, (np.ndarray, list, tuple)) for item in value):
                 return {"list": [self._output(item, out) for item in value]}
-            return out.add(_labels(value) if any(isinstance(item, str) for item in value) else np.asarray(value))
+            return out.add(
+                _labels(value) if any(isinstance(item, (str, dict)) for item in value) else np.asarray(value)
+            )
         if hasattr(value, "toarray") and hasattr(value, "nnz"):
             return out.add(self._dense(value))
         if hasattr(value, "columns") and hasattr(value, "to_numpy"):
