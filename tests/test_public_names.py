@@ -8,7 +8,7 @@ import pytest
 
 PUBLIC = {
     "registry": {"Environment", "Model", "ResourceConfiguration", "Workspace"},
-    "trainer": {"Experiment", "Run", "ScriptRunConfig"},
+    "trainer": {"Experiment", "Run", "ScriptRunConfig", "Sweep"},
 }
 
 

@@ -6,10 +6,16 @@ if TYPE_CHECKING:
     from trainer.experiment import Experiment
     from trainer.run import Run
     from trainer.script import ScriptRunConfig
+    from trainer.sweep import Sweep
 
-__all__ = ["Experiment", "Run", "ScriptRunConfig"]
+__all__ = ["Experiment", "Run", "ScriptRunConfig", "Sweep"]
 
-_HOME = {"Experiment": "trainer.experiment", "Run": "trainer.run", "ScriptRunConfig": "trainer.script"}
+_HOME = {
+    "Experiment": "trainer.experiment",
+    "Run": "trainer.run",
+    "ScriptRunConfig": "trainer.script",
+    "Sweep": "trainer.sweep",
+}
 
 
 def __getattr__(name: str) -> Any:

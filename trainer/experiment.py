@@ -5,8 +5,9 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from registry.errors import InvalidArgument, OperatorError
 from registry.names import EXPERIMENT_NAME, check_name
@@ -20,6 +21,8 @@ from trainer.history import move, now
 from trainer.run import Run, definition_of
 from trainer.script import ScriptRunConfig
 from trainer.snapshot import take_snapshot
+from trainer.sweep import SWEEP_TYPE, Sweep
+from trainer.sweep_run import SweepRun
 
 # `Experiment.list` hides the built-in name inside of the class.
 _Experiments = list["Experiment"]
@@ -44,19 +47,48 @@ class Experiment:
     def __repr__(self) -> str:
         return f"Experiment(Name: {self.name}, Workspace: {self.workspace.name})"
 
-    def submit(self, config: ScriptRunConfig, tags: Mapping[str, object] | None = None) -> Run:
+    @overload
+    def submit(self, config: Sweep, tags: Mapping[str, object] | None = None) -> SweepRun: ...
+    @overload
+    def submit(self, config: ScriptRunConfig, tags: Mapping[str, object] | None = None) -> Run: ...
+    def submit(self, config: ScriptRunConfig | Sweep, tags: Mapping[str, object] | None = None) -> Run:
         """Copy the source folder, start the script, and return its run at once; it goes on when this process ends.
+
+        A `Sweep` gives a run whose children are the runs of its script.
 
         Raises:
             ScriptNotFound, InvalidArgument, SnapshotError: before anything is stored.
             DiskFull, WorkspaceReadOnly: likewise.
             LaunchFailed: the run is in the store as Failed.
         """
+        if isinstance(config, Sweep):
+            config.check()
+            run_id = self._submit(config.config, tags or {}, type=SWEEP_TYPE, sweep=config.to_json())
+            return SweepRun(self, run_id)
+        return Run(self, self._submit(config, tags or {}))
+
+    def submit_child(
+        self, config: ScriptRunConfig, parent: str, number: int, tags: Mapping[str, object] | None = None
+    ) -> Run:
+        """As `submit`, as a child of the run `parent`, whose id it continues."""
+        return Run(self, self._submit(config, tags or {}, run_id=f"{parent}_{number}", parent=parent))
+
+    def _submit(
+        self,
+        config: ScriptRunConfig,
+        tags: Mapping[str, object],
+        *,
+        run_id: str | None = None,
+        parent: str | None = None,
+        type: str = "azureml.scriptrun",
+        sweep: Json = None,
+    ) -> str:
+        """Id of the run."""
         if not isinstance(config, ScriptRunConfig):
-            raise InvalidArgument("config", f"a ScriptRunConfig is expected, not {type(config).__name__}")
+            raise InvalidArgument("config", f"a ScriptRunConfig is expected, not {config.__class__.__name__}")
         config.check()
         target = target_name(config.compute_target)
-        run_id = new_run_id(self.name)
+        run_id = run_id or new_run_id(self.name)
         folder = RunFolder(self.workspace.runs_dir / run_id)
         environment = register_environment(self.workspace, config.environment)
         try:
@@ -65,7 +97,9 @@ class Experiment:
                 snapshot = take_snapshot(config.source, folder.snapshot, leave_out=self.workspace.root)
                 folder.write_manifest(snapshot.files)
             properties = {"ContentSnapshotId": snapshot.digest, **git_properties(config.source)}
-            record = self._record(config, run_id, target, environment, properties, tags or {})
+            record = self._record(config, run_id, target, environment, properties, tags)
+            details = record.details if sweep is None else {**record.details, "sweep": sweep}
+            record = replace(record, parent=parent, type=type, details=details)
             record = self.workspace.metadata.add_run(record)
         except BaseException:
             shutil.rmtree(folder.root, ignore_errors=True)
@@ -77,7 +111,7 @@ class Experiment:
         except OperatorError as error:
             move(self.workspace.metadata, run_id, "Failed", error=str(error))
             raise
-        return Run(self, run_id)
+        return run_id
 
     def get_runs(
         self,

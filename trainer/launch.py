@@ -22,6 +22,13 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if not given.foreground:
         detach(given.folder)
+    from trainer.folder import RunFolder
+    from trainer.sweep import SWEEP_TYPE
+
+    if RunFolder(given.folder).read_facts()["type"] == SWEEP_TYPE:
+        from trainer.sweep_driver import SweepDriver
+
+        return SweepDriver(given.workspace, given.run, given.folder).run()
     from trainer.supervision import Supervision
 
     return Supervision(given.workspace, given.run, given.folder).run()

@@ -16,6 +16,7 @@ from registry.errors import FitserveError
 COMMANDS: Final = {
     "up": ("gateway.cli.up:up", "Train a script, register its model, serve it."),
     "train": ("gateway.cli.train:train", "Run a training script and keep what it logs and writes."),
+    "sweep": ("gateway.cli.sweep:sweep", "Try many choices of a script's arguments, and find the best."),
     "register": ("gateway.cli.models:register", "Register a model file as the next version of a name."),
     "serve": ("gateway.cli.serve:serve", "Serve every registered model over HTTP."),
     "deploy": ("gateway.cli.services:deploy", "Let a model answer as a named service."),

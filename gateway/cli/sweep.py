@@ -1,0 +1,158 @@
+"""`fitserve sweep`: one script, many choices of its arguments."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from gateway.cli.options import pairs, resource_options, resources
+from gateway.cli.output import print_table
+from gateway.cli.train import environment_from, strict_python_option
+from registry.errors import InvalidArgument
+from registry.workspace import Workspace
+from trainer import Experiment, ScriptRunConfig, Sweep
+from trainer.sweep_policies import Policy
+from trainer.sweep_space import Expression, Sampling, expression
+
+_CALL: Final = re.compile(r"([a-z]+)\((.*)\)")
+_SHOWN: Final = 10
+
+
+@click.command()
+@click.argument("script")
+@click.argument("script_args", nargs=-1)
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    required=True,
+    metavar="NAME=VALUES",
+    help="Argument to try: kernel=linear,rbf or penalty=uniform(0.5,1.5); repeat it.",
+)
+@click.option("--metric", required=True, help="Metric that the script logs and the runs are compared by.")
+@click.option("--minimize", is_flag=True, help="The least value is the best; else the greatest.")
+@click.option("--runs", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many at most.")
+@click.option("--at-once", type=click.IntRange(1), help="How many at a time. Default: one for each core.")
+@click.option(
+    "--sampling", type=click.Choice(["random", "grid", "bayesian"]), default="random", show_default=True, help="How."
+)
+@click.option("--seed", type=int, help="Makes the sampling repeatable.")
+@click.option(
+    "--policy",
+    metavar="POLICY",
+    help="End bad runs early: median, bandit(0.1) with a slack factor, or truncation(20) with a percentage.",
+)
+@click.option("--experiment", metavar="NAME", help="Experiment of the runs. Default: the script's name.")
+@click.option("--environment", "-e", metavar="FILE|NAME", help="Conda .yml, pip requirements, or a registered name.")
+@strict_python_option
+@resource_options(what="each run")
+@click.option("--register", "model", metavar="NAME", help="Register the best run's model under this name.")
+@click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag of the sweep; repeat it.")
+@click.pass_obj
+def sweep(obj: dict[str, Any], /, script: str, script_args: tuple[str, ...], **given: Any) -> None:
+    """Run SCRIPT with sampled arguments, some at a time, and tell which choice is the best.
+
+    Arguments for all runs follow `--`.
+    """
+    path = Path(script)
+    if not path.is_file():
+        raise InvalidArgument("SCRIPT", f"there is no file {script}")
+    with Workspace.open(obj["workspace"]) as workspace:
+        limits = (given["cpu"], given["memory"])
+        config = ScriptRunConfig(
+            path.resolve().parent,
+            path.name,
+            list(script_args),
+            environment=environment_from(given["environment"], workspace),
+            resource_configuration=resources(*limits) if limits != (None, None) else None,
+            strict_python=given["strict_python"],
+        )
+        space = {name: parameter(name, text) for name, text in pairs(given["params"], "--param").items()}
+        wanted = Sweep(
+            config,
+            Sampling(given["sampling"], space, given["seed"]),
+            given["metric"],
+            "MINIMIZE" if given["minimize"] else "MAXIMIZE",
+            given["runs"],
+            given["at_once"],
+            policy=policy(given["policy"]),
+        )
+        experiment = given["experiment"] or re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-") or "sweep"
+        run = Experiment(workspace, experiment).submit(wanted, pairs(given["tags"], "--tag"))
+        try:
+            run.wait_for_completion(show_output=True)
+        except KeyboardInterrupt:
+            run.cancel()
+            raise
+        _print(run.get_children_sorted_by_primary_metric(), run.primary_metric)
+        best = run.get_best_run_by_primary_metric(include_failed=False, include_canceled=False)
+        if best is None:
+            return
+        if given["model"]:
+            from gateway.cli.models import announce
+            from gateway.cli.up import find_model, find_sample
+
+            model = best.register_model(given["model"], find_model(best), sample=find_sample(best, workspace))
+            click.echo(f"\nregistered {model.id} from {best.id}")
+            announce(workspace, model.name, model.version)
+        else:
+            click.echo(f"\nregister the best with: fitserve register --run {best.id} outputs/model.joblib --name NAME")
+
+
+def parameter(name: str, text: str) -> Expression:
+    """``linear,rbf``: a choice; ``uniform(0, 1)``: that expression.
+
+    Raises:
+        InvalidArgument: it is no expression.
+    """
+    call = _CALL.fullmatch(text.strip())
+    kind, values = call.groups() if call else ("choice", text)
+    try:
+        return expression(kind, *(_value(part) for part in values.split(",")))
+    except InvalidArgument as error:
+        raise InvalidArgument(f"--param {name}", str(error)) from None
+
+
+def policy(text: str | None) -> Policy | None:
+    """
+    Raises:
+        InvalidArgument: it is no policy.
+    """
+    if text is None:
+        return None
+    call = _CALL.fullmatch(text.strip())
+    kind, number = call.groups() if call else (text.strip(), "")
+    try:
+        if kind == "bandit":
+            return Policy("bandit", slack_factor=float(number))
+        if kind == "truncation":
+            return Policy("truncation", truncation_percentage=int(number))
+    except ValueError:
+        raise InvalidArgument("--policy", f"{text!r} takes a number, such as bandit(0.1) or truncation(20)") from None
+    if kind == "median":
+        return Policy("median")
+    raise InvalidArgument("--policy", f"{text!r} is none of median, bandit(0.1), truncation(20)")
+
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text.strip()
+
+
+def _print(rows: list[dict[str, Any]], metric: str) -> None:
+    shown = [
+        (
+            row["run_id"],
+            row["status"],
+            "" if row["best_primary_metric"] is None else f"{row['best_primary_metric']:g}",
+            " ".join(f"{name}={value}" for name, value in json.loads(row["hyperparameters"]).items()),
+        )
+        for row in rows[:_SHOWN]
+    ]
+    print_table(("RUN", "STATUS", metric.upper(), "PARAMETERS"), shown, empty="no runs")

@@ -1,0 +1,110 @@
+"""Sweep: one script, many choices of its arguments, and which of the runs is the best. It only remembers; `submit` acts."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from registry.errors import InvalidArgument
+from registry.records import Json
+from trainer.script import ScriptRunConfig
+from trainer.sweep_policies import Policy
+from trainer.sweep_space import Sampling, import_optuna
+
+SWEEP_TYPE: Final = "hyperdrive"  # Azure's
+GOALS: Final = ("MAXIMIZE", "MINIMIZE")
+MOST_RUNS: Final = 1000
+
+
+class Sweep:
+    """Runs of a script with sampled arguments, appended after its own as ``--name value``.
+
+    Args:
+        config: the script; its limits, environment and longest duration are those of each run.
+        sampling: which arguments are tried.
+        primary_metric: what the runs log and are compared by; its best value counts.
+        goal: "MAXIMIZE" or "MINIMIZE".
+        max_total_runs: fewer are made where all combinations were tried.
+        max_concurrent_runs: None means one for each core.
+        max_duration_minutes: runs that are not begun by then are not made, and those that run are canceled.
+        policy: when a run is ended before its time.
+    """
+
+    def __init__(
+        self,
+        config: ScriptRunConfig,
+        sampling: Sampling,
+        primary_metric: str,
+        goal: str = "MAXIMIZE",
+        max_total_runs: int = 20,
+        max_concurrent_runs: int | None = None,
+        max_duration_minutes: float = 10080,
+        policy: Policy | None = None,
+    ) -> None:
+        self.config = config
+        self.sampling = sampling
+        self.primary_metric = primary_metric
+        self.goal = goal.upper()
+        self.max_total_runs = max_total_runs
+        self.max_concurrent_runs = max_concurrent_runs
+        self.max_duration_minutes = max_duration_minutes
+        self.policy = policy or Policy()
+
+    @property
+    def maximize(self) -> bool:
+        return self.goal == "MAXIMIZE"
+
+    def check(self) -> None:
+        """What can be wrong before anything is stored.
+
+        Raises:
+            InvalidArgument, ScriptNotFound: with what would be right.
+            MissingExtra: the sampling needs Optuna.
+        """
+        if not isinstance(self.config, ScriptRunConfig):
+            raise InvalidArgument("config", f"a ScriptRunConfig is expected, not {type(self.config).__name__}")
+        self.config.check()
+        if self.goal not in GOALS:
+            raise InvalidArgument("goal", f"{self.goal!r} is neither MAXIMIZE nor MINIMIZE")
+        if not self.primary_metric:
+            raise InvalidArgument("primary_metric", "name the metric that the script logs, such as 'Accuracy'")
+        if not 1 <= self.max_total_runs <= MOST_RUNS:
+            raise InvalidArgument("max_total_runs", f"{self.max_total_runs} does not lie between 1 and {MOST_RUNS}")
+        if self.max_concurrent_runs is not None and self.max_concurrent_runs < 1:
+            raise InvalidArgument("max_concurrent_runs", f"{self.max_concurrent_runs} is less than 1")
+        if not self.max_duration_minutes > 0:
+            raise InvalidArgument("max_duration_minutes", f"{self.max_duration_minutes} is not a positive number")
+        if self.sampling.kind == "bayesian":
+            import_optuna()
+            if self.policy.kind != "none":
+                raise InvalidArgument("policy", "bayesian sampling learns from whole runs: leave the policy out")
+
+    def to_json(self) -> dict[str, Json]:
+        """All but the script."""
+        return {
+            "sampling": self.sampling.to_json(),
+            "primary_metric": self.primary_metric,
+            "goal": self.goal,
+            "max_total_runs": self.max_total_runs,
+            "max_concurrent_runs": self.max_concurrent_runs,
+            "max_duration_minutes": self.max_duration_minutes,
+            "policy": self.policy.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, form: Mapping[str, Json], config: ScriptRunConfig) -> "Sweep":
+        """
+        Raises:
+            InvalidArgument: it is not what `to_json` gives.
+        """
+        try:
+            return cls(
+                config,
+                Sampling.from_json(form["sampling"]),
+                str(form["primary_metric"]),
+                str(form.get("goal", "MAXIMIZE")),
+                int(form.get("max_total_runs", 20)),
+                None if form.get("max_concurrent_runs") is None else int(form["max_concurrent_runs"]),
+                float(form.get("max_duration_minutes", 10080)),
+                Policy.from_json(form.get("policy")),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidArgument("sweep", f"it is not understood ({type(error).__name__}: {error})") from None

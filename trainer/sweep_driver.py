@@ -1,0 +1,216 @@
+"""The launcher of a sweep: begins the runs of its script, a few at a time, and learns from what they log.
+
+It is to the sweep's own run what `trainer.supervision` is to a script's: statuses, the log, cancellation, the end.
+"""
+
+import copy
+import json
+import logging
+import os
+import select
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from registry.environment import Environment
+from registry.errors import FitserveError
+from registry.limits import machine_cores
+from registry.records import RunRecord
+from registry.resources import ResourceConfiguration
+from registry.workspace import Workspace
+from trainer.ending import finish
+from trainer.experiment import Experiment
+from trainer.folder import RunFolder
+from trainer.history import TERMINAL, add_details, move
+from trainer.log import BoundedLog
+from trainer.mark import ProcessMark
+from trainer.notes import Notes
+from trainer.outcome import Outcome
+from trainer.run import Run
+from trainer.script import ScriptRunConfig
+from trainer.sweep import Sweep
+from trainer.sweep_run import values_of
+from trainer.sweep_space import Parameters, sampler_of
+
+log = logging.getLogger(__name__)
+
+_LOOK_S: Final = 0.1
+_HOPELESS: Final = 3  # runs that failed before any was better
+
+
+class SweepDriver:
+    def __init__(self, workspace: str | None, run_id: str, folder: Path) -> None:
+        self.notes = Notes()
+        self._where, self._run_id, self._folder = workspace, run_id, RunFolder(folder)
+
+    def run(self) -> int:
+        """Carry the sweep out and bring its run to a terminal status; 0 when that is Completed or Canceled."""
+        with Workspace.open(self._where, create=False) as workspace, BoundedLog(self._folder.log) as text:
+            store = workspace.metadata
+            mark = ProcessMark.of(os.getpid())
+            add_details(store, self._run_id, {"launcher": mark.to_json()})
+            record = move(store, self._run_id, "Starting", pid=mark.pid)
+            if record.status in TERMINAL:
+                return 0  # it was canceled before it was begun
+            record = move(store, self._run_id, "Running")
+            course: Course | None = None
+            try:
+                course = Course(workspace, record, self._folder, text, self.notes)
+                outcome = course.run()
+            except FitserveError as error:
+                outcome = Outcome("Failed", str(error))
+            except Exception as error:
+                log.exception("sweep %s", self._run_id)
+                outcome = Outcome("Failed", f"the sweep itself failed: {type(error).__name__}: {error}")
+            if course is not None:
+                course.end_all()
+            finish(workspace, record, outcome)
+            return 0 if outcome.status in ("Completed", "Canceled") else 1
+
+
+class Course:
+    """One sweep on its way."""
+
+    def __init__(
+        self, workspace: Workspace, record: RunRecord, folder: RunFolder, text: BoundedLog, notes: Notes
+    ) -> None:
+        self._store, self._record, self._text, self._notes = workspace.metadata, record, text, notes
+        self._experiment = Experiment(workspace, record.experiment)
+        self._config = config_of(workspace, record, folder)
+        self.sweep = Sweep.from_json(record.details["sweep"], self._config)
+        self._sampler = sampler_of(self.sweep.sampling, maximize=self.sweep.maximize)
+        self._at_once = self.sweep.max_concurrent_runs or max(1, int(machine_cores()))
+        self._running: dict[str, tuple[Run, int]] = {}  # with the sampler's number
+        self._values: dict[str, list[float]] = {}
+        self._begun = self._failed = self._completed = 0
+        self._last_error = ""
+        self._exhausted = False
+
+    def run(self) -> Outcome:
+        until = time.monotonic() + self.sweep.max_duration_minutes * 60
+        self._say(f"up to {self.sweep.max_total_runs} runs, {self._at_once} at a time, by {self.sweep.primary_metric}")
+        while True:
+            if self._store.get_run(self._record.id).status == "CancelRequested":
+                return Outcome("Canceled")
+            if self._notes.told_to_stop:
+                return Outcome("Failed", "the launcher of the sweep was told to stop (SIGTERM)")
+            if time.monotonic() > until:
+                self._say(f"{self.sweep.max_duration_minutes:g} minutes are over")
+                self.end_all()
+                break
+            if self._failed >= _HOPELESS and not self._completed and not any(self._values.values()):
+                return Outcome("Failed", f"the first {self._failed} runs failed: {self._last_error}")
+            self._begin()
+            if not self._running:
+                break
+            select.select([self._notes.wake], [], [], _LOOK_S)
+            self._look()
+        return self._outcome()
+
+    def end_all(self) -> None:
+        """Cancel what still runs, and wait for it."""
+        for run, _ in self._running.values():
+            run.cancel()
+        while self._running:
+            time.sleep(_LOOK_S)
+            self._look()
+
+    def _begin(self) -> None:
+        """Fill the places that are free."""
+        while len(self._running) < self._at_once and self._begun < self.sweep.max_total_runs and not self._exhausted:
+            drawn = self._sampler.draw()
+            if drawn is None:
+                self._exhausted = True
+                self._say(f"all {self._begun} combinations are tried")
+                return
+            number, parameters = drawn
+            text = json.dumps(parameters)
+            run = self._experiment.submit_child(
+                with_parameters(self._config, parameters), self._record.id, self._begun, {"hyperparameters": text}
+            )
+            Run(self._experiment, self._record.id).tag(f"_aml_system_{run.id}", text)
+            self._running[run.id] = run, number
+            self._values[run.id] = []
+            self._begun += 1
+            self._say(f"{run.id} begins with {text}")
+
+    def _look(self) -> None:
+        """What the runs have logged, and which have ended."""
+        for run, number in list(self._running.values()):
+            status = run.get_status()
+            values = values_of(self._store, run.id, self.sweep.primary_metric)
+            for value in values[len(self._values[run.id]) :]:
+                self._values[run.id].append(value)
+                ends = self.sweep.policy.ends(run.id, self._values, [*self._running], maximize=self.sweep.maximize)
+                if status not in TERMINAL and ends:
+                    self._say(f"{run.id} is ended by the {self.sweep.policy.kind} policy at {value:g}")
+                    run.tag("ended_by_policy", self.sweep.policy.kind)
+                    run.cancel()
+                    status = run.get_status()
+            if status in TERMINAL:
+                self._ended(run, number, status)
+
+    def _ended(self, run: Run, number: int, status: str) -> None:
+        del self._running[run.id]
+        values = self._values[run.id]
+        best = self._best(values)
+        self._sampler.tell(number, best if status == "Completed" else None)
+        self._completed += status == "Completed"
+        if status == "Failed":
+            self._failed += 1
+            self._last_error = (self._store.get_run(run.id).error or "no reason was recorded").partition("\n")[0]
+        overall = self._best([value for of in self._values.values() for value in of])
+        found = f"{self.sweep.primary_metric} {best:g}" if best is not None else f"no {self.sweep.primary_metric}"
+        so_far = "" if overall is None else f"; the best so far {overall:g}"
+        why = f" ({self._last_error})" if status == "Failed" else ""
+        done = self._begun - len(self._running)
+        self._say(f"{run.id} {status}: {found}{why}{so_far} [{done}/{self.sweep.max_total_runs}]")
+
+    def _best(self, values: list[float]) -> float | None:
+        return None if not values else max(values) if self.sweep.maximize else min(values)
+
+    def _outcome(self) -> Outcome:
+        if self._begun and self._failed == self._begun:
+            return Outcome("Failed", f"all {self._begun} runs failed, the last: {self._last_error}")
+        if not any(self._values.values()):
+            warning = f"no run logged a number as {self.sweep.primary_metric!r}, so there is no best one"
+            self._say(f"warning: {warning}")
+            add_details(self._store, self._record.id, {"warnings": [warning]})
+        return Outcome("Completed")
+
+    def _say(self, line: str) -> None:
+        self._text.write(line.encode() + b"\n")
+
+
+def config_of(workspace: Workspace, record: RunRecord, folder: RunFolder) -> ScriptRunConfig:
+    """The script of a sweep as it was submitted; its source is the snapshot."""
+    details = record.details
+    limits = details.get("resources")
+    environment = None
+    if record.environment is not None:
+        stored = workspace.metadata.get_environment_by_digest(record.environment)
+        environment = Environment.from_spec(details.get("environment_name") or stored.name, stored.spec)
+    return ScriptRunConfig(
+        folder.snapshot,
+        record.script,
+        list(record.arguments) or None,
+        compute_target=record.target,
+        environment=environment,
+        max_run_duration_seconds=details.get("max_run_duration_seconds"),
+        command=details.get("command"),
+        resource_configuration=ResourceConfiguration(**limits) if limits else None,
+        strict_python=bool(details.get("strict_python")),
+    )
+
+
+def with_parameters(config: ScriptRunConfig, parameters: Parameters) -> ScriptRunConfig:
+    """With the sampled arguments after its own, so that argparse takes them."""
+    words: list[Any] = []
+    for name, value in parameters.items():
+        words += [name if name.startswith("-") else f"--{name}", value]
+    made = copy.copy(config)
+    if config.command is None:
+        made.arguments = [*config.arguments, *words]
+    else:
+        made.command = [*(config.command_list() or []), *words]
+    return made

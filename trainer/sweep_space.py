@@ -1,0 +1,287 @@
+"""What a sweep tries: expressions for each parameter, and samplings that draw from them.
+
+Both are plain values with a form in JSON, in Azure's words, since a sweep goes on in another process than the one that
+submitted it. The logarithmic expressions take exponents: ``loguniform(-3, 0)`` lies between e^-3 and 1.
+"""
+
+import itertools
+import math
+import random
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Protocol
+
+from registry.errors import InvalidArgument, MissingExtra, shown
+from registry.records import Json
+
+Parameters = dict[str, Any]
+SamplingKind = Literal["random", "grid", "bayesian"]
+
+#: Expression → how many numbers it takes.
+_NUMBERS: Final = {
+    "uniform": 2,
+    "quniform": 3,
+    "loguniform": 2,
+    "qloguniform": 3,
+    "normal": 2,
+    "qnormal": 3,
+    "lognormal": 2,
+    "qlognormal": 3,
+}
+_BAYESIAN: Final = ("choice", "randint", "uniform", "quniform", "loguniform", "qloguniform")
+_MOST_COMBINATIONS: Final = 100_000
+
+
+@dataclass(frozen=True)
+class Expression:
+    """``choice`` with its options, ``randint`` with its upper bound (exclusive), or another with its numbers."""
+
+    kind: str
+    values: tuple[Any, ...]
+
+    @property
+    def options(self) -> tuple[Any, ...] | None:
+        """All values it can have; None where they are too many."""
+        if self.kind == "choice":
+            return self.values
+        return tuple(range(self.values[0])) if self.kind == "randint" and self.values[0] <= _MOST_COMBINATIONS else None
+
+    def at(self, part: float) -> Any:
+        """The value below which `part` (0 to 1) of the distribution lies."""
+        if self.kind == "choice":
+            return self.values[min(int(part * len(self.values)), len(self.values) - 1)]
+        if self.kind == "randint":
+            return min(int(part * self.values[0]), self.values[0] - 1)
+        low, high = self.values[:2]
+        if "normal" in self.kind:
+            value = statistics.NormalDist(low, high).inv_cdf(min(max(part, 1e-12), 1 - 1e-12)) if high else low
+        else:
+            value = low + part * (high - low)
+        if "log" in self.kind:
+            value = math.exp(value)
+        return self.rounded(value)
+
+    def rounded(self, value: float) -> float:
+        """To a multiple of q, where the expression has one."""
+        return round(value / self.values[2]) * self.values[2] if self.kind.startswith("q") else value
+
+    def to_json(self) -> dict[str, Json]:
+        return {"kind": self.kind, "values": list(self.values)}
+
+    @classmethod
+    def from_json(cls, form: Any) -> "Expression":
+        """
+        Raises:
+            InvalidArgument: it is no expression, or its numbers make no sense.
+        """
+        if not isinstance(form, Mapping) or not isinstance(form.get("values"), list | tuple):
+            raise InvalidArgument("parameter", f"{shown(form)} is no expression such as choice('linear', 'rbf')")
+        return expression(str(form.get("kind")), *form["values"])
+
+
+def expression(kind: str, *values: Any) -> Expression:
+    """
+    Raises:
+        InvalidArgument: there is no such expression, or its numbers make no sense.
+    """
+    if kind == "choice":
+        options = values[0] if len(values) == 1 and isinstance(values[0], list | tuple | range) else values
+        if not options or not all(isinstance(option, str | int | float | None) for option in options):
+            raise InvalidArgument("choice", "it takes one or more texts, numbers or booleans")
+        return Expression(kind, tuple(options))
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values):
+        raise InvalidArgument(kind, f"it takes numbers, not {shown(values)}")
+    if kind == "randint":
+        if len(values) != 1 or values[0] < 1 or values[0] != int(values[0]):
+            raise InvalidArgument(kind, "it takes one whole number, the bound that is not reached")
+        return Expression(kind, (int(values[0]),))
+    if kind not in _NUMBERS:
+        raise InvalidArgument("parameter", f"there is no {kind!r}; there are: choice, randint, {', '.join(_NUMBERS)}")
+    if len(values) != _NUMBERS[kind]:
+        raise InvalidArgument(kind, f"it takes {_NUMBERS[kind]} numbers, not {len(values)}")
+    if "uniform" in kind and values[0] > values[1]:
+        raise InvalidArgument(kind, f"{values[0]} is more than {values[1]}")
+    if "normal" in kind and values[1] < 0:
+        raise InvalidArgument(kind, f"a standard deviation of {values[1]} is less than 0")
+    if kind.startswith("q") and values[2] <= 0:
+        raise InvalidArgument(kind, f"steps of {values[2]} are not positive")
+    return Expression(kind, tuple(values))
+
+
+def choice(*options: Any) -> Expression:
+    return expression("choice", *options)
+
+
+def randint(upper: int) -> Expression:
+    return expression("randint", upper)
+
+
+def uniform(min_value: float, max_value: float) -> Expression:
+    return expression("uniform", min_value, max_value)
+
+
+def quniform(min_value: float, max_value: float, q: float) -> Expression:
+    return expression("quniform", min_value, max_value, q)
+
+
+def loguniform(min_value: float, max_value: float) -> Expression:
+    return expression("loguniform", min_value, max_value)
+
+
+def qloguniform(min_value: float, max_value: float, q: float) -> Expression:
+    return expression("qloguniform", min_value, max_value, q)
+
+
+def normal(mu: float, sigma: float) -> Expression:
+    return expression("normal", mu, sigma)
+
+
+def qnormal(mu: float, sigma: float, q: float) -> Expression:
+    return expression("qnormal", mu, sigma, q)
+
+
+def lognormal(mu: float, sigma: float) -> Expression:
+    return expression("lognormal", mu, sigma)
+
+
+def qlognormal(mu: float, sigma: float, q: float) -> Expression:
+    return expression("qlognormal", mu, sigma, q)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the space is gone through: "random" (of few combinations each once), "grid" (all of them, of choices), or "bayesian"
+    (by what was found so far). `seed` makes it repeatable."""
+
+    kind: SamplingKind
+    space: Mapping[str, Expression]
+    seed: int | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("random", "grid", "bayesian"):
+            raise InvalidArgument("sampling", f"{self.kind!r} is none of random, grid, bayesian")
+        if not self.space:
+            raise InvalidArgument("sampling", "there is no parameter to try")
+        for name, each in self.space.items():
+            if not isinstance(each, Expression):
+                raise InvalidArgument(name, f"{shown(each)} is no expression such as choice('linear', 'rbf')")
+            if self.kind == "grid" and each.kind != "choice":
+                raise InvalidArgument(name, f"a grid takes choice, not {each.kind}")
+            if self.kind == "bayesian" and each.kind not in _BAYESIAN:
+                raise InvalidArgument(name, f"bayesian sampling takes {', '.join(_BAYESIAN)}, not {each.kind}")
+
+    def combinations(self) -> int | None:
+        """How many there are; None where they cannot be counted."""
+        count = 1
+        for each in self.space.values():
+            count *= len(each.options or ()) or _MOST_COMBINATIONS + 1
+        return count if count <= _MOST_COMBINATIONS else None
+
+    def to_json(self) -> dict[str, Json]:
+        space = {name: each.to_json() for name, each in self.space.items()}
+        return {"kind": self.kind, "space": space, "seed": self.seed}
+
+    @classmethod
+    def from_json(cls, form: Mapping[str, Json]) -> "Sampling":
+        """
+        Raises:
+            InvalidArgument: it is not what `to_json` gives.
+        """
+        space = form.get("space")
+        if not isinstance(space, Mapping):
+            raise InvalidArgument("sampling", "there is no space of parameters")
+        return cls(
+            form.get("kind", "random"), {str(k): Expression.from_json(v) for k, v in space.items()}, form.get("seed")
+        )
+
+
+class Sampler(Protocol):
+    """Draws, and learns from what came of it."""
+
+    def draw(self) -> tuple[int, Parameters] | None:
+        """A number for `tell`, and parameters; None when all was tried."""
+
+    def tell(self, number: int, value: float | None) -> None:
+        """The best value of a run, or None for one that gave none."""
+
+
+class _Listed:
+    """Combinations one after the other."""
+
+    def __init__(self, names: Sequence[str], combinations: Iterator[tuple[Any, ...]]) -> None:
+        self._numbered = enumerate(dict(zip(names, each, strict=True)) for each in combinations)
+
+    def draw(self) -> tuple[int, Parameters] | None:
+        return next(self._numbered, None)
+
+    def tell(self, number: int, value: float | None) -> None:
+        """What was found changes nothing."""
+
+
+class _Bayesian:
+    """Optuna's tree-structured Parzen estimator, told of running trials as if they were bad, so that parallel ones differ."""
+
+    def __init__(self, sampling: Sampling, maximize: bool) -> None:
+        optuna = import_optuna()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        sampler = optuna.samplers.TPESampler(seed=sampling.seed, constant_liar=True)
+        self._study = optuna.create_study(direction="maximize" if maximize else "minimize", sampler=sampler)
+        self._space = sampling.space
+        self._failed = optuna.trial.TrialState.FAIL
+
+    def draw(self) -> tuple[int, Parameters] | None:
+        trial = self._study.ask()
+        return trial.number, {name: self._suggested(trial, name, each) for name, each in self._space.items()}
+
+    def tell(self, number: int, value: float | None) -> None:
+        if value is None or not math.isfinite(value):
+            self._study.tell(number, state=self._failed)
+        else:
+            self._study.tell(number, value)
+
+    @staticmethod
+    def _suggested(trial: Any, name: str, each: Expression) -> Any:
+        if each.kind == "choice":
+            return trial.suggest_categorical(name, each.values)
+        if each.kind == "randint":
+            return trial.suggest_int(name, 0, each.values[0] - 1)
+        low, high = each.values[:2]
+        if "log" in each.kind:
+            return each.rounded(trial.suggest_float(name, math.exp(low), math.exp(high), log=True))
+        return each.rounded(trial.suggest_float(name, low, high))
+
+
+def sampler_of(sampling: Sampling, *, maximize: bool) -> Sampler:
+    """
+    Raises:
+        MissingExtra: bayesian sampling needs Optuna.
+    """
+    if sampling.kind == "bayesian":
+        return _Bayesian(sampling, maximize)
+    names = list(sampling.space)
+    if sampling.kind == "grid":
+        return _Listed(names, itertools.product(*(each.options or () for each in sampling.space.values())))
+    source = random.Random(sampling.seed)  # noqa: S311 nothing secret
+    if sampling.combinations() is not None:
+        listed = list(itertools.product(*(each.options or () for each in sampling.space.values())))
+        source.shuffle(listed)
+        return _Listed(names, iter(listed))
+    return _Listed(names, _drawn(sampling.space, source))
+
+
+def import_optuna() -> Any:
+    """
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        import optuna
+    except ImportError:
+        raise MissingExtra("Optuna", "sweep", "bayesian sampling") from None
+    return optuna
+
+
+def _drawn(space: Mapping[str, Expression], source: random.Random) -> Iterator[tuple[Any, ...]]:
+    while True:
+        yield tuple(each.at(source.random()) for each in space.values())
