@@ -232,7 +232,8 @@ class VersionQueue:
             if not batch[0].answer.done():
                 batch[0].answer.set_result(ScoreResult(result, 0, -1))
             return
-        if not _splits(result.output, frame.rows):
+        uneven = batch[0].request.method == "decision_path" and isinstance(result.output, tuple)  # where trees begin
+        if uneven or not _splits(result.output, frame.rows):
             self._unbatchable.add(batch[0].request.method)
             self._ask_alone(batch)
             return

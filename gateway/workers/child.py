@@ -239,6 +239,8 @@ def _plain(value: Any) -> Any:
         return value.decode("utf-8", "replace")
     if hasattr(value, "isoformat"):
         return value.isoformat()
+    if isinstance(value, dict):  # what a DictVectorizer gives back
+        return {str(key): _plain(item) for key, item in value.items()}
     raise TypeError("an answer holds a {}, which has no form in JSON".format(type(value).__name__))
 
 
@@ -305,8 +307,6 @@ class Connection(object):
     """One peer on the scoring socket: what it has sent in part, and what it has not yet read."""
 
     def __init__(self, sock: socket.socket) -> None:
-    if isinstance(value, dict):  # what a DictVectorizer gives back
-        return {str(key): _plain(item) for key, item in value.items()}
         self.sock = sock
         self.reader = FrameReader()
         self.unsent: "Deque[Part]" = deque()
