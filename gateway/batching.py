@@ -28,12 +28,13 @@ from gateway.errors import (
 )
 from gateway.joining import ReadyInputs, join, settle_alone
 from gateway.protocols.base import FrameResult, Output, ScoreResult, Table
-from gateway.table import VersionEntry
+from gateway.table import LastDeath, VersionEntry
 from gateway.waiting import Lanes, Load, Pending
 from registry.errors import FitserveError
 
 MAX_FRAMES: Final = 2
 MAX_DEATHS: Final = 3
+_REMEMBERED: Final = 64
 VERDICT_WAIT_S: Final = 3.0  # how long a lone request waits for the supervisor to say what its child died of
 
 
@@ -44,6 +45,7 @@ class BatchPolicy:
     rows: int = 1024
     nbytes: int = 4_000_000
     batching: bool = True
+    alone: frozenset[str] = frozenset()  # methods that answer differently for rows together
     max_compute_s: float = 60.0
 
 
@@ -118,8 +120,9 @@ class VersionQueue:
         self.retired: list[Link] = []
         self._lanes = Lanes(load)
         self._held: list[Held] = []
+        self._verdicts: dict[int, LastDeath | None] = {}  # of children that left the table lately
         self._leaving: set[int] = set()  # children that ended themselves; their last frame was answered
-        self._unbatchable: set[str] = set()
+        self._unbatchable = set(policy.alone)
         self._flush_due = False
         self._awake = False
         self._last_batch = 0
@@ -233,7 +236,7 @@ class VersionQueue:
                 batch[0].answer.set_result(ScoreResult(result, 0, -1))
             return
         uneven = batch[0].request.method == "decision_path" and isinstance(result.output, tuple)  # where trees begin
-        if uneven or not _splits(result.output, frame.rows):
+        if uneven or not splits(result.output, frame.rows):
             self._unbatchable.add(batch[0].request.method)
             self._ask_alone(batch)
             return
@@ -301,10 +304,13 @@ class VersionQueue:
         self._held = []
         for item in held:
             pending = item.pending
-            told = item.child not in alive and entry.last_death is not None
-            if told and entry.last_death is not None and entry.last_death.cause == "memory":
-                limit = entry.last_death.limit_gb or entry.memory_in_gb
-                pending.fail(MemoryLimitExceeded(entry.name, limit, entry.last_death.peak_gb))
+            death = self._verdicts.get(item.child)
+            if death is None and item.child not in alive:
+                death = entry.last_death
+            told = death is not None or item.child in self._verdicts
+            if death is not None and death.cause == "memory":
+                limit = death.limit_gb or entry.memory_in_gb
+                pending.fail(MemoryLimitExceeded(entry.name, limit, death.peak_gb))
             elif item.otherwise is None and pending.deaths >= MAX_DEATHS:
                 pending.fail(ModelDied(entry.name))
             elif told or (now is not None and now >= item.until):
@@ -331,7 +337,7 @@ class VersionQueue:
 
     def update(self, entry: VersionEntry, policy: BatchPolicy) -> None:
         self.entry, self.policy = entry, policy
-        self._unbatchable.clear()
+        self._unbatchable = set(policy.alone)
         if self._held:
             self._judge(None)
 
@@ -412,10 +418,10 @@ class VersionQueue:
         self._next_deadline = soonest
 
 
-def _splits(output: Output, rows: int) -> bool:
-    """Whether every part of the answer has the rows first."""
+def splits(output: Output, rows: int) -> bool:
+    """Whether every part of an answer to so many `rows` has them first, so that it can be split among callers."""
     if isinstance(output, np.ndarray):
         return output.ndim > 0 and output.shape[0] == rows
     if isinstance(output, Table):
         return bool(output.array.shape[0] == rows)
-    return bool(output) and all(_splits(part, rows) for part in output)
+    return bool(output) and all(splits(part, rows) for part in output)

@@ -56,7 +56,7 @@ class Gateway:
         self, process: subprocess.Popen[str], workspace: Path, output: Path, headers: Mapping[str, str]
     ) -> None:
         self.process, self.workspace, self.output = process, workspace, output
-        self.url = eventually(self._url, timeout=60, what="the gateway's start")
+        self.url = str(eventually(self._url, timeout=60, what="the gateway's start"))
         self.http = httpx.Client(base_url=self.url, timeout=60, headers=headers, trust_env=False)
 
     def _url(self) -> str | None:
