@@ -377,5 +377,6 @@ def _policy(settings: Settings, entry: VersionEntry) -> BatchPolicy:
         rows=settings.batch_rows,
         nbytes=int(settings.batch_mb * 1e6),
         batching=all(word is not False for word in described),
+        alone=frozenset((entry.description or {}).get("unbatchable") or ()),
         max_compute_s=float(own.get("max_compute_s") or settings.max_compute_s),
     )

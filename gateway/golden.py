@@ -15,7 +15,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from gateway.batching import splits
 from gateway.crew import Child
+from gateway.protocols.base import sliced
 from gateway.workers.process import ChildFailed, ScoringClient, ScoringError
 from registry.errors import FitserveError
 from registry.golden import GoldenInput, Recording, compare, expected_answers, make_inputs, max_ulp_difference
@@ -29,6 +31,9 @@ _MOST_VALUES: Final = 100_000  # of one answer; larger ones are not recorded
 _LAST_WORDS_S: Final = 2.0
 _NOISE: Final = 1e-6
 _TOLD: Final = 2  # methods whose largest difference is told
+_BATCH_ULP: Final = 4
+_BATCH_ROWS: Final = 8
+_BATCH_BUDGET_S: Final = 1.0
 _VERSIONS: Final = ("python", "sklearn", "numpy")
 
 
@@ -96,9 +101,17 @@ class GoldenRows:
         patience = 2 * _BUDGET_S if recording is None else self._timeout_s
         try:
             async with asyncio.timeout(patience), await ScoringClient.open(child.socket) as client:
+                client.proving = True
                 if recording is not None:
-                    return await _replayed(client, recording)
-                return await self._record(record, child, client, sample)
+                    report = await _replayed(client, recording)
+                else:
+                    report = await self._record(record, child, client, sample)
+                    recording = self._recorded.get(record.id)
+                client.proving = False
+                if recording is not None and report.problem is None:
+                    child.description["unbatchable"] = await unbatchable(client, recording)
+                child.description["scoring"] = await client.scoring()
+                return report
         except TimeoutError:
             if recording is None:
                 return Report(
@@ -217,6 +230,39 @@ async def _difference(
         return f"{method} fails with {error}", math.inf
     found = compare(expected, got)
     return found and f"{method}, {found}", max_ulp_difference(expected, got)
+
+
+async def unbatchable(client: ScoringClient, recording: Recording) -> dict[str, Json]:
+    """Methods that answer differently for rows together than for each alone, with the difference (None: in a label) in units
+    in the last place of the row's largest value. Up to `_BATCH_ULP` they are the same: BLAS picks its kernels by the batch's size."""
+    until = time.monotonic() + _BATCH_BUDGET_S
+    found: dict[str, Json] = {}
+    for given, answers in zip(recording.inputs, recording.answers, strict=True):
+        rows = min(given.rows, _BATCH_ROWS)
+        for method in answers:
+            if rows < 2 or method in found or time.monotonic() > until:
+                continue
+            ulp = await _apart(client, method, given, rows)
+            if ulp > _BATCH_ULP:
+                found[method] = ulp if math.isfinite(ulp) else None
+    return found
+
+
+async def _apart(client: ScoringClient, method: str, given: GoldenInput, rows: int) -> float:
+    """The largest difference of the first `rows` rows asked together and one by one."""
+    try:
+        together = await _ask(client, method, given.part(0, rows))
+        if not splits(together, rows):
+            return 0.0  # such a method is never batched
+        worst = 0.0
+        for row in range(rows):
+            alone = await _ask(client, method, given.part(row, row + 1))
+            worst = max(worst, max_ulp_difference(alone, sliced(together, row, row + 1)))
+    except ScoringError as error:
+        if error.kind == "memory":
+            raise ConnectionResetError from None
+        return math.inf
+    return worst
 
 
 async def _ask(client: ScoringClient, method: str, given: GoldenInput) -> Any:

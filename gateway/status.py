@@ -83,9 +83,18 @@ def version_status(version: Version, log: VersionLog, enforcement: Enforcement) 
             "python": (version.description or {}).get("python"),
             **_decided(version),
         },
+        "scoring": (version.description or {}).get("scoring"),
+        "batching": _batching(version),
         "start_ms": {phase: round(ms, 1) for phase, ms in version.start_ms.items()},
         "log": log.tail(LOG_LINES),
     }
+
+
+def _batching(version: Version) -> dict[str, Json]:
+    """Which methods are asked for one request at a time, and why: by the largest difference, None for one in a label."""
+    description = version.description or {}
+    by_hand = version.record.settings.get("batching") is False or description.get("batchable") is False
+    return {"on": not by_hand, "alone": description.get("unbatchable") or {}}
 
 
 def _decided(version: Version) -> dict[str, Json]:

@@ -18,6 +18,7 @@ import sys
 import time
 import traceback
 from collections import deque, namedtuple
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -37,6 +38,10 @@ MAX_HEADER = 1 << 30
 MAX_BODY = 1 << 47
 
 _to_json = json.JSONEncoder(separators=(",", ":")).encode  # ASCII; NaN stays NaN
+_scan = json.JSONDecoder().scan_once
+# The headers of nearly all frames: one array asked, one array answered. The encoder takes ten times as long for them.
+_ASKED = b'{"id":%d,"method":%b,"input":{"kind":"array","array":{"dtype":"%b","shape":%b,"offset":0,"nbytes":%d}},"checked":%b}'
+_ANSWERED = b'{"id":%d,"ok":true,"output":{"dtype":"%b","shape":%b,"offset":0,"nbytes":%d},"exec_ns":%d}'
 
 #: What a DataFrame that a model answered with becomes: `names` of the columns and one 2-D array.
 Table = namedtuple("Table", ["names", "array"])
@@ -83,8 +88,14 @@ def encode_frame(header: "Header", arrays: "Sequence[Array]" = ()) -> "List[Part
 
     `arrays` are laid out in order, each at a multiple of 16: as `Body.add` counted.
     """
-    text = _to_json(header).encode("ascii")
+    text = _plain_text(header) if len(arrays) == 1 and len(header) == 4 else None
+    if text is None:
+        text = _to_json(header).encode("ascii")
     text += b" " * (-len(text) % ALIGN)
+    if len(arrays) == 1 and arrays[0].nbytes <= CHUNK // 4:  # one small copy is cheaper than a vector
+        data = arrays[0].tobytes()
+        data += b"\0" * (-len(data) % ALIGN)
+        return [PREFIX.pack(len(text), 0, len(data)) + text + data]
     parts: "List[Part]" = []
     total = 0
     for array in arrays:
@@ -97,6 +108,38 @@ def encode_frame(header: "Header", arrays: "Sequence[Array]" = ()) -> "List[Part
         total += nbytes + -nbytes % ALIGN
     parts.insert(0, PREFIX.pack(len(text), 0, total) + text)
     return parts
+
+
+def _plain_text(header: "Header") -> "Optional[bytes]":
+    """The text of a header that describes one array; None for any other."""
+    output = header.get("output")
+    if output is not None:
+        if "dtype" not in output or "exec_ns" not in header:
+            return None
+        return _ANSWERED % (
+            header["id"],
+            output["dtype"].encode("ascii"),
+            b"%a" % output["shape"],
+            output["nbytes"],
+            header["exec_ns"],
+        )
+    given = header.get("input") or {}
+    if given.get("kind") != "array" or "dtype" not in given["array"] or "checked" not in header:
+        return None
+    array = given["array"]
+    return _ASKED % (
+        header["id"],
+        _quoted(header["method"]),
+        array["dtype"].encode("ascii"),
+        b"%a" % array["shape"],
+        array["nbytes"],
+        b"true" if header["checked"] else b"false",
+    )
+
+
+@lru_cache(maxsize=1000)
+def _quoted(method: str) -> bytes:
+    return _to_json(method).encode("ascii")
 
 
 class FrameReader(object):
@@ -135,9 +178,14 @@ class FrameReader(object):
                 return []
         else:
             self._end += nbytes
-        frames = []
+        frames: "List[Tuple[Header, Union[bytearray, memoryview]]]" = []
         while True:
             if self._header_len < 0:
+                if self._end - self._start >= PREFIX.size:
+                    whole = self._take_whole()
+                    if whole is not None:
+                        frames.append(whole)
+                        continue
                 prefix = self._take(PREFIX.size)
                 if prefix is None:
                     break
@@ -171,6 +219,21 @@ class FrameReader(object):
     def idle(self) -> bool:
         """True between frames: nothing of a next frame has arrived."""
         return self._target is None and self._header_len < 0 and self._start == self._end
+
+    def _take_whole(self) -> "Optional[Tuple[Header, bytearray]]":
+        """A frame that lies in the chunk from its first to its last byte: most do."""
+        chunk, start = self._chunk, self._start
+        header_len, flags, body_len = PREFIX.unpack_from(chunk, start)
+        middle = start + PREFIX.size + header_len
+        stop = middle + body_len
+        if flags or stop > self._end:
+            return None
+        header = _parse_header(chunk[start + PREFIX.size : middle])
+        body = bytearray(chunk[middle:stop])
+        self._start = stop
+        if stop == self._end:
+            self._start = self._end = 0
+        return header, body
 
     def _take(self, need: int) -> "Optional[Union[bytearray, memoryview]]":
         """The next `need` bytes in a buffer of their own, or None after making room for those that miss."""
@@ -221,8 +284,11 @@ def arrays_from(part: "Header", body: "Union[bytes, bytearray, memoryview]") -> 
 
 def _parse_header(text: "Union[bytearray, memoryview]") -> "Header":
     try:
-        header = json.loads(bytes(text).decode("utf-8"))
-    except ValueError:
+        words = str(text, "utf-8")
+        header, end = _scan(words, 0)
+        if end != len(words) and words[end:].strip(" "):
+            raise BrokenFrame("a frame's header is not JSON")
+    except (ValueError, StopIteration):
         raise BrokenFrame("a frame's header is not JSON") from None
     if not isinstance(header, dict):
         raise BrokenFrame("a frame's header is not an object")
@@ -265,7 +331,7 @@ def sibling(name: str) -> Any:
 
 def prepare() -> None:
     """Import what a child needs before its model is known: called in the nursery, so that its children need not."""
-    for name in ("describe", "loading", "scoring", "selfcare"):
+    for name in ("describe", "fast", "loading", "scoring", "selfcare"):
         sibling(name)
 
 
@@ -371,7 +437,8 @@ class Connection(object):
 class Server(object):
     """Frames of all connections in order of arrival, one computed at a time, until the control socket closes.
 
-    `answer(header, body)` gives the header and arrays of the answer, and whether to end after it.
+    `answer(header, body)` gives the header and arrays of the answer, and whether to end after it; `scoring()` says which way
+    each method's answers go.
     """
 
     def __init__(
@@ -379,8 +446,9 @@ class Server(object):
         control: Control,
         listener: socket.socket,
         answer: "Callable[[Header, Any], Tuple[Header, Sequence[Array], bool]]",
+        scoring: "Callable[[], Header]",
     ) -> None:
-        self.control, self.listener, self.answer = control, listener, answer
+        self.control, self.listener, self.answer, self.scoring = control, listener, answer, scoring
         self.frames: "Deque[Tuple[Connection, Header, Any]]" = deque()
         self.connections: "Dict[int, Connection]" = {}
         self.poll = select.poll()
@@ -445,7 +513,9 @@ class Server(object):
         answer: "Header" = {"id": header.get("id"), "ok": True}
         arrays: "Sequence[Array]" = ()
         fatal = False
-        if header.get("op") != "ping":
+        if header.get("op") == "scoring":
+            answer["scoring"] = self.scoring()
+        elif header.get("op") != "ping":
             answer, arrays, fatal = self.answer(header, body)
         connection.queued -= 1
         if fatal:
@@ -540,9 +610,11 @@ def _start(control: Control, order: "Header") -> Server:
         if other:
             care.limit_threads(threads)
         description = describe.describe(model, order["methods"], caught)
+        fast = None if order.get("fast") is False else sibling("fast")
         scorer = scoring.Scorer(
-            model, description, arrays_from, Body, order.get("dense_limit_bytes") or scoring.DENSE_LIMIT
+            model, description, arrays_from, Body, order.get("dense_limit_bytes") or scoring.DENSE_LIMIT, fast
         )
+        description["scoring"] = scorer.scoring()
     except describe.NotScorable as error:
         raise loading.LoadFailed("load", str(error)) from None
     except MemoryError:
@@ -557,7 +629,7 @@ def _start(control: Control, order: "Header") -> Server:
     description["memory_bytes"] = describe.memory_bytes(resident)
     description["load_ms"] = round((time.time() - started) * 1000, 2)
     control.send(event="loaded", description=description)
-    return Server(control, listener, scorer.answer)
+    return Server(control, listener, scorer.answer, scorer.scoring)
 
 
 def main(arguments: "Sequence[str]") -> None:

@@ -26,6 +26,7 @@ class ScoringClient:
         self._reader, self._writer = reader, writer
         self._frames = wire.FrameReader()
         self._number = 0
+        self.proving = False  # ask for the public methods, and for a comparison with the shorter ways
 
     @classmethod
     async def open(cls, socket_path: str) -> Self:
@@ -57,9 +58,17 @@ class ScoringClient:
         self._number += 1
         await self._exchange({"id": self._number, "op": "ping"}, wire.Body())
 
+    async def scoring(self) -> dict[str, Any]:
+        """By method, which way its answers go: ``{"predict": {"path": "libsvm", "gain": 20.1}, …}``."""
+        self._number += 1
+        header, _ = await self._exchange({"id": self._number, "op": "scoring"}, wire.Body())
+        return dict(header["scoring"])
+
     async def _ask(self, method: str, given: dict[str, Any], body: wire.Body) -> Any:
         self._number += 1
         request = {"id": self._number, "method": method, "input": given, "checked": False}
+        if self.proving:
+            request["prove"] = True
         header, data = await self._exchange(request, body)
         if not header["ok"]:
             error = header["error"]

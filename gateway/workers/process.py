@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterable, Mapping
@@ -38,6 +39,8 @@ __all__ = [
 HERE: Final = Path(__file__).resolve().parent
 READY_TIMEOUT_S: Final = 120.0  # a cold disk and scikit-learn
 HELLO_TIMEOUT_S: Final = 30.0
+_MOST_SAID: Final = 64 * 2**20  # of one message; a description with a million names of columns has a third of it
+_AT_ONCE: Final = 16  # pieces that are read before the loop gets its turn
 
 #: What models may see of the supervisor's environment; secrets have other names.
 ENVIRONMENT: Final = frozenset(
@@ -78,7 +81,7 @@ class ChildHandle:
         self.socket_path: str | None = None
         self.description: dict[str, Any] | None = None
         self._control, self._pipe = control, pipe
-        self._buffer = b""
+        self._buffer = bytearray()
         self._hello: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._loaded: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         control.setblocking(False)
@@ -123,6 +126,8 @@ class ChildHandle:
         """SIGKILL to it and to what it started. Safe at any time."""
         if self.alive:
             kill_tree(self.pid)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(self.pid, signal.SIGKILL)  # just forked, it may lead no group yet
 
     async def end(self, grace: float = 1.0) -> Exit:
         """Ask it to finish its frames and exit; kill it after `grace` seconds."""
@@ -146,7 +151,9 @@ class ChildHandle:
         raise ChildFailed("timeout", f"it did not {what} within {timeout:g} s")
 
     def _readable(self) -> None:
-        while self._control.fileno() >= 0:
+        for _ in range(_AT_ONCE):
+            if self._control.fileno() < 0:
+                return
             try:
                 data = self._control.recv(65536)
             except BlockingIOError:
@@ -157,14 +164,28 @@ class ChildHandle:
                 self._close_control()
                 return
             self._buffer += data
-            while b"\n" in self._buffer:
-                line, self._buffer = self._buffer.split(b"\n", 1)
-                self._heard(json.loads(line))
+            if b"\n" in data:
+                *lines, self._buffer = self._buffer.split(b"\n")
+                for line in lines:
+                    self._heard(line)
+            elif len(self._buffer) > _MOST_SAID:
+                self._distrust()
 
-    def _heard(self, message: dict[str, Any]) -> None:
-        future = {"hello": self._hello, "loaded": self._loaded, "failed": self._loaded}.get(message["event"])
+    def _heard(self, line: bytearray) -> None:
+        try:
+            message = json.loads(line)
+            future = {"hello": self._hello, "loaded": self._loaded, "failed": self._loaded}.get(message["event"])
+        except (ValueError, LookupError, TypeError):
+            self._distrust()
+            return
         if future is not None and not future.done():
             future.set_result(message)
+
+    def _distrust(self) -> None:
+        """What a model loaded can say anything here; nothing of it may cost the supervisor its memory or its time."""
+        self._buffer.clear()
+        self._close_control()
+        self.kill()
 
     def _on_exit(self, _: object) -> None:
         self._readable()
@@ -263,6 +284,10 @@ class Nursery:
             ours.close()
             pipe.close()
             raise NurseryFailed(str(error) or f"the nursery did not answer within {timeout:g} s") from None
+        except BaseException:  # nobody wants it any more; it ends when it finds its control socket closed
+            ours.close()
+            pipe.close()
+            raise
         finally:
             self._answers.pop(number, None)
         return ChildHandle(event["pid"], ours, pipe, log, self._reaper.watch(event["pid"]))
@@ -355,6 +380,7 @@ def _spawn(
                 pass_fds=[theirs.fileno()],
                 stdout=pipe.writing,
                 stderr=pipe.writing,
+                start_new_session=True,  # Ctrl-C in a terminal is for the supervisor alone
             )
     except OSError:
         ours.close()

@@ -32,6 +32,7 @@ class Scorer(object):
 
     Args:
         description: of the model; see describe.py.
+        fast: the module fast.py, or None.
         arrays_from, new_body: the wire's, from child.py.
     """
 
@@ -42,8 +43,12 @@ class Scorer(object):
         arrays_from: "Callable[[Header, Any], Any]",
         new_body: "Callable[[], Any]",
         dense_limit: int = DENSE_LIMIT,
+        fast: Any = None,
     ) -> None:
         self._methods = {name: getattr(model, name) for name in description["methods"]}
+        self._fast = fast  # the module fast.py; None: all goes through the public methods
+        self._ways: "Dict[str, Any]" = {} if fast is None else fast.find(model, self._methods)
+        self._width = description.get("n_features")
         self._names: "List[str]" = description.get("feature_names") or []
         self._frames = description["kind"] == "columns"
         self._labels = description.get("item") == "label"
@@ -70,7 +75,7 @@ class Scorer(object):
         try:
             X = self._input(header["input"], body, header["method"])
             started = _clock()
-            result = method(X)
+            result = self._called(header["method"], method, X, header)
             spent = _clock() - started
             answered = True
             output = self._output(result, out)
@@ -84,6 +89,38 @@ class Scorer(object):
             whose = isinstance(error, AnswerRefused) or (not answered and _is_input_error(error))
             kind = "input" if whose else "model"
             return {"id": number, "ok": False, "error": _error(kind, type(error).__name__, str(error))}, [], False
+
+    def scoring(self) -> "Dict[str, Header]":
+        """By method, which way its answers go (`path`), and what that gained with one row (`gain`, public time / own time)."""
+        told: "Dict[str, Header]" = {name: {"path": "public"} for name in self._methods}
+        told.update({name: {"path": way.name, "gain": way.gain} for name, way in self._ways.items()})
+        return told
+
+    def _called(self, name: str, public: "Callable[[Any], Any]", X: Any, header: "Header") -> Any:
+        """What the public method answers, by a shorter way where one is proved and `X` is what it was proved for."""
+        way = self._ways.get(name)
+        if way is None or type(X) is not np.ndarray or X.dtype != np.float64 or X.ndim != 2:
+            return public(X)
+        if X.shape[1] != self._width or not len(X) or not (header.get("checked") or self._fast.finite(X)):
+            return public(X)
+        if header.get("prove"):
+            return self._proved(name, public, X)
+        try:
+            return way.call(X)
+        except self._fast.NotHere:
+            return public(X)
+
+    def _proved(self, name: str, public: "Callable[[Any], Any]", X: "Array") -> Any:
+        """The public method's answer; the way is given up unless it has the same bits."""
+        expected = public(X.copy())
+        try:
+            right = self._fast.same(expected, self._ways[name].call(X))
+        except self._fast.NotHere:
+            right = True
+        if not right:
+            sys.stderr.write("the shorter way to {} differs on golden rows and is not used\n".format(name))
+            del self._ways[name]
+        return expected
 
     def _input(self, given: "Header", body: Any, method: str) -> Any:
         kind = given["kind"]

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -312,6 +313,26 @@ def test_what_cannot_be_verified_is_live_and_says_why(gateway: Gateway, tmp_path
     assert told["unverified"] is True
     assert why in told["golden"]["unverified"]
     assert gateway.workspace.metadata.get_model(name).golden is None
+
+
+def test_the_status_tells_which_way_answers_go_and_what_that_gained(gateway: Gateway, tmp_path: Path) -> None:
+    gateway.register("ways", iris_svc(tmp_path))
+    told = gateway.wait("ways")
+    assert told["scoring"]["predict"]["path"] == "libsvm"
+    assert told["scoring"]["predict"]["gain"] > 1
+    assert told["batching"] == {"on": True, "alone": {}}
+
+
+def test_rows_of_a_model_that_looks_at_its_neighbours_travel_alone(gateway: Gateway, tmp_path: Path) -> None:
+    path, code = code_model(tmp_path, "return np.asarray(X)[:, 0] / np.asarray(X)[:, 0].sum()", name="neighbours")
+    gateway.register("neighbours", path, code)
+    told = gateway.wait("neighbours")
+    assert told["scoring"] == {"predict": {"path": "public"}}
+    assert told["batching"]["alone"]["predict"] > 4
+    with ThreadPoolExecutor(16) as pool:
+        url = "/models/neighbours/score"
+        answers = pool.map(lambda _: gateway.http.post(url, json={"data": [[2.0, 1, 1, 1]]}).json(), range(200))
+        assert list(answers) == [{"predict": [1.0]}] * 200
 
 
 def test_an_environment_that_cannot_be_built_fails_its_version_alone(gateway: Gateway, tmp_path: Path) -> None:

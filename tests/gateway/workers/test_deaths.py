@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.workers.process import ChildFailed, Exit, Nursery, NurseryFailed, ScoringClient, ScoringError
+from gateway.workers import process
+from gateway.workers.log_tail import LogPipe
+from gateway.workers.process import (
+    ChildFailed,
+    ChildHandle,
+    Exit,
+    LogTail,
+    Nursery,
+    NurseryFailed,
+    ScoringClient,
+    ScoringError,
+    start_child,
+)
 from tests.gateway.workers.models import Stored, custom, iris_svc, rows
 from tests.gateway.workers.nest import Nest, open_descriptors, running, until
 
@@ -291,5 +304,53 @@ def test_a_client_that_leaves_costs_nothing(place: Nest, tmp_path: Path) -> None
                     await guest.array("predict", rows(1))
             await client.ping()
             await until(lambda: len(open_descriptors(child.pid)) == before)
+
+    place.run(work())
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_child_can_be_killed_as_soon_as_it_is_there(place: Nest, fresh: bool) -> None:
+    """Before it has said anything, and before it leads a process group."""
+
+    async def work() -> None:
+        child = start_child(place.python, place.reaper) if fresh else await place.nursery.fork()
+        child.kill()
+        async with asyncio.timeout(10):
+            await child.exited
+
+    place.run(work())
+
+
+def test_a_terminals_signals_do_not_reach_the_nursery(place: Nest) -> None:
+    assert os.getsid(place.nursery.pid) == place.nursery.pid
+
+
+@pytest.mark.parametrize("words", [b"x" * 200, b"not JSON\n", b"[]\n", b"{}\n"])
+def test_a_child_that_talks_nonsense_to_the_supervisor_is_killed(
+    place: Nest, words: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_MOST_SAID", 100)
+
+    async def work() -> Exit:
+        ours, theirs = socket.socketpair()
+        pid, exited = place.reaper.spawn([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+        child = ChildHandle(pid, ours, LogPipe(LogTail()), LogTail(), exited)
+        with theirs:
+            theirs.sendall(words)
+            async with asyncio.timeout(10):
+                return await child.exited
+
+    assert place.run(work()) == Exit(signal=9)
+
+
+def test_giving_up_a_fork_leaves_no_descriptor_behind(place: Nest) -> None:
+    async def work() -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(5):
+            forking = asyncio.create_task(place.nursery.fork())
+            await asyncio.sleep(0)
+            forking.cancel()
+            await asyncio.wait([forking])
+        await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
 
     place.run(work())

@@ -122,7 +122,7 @@ def test_arrays_are_aligned_views() -> None:
 
 
 def test_sending_does_not_copy() -> None:
-    array = np.arange(1000.0)
+    array = np.arange(10_000.0)
     body = wire.Body()
     parts = wire.encode_frame({"x": body.add(array)}, body.arrays)
     assert any(isinstance(p, memoryview) and np.shares_memory(np.frombuffer(p, np.uint8), array) for p in parts)

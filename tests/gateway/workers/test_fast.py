@@ -1,0 +1,178 @@
+"""Shorter ways give the public method's bits, or are not taken."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_iris
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
+from sklearn.svm import SVC, SVR, LinearSVC
+from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_limits
+
+from gateway.methods import METHODS
+from gateway.workers import child as wire
+from gateway.workers import describe, fast
+from gateway.workers.scoring import Scorer
+
+X, Y = load_iris(return_X_y=True)
+TWO = (Y > 0).astype(int)
+NAMES = np.array(["setosa", "versicolor", "virginica"])[Y]
+
+MODELS: dict[str, Callable[[], Any]] = {
+    "svc": lambda: SVC(kernel="linear").fit(X, NAMES),
+    "svc of two": lambda: SVC().fit(X, TWO),
+    "svr": lambda: SVR().fit(X, Y),
+    "logistic": lambda: make_pipeline(StandardScaler(), LogisticRegression()).fit(X, Y),
+    "logistic of two": lambda: make_pipeline(MinMaxScaler(), LogisticRegression()).fit(X, TWO),
+    "sgd": lambda: SGDClassifier(random_state=0).fit(X, NAMES),
+    "linear svc": lambda: LinearSVC().fit(X, Y),
+    "ridge of two": lambda: Ridge().fit(X, np.c_[X[:, 0], Y]),
+    "forest": lambda: RandomForestClassifier(30, random_state=0).fit(X, NAMES),
+    "forest of numbers": lambda: RandomForestRegressor(30, random_state=0).fit(X, X[:, 0] - 5),
+    "extra trees": lambda: ExtraTreesClassifier(20, random_state=0).fit(X, TWO),
+    "boosting": lambda: HistGradientBoostingClassifier(max_iter=20).fit(X, Y),
+    "boosting of two": lambda: HistGradientBoostingClassifier(max_iter=20).fit(X, TWO),
+    "boosting of numbers": lambda: HistGradientBoostingRegressor(max_iter=20).fit(X, X[:, 0]),
+    "tree": lambda: DecisionTreeClassifier(random_state=0).fit(X, Y),
+}
+FITTED: dict[str, Any] = {}
+
+value = (
+    st.floats(-2, 10, width=32)
+    | st.sampled_from(X.ravel().tolist())
+    | st.sampled_from([0.0, -0.0, 1e300, -1e39, 1e-320])
+)
+
+
+def fitted(name: str) -> Any:
+    if name not in FITTED:
+        FITTED[name] = MODELS[name]()
+    return FITTED[name]
+
+
+@pytest.fixture(autouse=True)
+def _quiet_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The machine may be busy: no proof ends for lack of time. One thread, as in a child."""
+    monkeypatch.setattr(fast, "PATIENCE_S", 60)
+    with threadpool_limits(1):
+        yield
+
+
+def scorer_of(model: Any) -> Scorer:
+    return Scorer(model, describe.describe(model, METHODS), wire.arrays_from, wire.Body, fast=fast)
+
+
+def asked(scorer: Scorer, method: str, rows: Any, **more: Any) -> Any:
+    body = wire.Body()
+    spec = {"kind": "array", "array": body.add(np.asarray(rows))}
+    data = b"".join(bytes(part) for part in wire.encode_frame({}, body.arrays))[32:]
+    header, arrays, _ = scorer.answer({"id": 1, "method": method, "input": spec, **more}, bytearray(data))
+    return (header, arrays) if header["ok"] else header["error"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_method_of_the_usual_models_has_a_way(name: str) -> None:
+    scoring = scorer_of(fitted(name)).scoring()
+    asked_for = {"predict", "predict_proba", "decision_function", "predict_log_proba"} & scoring.keys()
+    ways = {method: scoring[method]["path"] for method in asked_for}
+    assert "public" not in ways.values(), ways
+    assert all(scoring[method]["gain"] > 1 for method in asked_for)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_bits_are_those_of_the_public_method(name: str) -> None:
+    model = fitted(name)
+    methods = {method: getattr(model, method) for method in METHODS if hasattr(model, method)}
+    ways = fast.find(model, methods)
+    assert ways
+
+    @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(st.lists(value, min_size=4, max_size=4), min_size=1, max_size=40))
+    def check(rows: list[list[float]]) -> None:
+        Z = np.array(rows)
+        with np.errstate(all="ignore"):
+            for method, way in ways.items():
+                try:
+                    got = way.call(Z.copy())
+                except fast.NotHere:
+                    continue
+                assert fast.same(methods[method](Z.copy()), got), method
+
+    check()
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")  # the public method gives it too
+def test_what_the_checks_would_refuse_is_still_refused() -> None:
+    scorer = scorer_of(fitted("forest"))
+    assert scorer.scoring()["predict"]["path"] == "trees"
+    too_large = asked(scorer, "predict", [[1e39, 1, 1, 1]], checked=True)  # finite, but not as float32
+    assert too_large["kind"] == "input"
+    assert "too large for dtype('float32')" in too_large["message"]
+    svc = scorer_of(fitted("svc"))
+    assert "contains NaN" in asked(svc, "predict", [[np.nan, 1, 1, 1]])["message"]
+    assert "expecting 4 features" in asked(svc, "predict", [[1.0, 1, 1]])["message"]
+    assert "0 sample(s)" in asked(svc, "predict", np.empty((0, 4)))["message"]
+    scaled = scorer_of(make_pipeline(StandardScaler(), LogisticRegression()).fit(X * 1e-3, Y))
+    assert "infinity" in asked(scaled, "predict", [[1e308, 1, 1, 1]], checked=True)["message"]
+
+
+def test_whole_numbers_go_the_public_way() -> None:
+    scorer = scorer_of(fitted("svc"))
+    _, arrays = asked(scorer, "predict", [[2**60, 1, 1, 1]], checked=True)
+    assert not arrays  # labels are text and travel in the header
+    header, _ = asked(scorer, "predict", [[5, 3, 1, 0]], checked=True)
+    assert header["output"]["values"] == ["setosa"]
+
+
+def test_models_with_code_of_others_have_no_way() -> None:
+    class Mine(SVC):
+        def predict(self, X: Any) -> Any:
+            return super().predict(X)[::-1]
+
+    assert scorer_of(Mine().fit(X, Y)).scoring()["predict"] == {"path": "public"}
+    pipeline = make_pipeline(FunctionTransformer(np.log1p), SVC()).fit(X, Y)
+    assert scorer_of(pipeline).scoring()["predict"] == {"path": "public"}
+
+
+def test_a_way_that_differs_in_one_bit_is_not_taken() -> None:
+    probes = [X[:2], X[:5]]
+    proof = fast.Proof(probes, float("inf"))
+    public = fitted("ridge of two").predict
+    assert proof.gain("predict", public, lambda Z: public(Z) + 0) is not None
+    assert proof.gain("predict", public, lambda Z: np.nextafter(public(Z), np.inf)) is None
+    assert proof.gain("predict", public, lambda Z: public(Z).astype(np.float32)) is None
+
+
+def test_golden_rows_that_differ_end_a_way() -> None:
+    scorer = scorer_of(fitted("ridge of two"))
+    scorer._ways["predict"].call = lambda Z: fitted("ridge of two").predict(Z) * (1 + 1e-15)
+    _, arrays = asked(scorer, "predict", X[:3], prove=True)
+    assert arrays[0].tobytes() == fitted("ridge of two").predict(X[:3]).tobytes()
+    assert scorer.scoring()["predict"] == {"path": "public"}
+
+
+def test_without_time_for_a_proof_there_is_no_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast, "PATIENCE_S", 0)
+    assert scorer_of(fitted("forest")).scoring()["predict"] == {"path": "public"}
+
+
+def test_deep_trees_and_many_rows_give_the_same_bits() -> None:
+    random = np.random.default_rng(0)
+    Z = random.normal(size=(2000, 4))
+    model = RandomForestRegressor(20, random_state=0).fit(Z, random.normal(size=2000))
+    way = fast.find(model, {"predict": model.predict})["predict"]
+    for rows in (1, 3, 500):
+        assert fast.same(model.predict(Z[:rows]), way.call(Z[:rows]))
