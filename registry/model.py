@@ -17,7 +17,7 @@ from registry.errors import InvalidArgument, LocalPathNotFound, ModelNotFound
 from registry.filter import Filter, fitting
 from registry.mounted import latest, only_entry
 from registry.names import MODEL_NAME, check_name
-from registry.records import Json, ModelVersion
+from registry.records import Json, ModelVersion, ServiceRecord
 from registry.registration import Registration, as_text, immutable
 from registry.resources import ResourceConfiguration
 from registry.stores.files import is_digest
@@ -374,6 +374,35 @@ class Model:
         else:
             shutil.copyfile(source, target)
         return str(target)
+
+    @staticmethod
+    def deploy(
+        workspace: "Workspace",
+        name: str,
+        models: "Sequence[Model | str]",
+        *,
+        overwrite: bool = False,
+        tags: Mapping[str, object] | None = None,
+        properties: Mapping[str, object] | None = None,
+        description: str | None = None,
+    ) -> ServiceRecord:
+        """Write down that a model is to answer as the service `name`; the gateway that serves the workspace makes it so.
+        `gateway.Webservice.deploy` starts one where there is none, and gives an object to call.
+
+        Raises:
+            InvalidName, InvalidArgument, ModelNotFound, ServiceExists: see `registry.services.deploy`.
+        """
+        from registry import services
+
+        return services.deploy(
+            workspace,
+            name,
+            models,
+            overwrite=overwrite,
+            tags=tags,
+            properties=properties,
+            description=description,
+        )
 
     def serialize(self) -> dict[str, Any]:
         """As Azure's JSON has it."""

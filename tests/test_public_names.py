@@ -7,6 +7,7 @@ import sys
 import pytest
 
 PUBLIC = {
+    "gateway": {"Webservice"},
     "registry": {"Environment", "Model", "ResourceConfiguration", "Workspace"},
     "trainer": {"Experiment", "Run", "ScriptRunConfig", "Sweep"},
 }
