@@ -27,7 +27,7 @@ LABEL org.opencontainers.image.title="fitserve" \
 
 # Group 0 with the owner's rights: platforms that choose the user themselves (OpenShift) choose that group.
 RUN useradd --uid 10001 --gid 0 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin fitserve \
-    && mkdir -m 0770 /workspace && chown 10001:0 /workspace
+    && mkdir -m 0770 /workspace /artifacts && chown 10001:0 /workspace /artifacts
 COPY --from=build /opt/fitserve /opt/fitserve
 COPY examples /fitserve/examples
 

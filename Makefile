@@ -6,12 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8080
 
-.PHONY: help up test check bench format clean
+.PHONY: help up test environments check container bench format clean
 
 help:
 	@echo "make up      train examples/train_iris.py, register it, serve it on port $(PORT) (PORT=… for another)"
 	@echo "make test    the whole test suite"
+	@echo "make environments   models of many versions of scikit-learn and Python; downloads them"
 	@echo "make check   ruff and mypy --strict"
+	@echo "make container   build and run the image with CONTAINER_ENGINE ($(CONTAINER_ENGINE)), and a packaged service"
 	@echo "make bench   the measurements of benchmarks/, as ratios taken in one run"
 	@echo "make clean   remove .venv and caches; workspaces stay"
 
@@ -33,10 +35,22 @@ up: $(VENV)/.base
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
+environments: $(VENV)/.dev
+	FITSERVE_TEST_ENVIRONMENTS=1 $(BIN)/python -m pytest tests/environments -s
+
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Where no registry can be reached, scripts/base-image.sh makes the base image first. CONTAINER_RUN and CONTAINER_BUILD add flags.
+CONTAINER_ENGINE ?= docker
+CONTAINER_RUN ?=
+CONTAINER_BUILD ?=
+
+container: $(VENV)/.dev
+	CONTAINER_ENGINE='$(CONTAINER_ENGINE)' CONTAINER_RUN='$(CONTAINER_RUN)' CONTAINER_BUILD='$(CONTAINER_BUILD)' \
+		$(BIN)/python -m pytest tests/container -s --timeout 600
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

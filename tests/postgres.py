@@ -21,8 +21,9 @@ _SERVER: Final = "-c listen_addresses='' -c fsync=off -c max_connections=60 -c s
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
-    """A fresh server on a Unix socket; gives the URL of its database ``postgres``. Ended with the block.
+def postgres(port: int | None = None) -> Iterator[str]:
+    """A fresh server on a Unix socket, or on that port of 127.0.0.1; gives the URL of its database ``postgres``. Ended with the
+    block.
 
     Skips the test, aloud, where its programs are not installed.
     """
@@ -42,12 +43,23 @@ def postgres() -> Iterator[str]:
             installed = copy
             os.chown(folder, _NOBODY, _NOBODY)
         data = ("-D", str(folder / "data"))
+        where = "-c listen_addresses=''" if port is None else f"-c listen_addresses=127.0.0.1 -p {port}"
         _run(installed, folder, "initdb", *data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
         _run(
-            installed, folder, "pg_ctl", *data, "-w", "-l", str(folder / "log"), "-o", f"-k {folder} {_SERVER}", "start"
+            installed,
+            folder,
+            "pg_ctl",
+            *data,
+            "-w",
+            "-l",
+            str(folder / "log"),
+            "-o",
+            f"-k {folder} {_SERVER} {where}",
+            "start",
         )
         try:
-            yield f"postgresql://postgres@/postgres?host={folder}"
+            host = f"/postgres?host={folder}" if port is None else f"127.0.0.1:{port}/postgres?"
+            yield f"postgresql://postgres@{host}"
         finally:
             _run(installed, folder, "pg_ctl", *data, "-w", "-m", "immediate", "stop")
 
