@@ -7,6 +7,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from typing import Final
 
 from gateway.batching import BatchPolicy, Frame, Refusal, VersionQueue
@@ -132,7 +133,7 @@ class Fleet:
             if version is None:
                 model.versions[number] = version = self._new_version(model, version_entry)
             elif version.entry != version_entry:
-                version.entry, version.target = version_entry, self._target_of(version_entry)
+                version.entry, version.target = version_entry, self._target(version_entry)
             self._connect_and_retire(model, version)
         model.live = None if entry.live is None else model.versions[entry.live]
         for number in [number for number in model.versions if number not in entry.versions]:
@@ -144,8 +145,16 @@ class Fleet:
 
     def _new_version(self, model: Model, entry: VersionEntry) -> Version:
         queue = VersionQueue(entry, _policy(self.settings, entry), model.load, self)
-        version = self._by_queue[queue] = Version(entry, self._target_of(entry), queue)
+        version = self._by_queue[queue] = Version(entry, self._target(entry), queue)
         return version
+
+    def _target(self, entry: VersionEntry) -> Target:
+        """What was registered, or what a model says of itself, can be anything; the other models must not pay for it."""
+        try:
+            return self._target_of(entry)
+        except Exception:
+            log.exception("model %s:%d: its description is not understood and not used", entry.name, entry.version)
+            return self._target_of(replace(entry, description=None, schema=None))
 
     def _connect_and_retire(self, model: Model, version: Version) -> None:
         wanted = {child.id: child for child in version.entry.children}
@@ -378,5 +387,10 @@ def _policy(settings: Settings, entry: VersionEntry) -> BatchPolicy:
         nbytes=int(settings.batch_mb * 1e6),
         batching=all(word is not False for word in described),
         alone=frozenset((entry.description or {}).get("unbatchable") or ()),
-        max_compute_s=float(own.get("max_compute_s") or settings.max_compute_s),
+        max_compute_s=_positive(own.get("max_compute_s")) or settings.max_compute_s,
     )
+
+
+def _positive(value: object) -> float | None:
+    """A number that was registered, if it is one above 0."""
+    return float(value) if isinstance(value, int | float) and value > 0 else None

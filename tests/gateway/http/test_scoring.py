@@ -483,3 +483,26 @@ def test_cors() -> None:
         assert preflight.headers["access-control-allow-methods"] == "GET, POST"
 
     serving(test, cors_origins="https://a, https://b")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"settings": {"max_compute_s": "soon"}},
+        {"schema": {"kind": "of another time"}},
+        {"description": {"methods": 7, "kind": "array"}},
+    ],
+    ids=str,
+)
+def test_what_is_said_of_one_model_cannot_stop_the_others(odd: dict[str, Any]) -> None:
+    async def prepare(supervisor: SmallSupervisor) -> None:
+        await supervisor.add("m")
+        await supervisor.add("odd", **odd)
+
+    async def test(server: HttpServer, client: httpx.AsyncClient) -> None:
+        answer = await post(client, [1, 2])
+        assert answer.json() == {"predict": [[2, 5]]}
+        assert (await post(client, [1, 2], path="/models/odd/predict")).status_code < 500
+        assert (await client.get("/models/odd")).status_code == 200
+
+    serving(test, prepare)
