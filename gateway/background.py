@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +43,8 @@ def ensure_gateway(
         raise GatewayNotStarted("a run cannot start one that outlives it; start `fitserve serve` beside it")
     log = workspace.logs_dir / LOG
     process = _start(workspace, _port(workspace.root, port), log)
+    # It may outlive this process, or end before it: either way nobody has to think of it any more.
+    threading.Thread(target=process.wait, name="gateway-reaper", daemon=True).start()
     say(f"no gateway serves this workspace yet: starting one in the background (its log is {log})")
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:

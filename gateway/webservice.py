@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-import httpx
-
 from gateway import service_keys
+from gateway.asking import ask
 from gateway.background import ensure_gateway
 from gateway.service_errors import DeploymentFailed, DeploymentTimedOut, GatewaySilent, KeysAreOff, ServiceCallFailed
 from gateway.state import GatewayState, running_gateway
@@ -28,6 +27,7 @@ _FAILED: Final = {"failed": "Failed", "quarantined": "Unhealthy"}
 _RESTING: Final = frozenset({"idle", "stopped"})  # a request starts it
 _PATIENCE_S: Final = 600.0  # for a deployment when no time is named: an environment may have to be built
 _POLL_S: Final = 0.02
+_SCORING_S: Final = 300.0
 
 
 class Webservice:
@@ -242,19 +242,18 @@ class Webservice:
 
     def _told(self, gateway: GatewayState, start: bool) -> dict[str, Any] | None:
         """What the gateway says of it; None while it does not know it."""
+        url = f"{gateway.url}/api/v1/service/{self.name}{'?start=1' if start else ''}"
         try:
-            headers = _bearer(os.environ.get("FITSERVE_KEY") or gateway.token)
-            with httpx.Client(trust_env=False, timeout=30, headers=headers) as http:
-                answer = http.get(f"{gateway.url}/api/v1/service/{self.name}", params={"start": "1"} if start else None)
-        except httpx.TransportError as error:
+            status, body = ask(url, headers=_bearer(os.environ.get("FITSERVE_KEY") or gateway.token))
+        except GatewaySilent:
             if running_gateway(self.workspace.root) is None:
                 return None
-            raise GatewaySilent(gateway.url, error) from None
-        if answer.status_code == 404:
+            raise
+        if status == 404:
             return None
-        if not answer.is_success:
-            raise ServiceCallFailed(self.name, answer.status_code, answer.text)
-        return dict(answer.json())
+        if status != 200:
+            raise ServiceCallFailed(self.name, status, body.decode(errors="replace"))
+        return dict(json.loads(body))
 
     def wait_for_deployment(self, show_output: bool = False, timeout_sec: float | None = None) -> None:
         """Return when it is healthy.
@@ -302,14 +301,10 @@ class Webservice:
             raise DeploymentFailed(self.name, "Unhealthy", _NOT_RUNNING)
         body = input if isinstance(input, bytes) else str(input).encode()
         headers = _bearer(self.key) | {"content-type": "application/json"}
-        try:
-            with httpx.Client(trust_env=False, timeout=300, headers=headers) as http:
-                answer = http.post(uri, content=body)
-        except httpx.TransportError as error:
-            raise GatewaySilent(uri, error) from None
-        if answer.status_code != 200:
-            raise ServiceCallFailed(self.name, answer.status_code, answer.text)
-        return json.loads(answer.content)
+        status, answer = ask(uri, body, headers, timeout_s=_SCORING_S)
+        if status != 200:
+            raise ServiceCallFailed(self.name, status, answer.decode(errors="replace"))
+        return json.loads(answer)
 
     def get_logs(self, num_lines: int = 5000) -> str:
         """The last lines of what the model's processes wrote, and of what became of them."""
