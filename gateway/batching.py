@@ -27,6 +27,7 @@ from gateway.errors import (
     UnknownMethod,
 )
 from gateway.joining import ReadyInputs, join, settle_alone
+from gateway.meter import Meter
 from gateway.protocols.base import FrameResult, Output, ScoreResult, Table
 from gateway.table import LastDeath, VersionEntry
 from gateway.waiting import Lanes, Load, Pending
@@ -130,6 +131,7 @@ class VersionQueue:
         self._next_id = 1
         self.answers = 0  # requests answered well, ever
         self.frames = 0
+        self.meter = Meter()
 
     # the way in
 
@@ -197,7 +199,11 @@ class VersionQueue:
             self._lanes.put_back(pending for pending in batch if self._stands_alone(pending))
             self._flush_soon()
             return
-        frame = Frame(self._next_id, batch, rows, self._loop.time())
+        now = self._loop.time()
+        frame = Frame(self._next_id, batch, rows, now)
+        oldest = batch[0]
+        self.meter.batch.add(len(batch))
+        self.meter.wait.add(max(0.0, now - oldest.deadline + oldest.timeout_ms / 1000))
         self._next_id += 1
         self.frames += 1
         link.send(frame, request.method, inputs, request.checked)
@@ -230,6 +236,7 @@ class VersionQueue:
 
     def _deliver(self, frame: Frame, result: FrameResult) -> None:
         batch = frame.batch
+        self.meter.compute.add(result.exec_ns / 1e9)
         if len(batch) == 1:
             self.answers += 1
             if not batch[0].answer.done():
@@ -289,7 +296,7 @@ class VersionQueue:
         """The child died over this frame."""
         lone = len(frame.batch) == 1
         for pending in frame.batch:
-            pending.deaths += 1
+            pending.deaths = MAX_DEATHS if pending.request.once else pending.deaths + 1
             pending.isolate()
         if lone and not frame.batch[0].answer.done():
             self._held.append(Held(frame.batch[0], child, self._loop.time() + VERDICT_WAIT_S))

@@ -174,6 +174,7 @@ class ControlClient:
         on_drain: the supervisor asked this process to finish.
         on_close: the supervisor has gone.
         busy: ids of the retired children that are still in use here, see the module's text.
+        counted: what this process counted, for ``/metrics``.
     """
 
     def __init__(
@@ -182,7 +183,9 @@ class ControlClient:
         on_drain: Callable[[], None],
         on_close: Callable[[], None] = lambda: None,
         busy: Callable[[], Collection[int]] = lambda: (),
+        counted: Callable[[], Mapping[str, Json]] = dict,
     ) -> None:
+        self._counted = counted
         self._on_table = on_table
         self._on_drain = on_drain
         self._on_close = on_close
@@ -239,6 +242,8 @@ class ControlClient:
                 self._answered(message)
             case "drain":
                 self._on_drain()
+            case "count":
+                self.send("counted", counted=self._counted())
             case other:
                 log.warning("control channel: the supervisor sent an unknown %r", other)
 
@@ -277,9 +282,25 @@ class ControlPeer:
         self.since = 0  # the revision of the whole table that it was greeted with
         self.revision = 0  # acknowledged
         self.busy: frozenset[int] = frozenset()
+        self.counted: Mapping[str, Json] = {}  # at the last time that somebody asked
+        self._counting: list[asyncio.Future[None]] = []
+
+    async def count(self) -> None:
+        """Have `counted` brought up to date. Returns when it is, or when the process has gone."""
+        if self.connected:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._counting.append(future)
+            self.send_line(encode({"op": "count"}))
+            await future
+
+    def _count_over(self) -> None:
+        counting, self._counting = self._counting, []
+        for future in counting:
+            if not future.done():
+                future.set_result(None)
 
     async def connect(self, sock: socket.socket) -> None:
-        self._channel = await Channel.open(sock, self._received, lambda: self._on_change(self))
+        self._channel = await Channel.open(sock, self._received, self._lost)
 
     @property
     def connected(self) -> bool:
@@ -314,8 +335,15 @@ class ControlPeer:
             return True
         return self.revision >= revision and child not in self.busy
 
+    def _lost(self) -> None:
+        self._count_over()
+        self._on_change(self)
+
     def _received(self, message: Message) -> None:
         match message["op"]:
+            case "counted":
+                self.counted = message["counted"]
+                self._count_over()
             case "ack":
                 self.revision = message["revision"]
                 self.busy = frozenset(message.get("busy", ()))

@@ -6,6 +6,7 @@ Who asks for a version that has no child waits here, while the supervisor starts
 import asyncio
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Final
@@ -19,6 +20,7 @@ from gateway.settings import Settings
 from gateway.table import STARTABLE, ChildAddress, ModelEntry, RoutingTable, VersionEntry
 from gateway.waiting import Load, Moved, Pending
 from registry.errors import FitserveError, ModelNotFound
+from registry.records import Json
 
 TICK_S: Final = 0.005
 USED_EVERY_S: Final = 1.0
@@ -53,6 +55,22 @@ class Model:
         self.live: Version | None = None
         self.entry: ModelEntry | None = None
         self.waiters: dict[asyncio.Future[None], Version] = {}
+        self.failures: Counter[str] = Counter()  # by "version status"; "-" where no version was reached
+
+    def failed(self, number: int | None, status: int) -> None:
+        """Count an answer that is none."""
+        version = self.live.entry.version if number is None and self.live is not None else number
+        self.failures[f"{version or '-'} {status}"] += 1
+
+    def counted(self) -> dict[str, Json]:
+        """For `gateway.metrics`, by way of the supervisor."""
+        versions = {
+            str(number): {"answers": version.queue.answers, **version.queue.meter.to_json()}
+            for number, version in self.versions.items()
+            if version.queue.frames
+        }
+        waiting = {"waiting": self.load.requests, "waiting_bytes": self.load.nbytes}
+        return {**waiting, "failures": dict(self.failures), "versions": versions}
 
     def version(self, number: int | None) -> Version:
         """Raises ModelNotFound: the model or the version is not registered (any more)."""
@@ -300,6 +318,10 @@ class Fleet:
                         future.set_exception(error)
         finally:
             version.wanting = False
+
+    def counted(self) -> dict[str, Json]:
+        """What this process counted, of all models: for `ControlClient.counted`."""
+        return {name: model.counted() for name, model in self.models.items()}
 
     # what queues need (gateway.batching.Office)
 

@@ -7,11 +7,12 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from gateway.control import ControlPeer, Message, all_released, encode
+from gateway.meter import merged
 from gateway.settings import Settings
 from gateway.table import Publisher
 from gateway.workers.process import Exit, Reaper
@@ -67,6 +68,7 @@ class HttpProcesses:
         self._keepers: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._stopping = False
+        self._gone: dict[str, Any] = {}  # counted by processes that have ended, up to when they were asked last
         self._failure: str | None = None  # how the last of several ended that were never ready
 
     @property
@@ -105,6 +107,13 @@ class HttpProcesses:
         except TimeoutError:
             return False
         return True
+
+    async def counted(self, timeout: float) -> dict[str, Any]:
+        """What all processes counted, those that have ended included; of one that does not answer in time, the last known."""
+        peers = self._peers()
+        if peers:
+            await asyncio.wait([asyncio.ensure_future(peer.count()) for peer in peers], timeout=timeout)
+        return merged([self._gone, *(peer.counted for peer in peers)])
 
     async def drain(self, timeout: float) -> None:
         """Ask all to finish what they accepted; what still runs after `timeout` seconds is killed."""
@@ -165,6 +174,7 @@ class HttpProcesses:
             return False, f"the HTTP process could not be started: {error.strerror or error}"
         end = await asyncio.shield(process.exited)
         del self._alive[number]
+        self._gone = merged([self._gone, _without_waiting(process.peer.counted)])
         process.peer.close()
         if process.peer.ready:
             return True, f"HTTP process {process.pid} {end}"
@@ -194,3 +204,8 @@ class HttpProcesses:
         peer.greet(self._publisher.whole())
         log.info("HTTP process %d started", pid)
         return process
+
+
+def _without_waiting(counted: Mapping[str, Any]) -> dict[str, Any]:
+    """Nothing waits in a process that has ended."""
+    return {name: {**of, "waiting": 0, "waiting_bytes": 0} for name, of in counted.items()}

@@ -102,6 +102,23 @@ def _decided(version: Version) -> dict[str, Json]:
     return {} if version.serving is None else {"environment": version.serving.to_json()}
 
 
+def version_metrics(version: Version) -> dict[str, Json]:
+    """One version in numbers, for ``/metrics``."""
+    crew = version.crew
+    usage = Usage() if crew is None else crew.usage()
+    return {
+        "name": version.record.name,
+        "version": version.record.version,
+        "state": version.state,
+        "children": len(version.children),
+        "memory_bytes": usage.memory_bytes,
+        "memory_limit_bytes": (version.limits if crew is None else crew.limits).memory_bytes,
+        "cpu_seconds": usage.cpu_seconds,
+        "throttled_seconds": usage.throttled_seconds,
+        "restarts_by_cause": dict(version.deaths.by_cause),
+    }
+
+
 def gateway_status(models: ServedModels, enforcement: Enforcement, pids: dict[str, Json]) -> dict[str, Json]:
     """The whole gateway in short."""
     admission = models.admission

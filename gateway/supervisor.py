@@ -27,7 +27,7 @@ from gateway.machine import Machine
 from gateway.served import ServedModels
 from gateway.settings import Settings
 from gateway.state import GatewayLock, make_runtime_dir, workspace_tag
-from gateway.status import gateway_status, model_status
+from gateway.status import gateway_status, model_status, version_metrics
 from gateway.table import Publisher
 from gateway.watch import Registered, RegistryWatch, read_registered
 from gateway.workers.process import Reaper, become_subreaper
@@ -43,6 +43,7 @@ log = logging.getLogger("fitserve.supervisor")
 _TICK_S: Final = 1.0
 _STOP_CHILDREN_S: Final = 5.0
 _LOG_LINES: Final = 1000
+_COUNT_S: Final = 2.0  # how long an HTTP process may take to tell what it counted
 
 
 def serve(
@@ -208,6 +209,8 @@ class Supervisor:
                     self._background(self._want(peer, message))
                 case "status":
                     peer.answer(message, self._status(message.get("model")))
+                case "metrics":
+                    self._background(self._metrics(peer, message))
                 case "logs":
                     peer.answer(message, self._logs(message))
                 case "used":
@@ -249,6 +252,12 @@ class Supervisor:
         if model is None:
             raise ModelNotFound(name, known=sorted(self._models.models))
         return model_status(model, self._machine.log_of, enforcement)
+
+    async def _metrics(self, peer: ControlPeer, message: Message) -> None:
+        counted = await self._http.counted(_COUNT_S)
+        versions = [v for model in self._models.models.values() for _, v in sorted(model.versions.items())]
+        known = {name: of for name, of in counted.items() if name in self._models.models}
+        peer.answer(message, {"counted": known, "versions": [version_metrics(version) for version in versions]})
 
     def _logs(self, message: Message) -> list[str]:
         version = self._models.version(message["model"], message.get("version"))

@@ -1,5 +1,6 @@
 """What the gateway says of itself: probes, models, documentation. Off the hot path, so written for reading."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,6 +56,14 @@ class Admin:
         return Json(
             {"ready": ready, "models": len(models), "not_ready": sum(not r for r in models.values())}, _status(ready)
         )
+
+    async def metrics(self, _: Request) -> Response:
+        """All HTTP processes and models, for Prometheus."""
+        from gateway.metrics import CONTENT_TYPE, rendered  # its library is not needed before somebody asks
+
+        facts = await self.fleet.control.request("metrics")
+        body = await asyncio.to_thread(rendered, facts)
+        return Response(body, media_type=CONTENT_TYPE)
 
     async def model_ready(self, request: Request) -> Response:
         """Whether a request sent now would be answered without waiting."""

@@ -24,6 +24,7 @@ def plain_routes(admin: Admin) -> list[Plain]:
         Plain("/", admin.root, methods=_GET),
         Plain("/healthz", admin.healthz, methods=_GET),
         Plain("/readyz", admin.readyz, methods=_GET),
+        Plain("/metrics", admin.metrics, methods=_GET),
         Plain("/openapi.json", admin.openapi, methods=_GET),
         Plain("/swagger.json", admin.swagger, methods=_GET),
         Plain("/score", admin.no_default, methods=["GET", "POST", "OPTIONS"]),

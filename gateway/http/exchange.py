@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from gateway.errors import BodyTooLarge, SlowSender
-from gateway.http.hot import SERVER, WELL, Route, Scoring, dressed
+from gateway.http.hot import SERVER, Route, Scoring, dressed, told
 from gateway.http.ids import ID_HEADERS, Headers
 from gateway.protocols.base import Answer, Call, ScoreRequest, ScoreResult, Target
 from gateway.waiting import ClientGone, Moved, Pending
@@ -169,13 +169,14 @@ class Exchange:
         status, body, headers = dressed(answer)
         if not self.keep_alive:
             headers.append(_CLOSE)
-        headers += [WELL, (b"x-ms-run-fn-exec-ms", b"%.3f" % (exec_ns / 1e6))]
+        headers += told(headers, exec_ns)
         self._write_all(status, body, headers, self.ids or self._protocol.scoring.ids.headers({}))
 
     def fail(self, error: Exception) -> None:
         scoring = self._protocol.scoring
         ids = self.ids or scoring.ids.headers({})
         status, body, headers = scoring.failure(self.route.dialect, error, ids)
+        self.route.model.failed(self.route.number, status)
         if isinstance(error, SlowSender):
             self.keep_alive = False  # said in the headers already
         elif not self.keep_alive:

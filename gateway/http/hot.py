@@ -188,11 +188,12 @@ class Scoring:
                 call = Call(content, headers, scope["query_string"], route.method, verb)
                 answer, exec_ns = await self.score(route, call, getattr(receive, "__self__", None))
                 status, body, extra = dressed(answer)
-                extra += [WELL, (b"x-ms-run-fn-exec-ms", b"%.3f" % (exec_ns / 1e6))]
+                extra += told(extra, exec_ns)
         except ClientGone:
             return
         except Exception as error:
             status, body, extra = self.failure(route.dialect, error, ids)
+            route.model.failed(route.number, status)
         extra += ids or self.ids.headers({})
         if self.cors.on:
             extra += self.cors.headers(headers)
@@ -294,6 +295,12 @@ class Scoring:
         if isinstance(error, SlowSender):
             headers.append((b"connection", b"close"))
         return status, dialect.error(sentence, error), headers
+
+
+def told(headers: Headers, exec_ns: int) -> Headers:
+    """How it went with the model, unless the answer's own headers say so already."""
+    failed = any(name == WELL[0] for name, _ in headers)
+    return [*([] if failed else [WELL]), (b"x-ms-run-fn-exec-ms", b"%.3f" % (exec_ns / 1e6))]
 
 
 def dressed(answer: bytes | Answer) -> tuple[int, bytes, Headers]:

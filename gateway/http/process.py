@@ -32,6 +32,7 @@ from gateway.http.logging import AccessLog, set_up
 from gateway.http.targets import target_of
 from gateway.protocols import dialects
 from gateway.settings import Settings
+from registry.records import Json
 
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -83,7 +84,10 @@ async def serve(settings: Settings, control_sock: socket.socket, listening: sock
     def busy() -> list[int]:
         return fleet.busy()
 
-    control = ControlClient(table, drain, supervisor_gone, busy)
+    def counted() -> dict[str, Json]:
+        return fleet.counted()
+
+    control = ControlClient(table, drain, supervisor_gone, busy, counted)
     fleet = Fleet(settings, control, target_of, in_force)
     routes = Routes(fleet, dialects())
     access_log = AccessLog() if settings.access_log else None

@@ -38,7 +38,7 @@ MAX_HEADER = 1 << 30
 MAX_BODY = 1 << 47
 
 _to_json = json.JSONEncoder(separators=(",", ":")).encode  # ASCII; NaN stays NaN
-_scan = json.JSONDecoder().scan_once
+_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 # The headers of nearly all frames: one array asked, one array answered. The encoder takes ten times as long for them.
 _ASKED = b'{"id":%d,"method":%b,"input":{"kind":"array","array":{"dtype":"%b","shape":%b,"offset":0,"nbytes":%d}},"checked":%b}'
 _ANSWERED = b'{"id":%d,"ok":true,"output":{"dtype":"%b","shape":%b,"offset":0,"nbytes":%d},"exec_ns":%d}'
@@ -605,18 +605,16 @@ def _start(control: Control, order: "Header") -> Server:
     other = care.name_threads(threads)
     scoring.quiet_warnings()
     try:
-        model, caught = loading.load_model(order["artifact"], order["digest"], order["format"], order.get("code") or "")
-        describe.run_on_one_core(model)
-        if other:
-            care.limit_threads(threads)
-        description = describe.describe(model, order["methods"], caught)
-        fast = None if order.get("fast") is False else sibling("fast")
-        scorer = scoring.Scorer(
-            model, description, arrays_from, Body, order.get("dense_limit_bytes") or scoring.DENSE_LIMIT, fast
-        )
-        description["scoring"] = scorer.scoring()
+        if order.get("script"):
+            scorer, description = _script(order)
+            if other:
+                care.limit_threads(threads)
+        else:
+            scorer, description = _model(order, threads if other else None)
     except describe.NotScorable as error:
         raise loading.LoadFailed("load", str(error)) from None
+    except sibling("script").ScriptFailed as error:
+        raise loading.LoadFailed("load", str(error)) from error.__cause__
     except MemoryError:
         raise loading.LoadFailed("memory", "the model does not fit into its memory limit") from None
     except loading.LoadFailed:
@@ -630,6 +628,31 @@ def _start(control: Control, order: "Header") -> Server:
     description["load_ms"] = round((time.time() - started) * 1000, 2)
     control.send(event="loaded", description=description)
     return Server(control, listener, scorer.answer, scorer.scoring)
+
+
+def _model(order: "Header", threads: "Optional[int]") -> "Tuple[Any, Header]":
+    """What answers with the methods of the model that `order` names, and its description."""
+    describe, loading, scoring = [sibling(name) for name in ("describe", "loading", "scoring")]
+    model, caught = loading.load_model(order["artifact"], order["digest"], order["format"], order.get("code") or "")
+    describe.run_on_one_core(model)
+    if threads is not None:
+        sibling("selfcare").limit_threads(threads)
+    description = describe.describe(model, order["methods"], caught)
+    fast = None if order.get("fast") is False else sibling("fast")
+    scorer = scoring.Scorer(
+        model, description, arrays_from, Body, order.get("dense_limit_bytes") or scoring.DENSE_LIMIT, fast
+    )
+    description["scoring"] = scorer.scoring()
+    return scorer, description
+
+
+def _script(order: "Header") -> "Tuple[Any, Header]":
+    """The same for a scoring script, which loads the model by itself from where Azure's variables point."""
+    sibling("loading").verify(order["artifact"], order["digest"], order["kind"])
+    os.environ["AZUREML_MODEL_DIR"], os.environ["AML_APP_ROOT"] = order["model_dir"], order["app_root"]
+    sys.path.insert(0, order["code"])
+    script = sibling("script").Script(order["script"], arrays_from, Body)
+    return script, script.describe()
 
 
 def main(arguments: "Sequence[str]") -> None:
