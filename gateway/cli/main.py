@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "runs": ("gateway.cli.train:runs", "List the runs, or show one with its metrics and files."),
     "logs": ("gateway.cli.logs:logs", "Show the log of a run or of a served model."),
     "score": ("gateway.cli.score:score", "Send rows to a served model and print its answer."),
+    "prune": ("gateway.cli.prune:prune", "Free artifacts, interpreters and run folders that nothing needs."),
     "doctor": ("gateway.cli.doctor:doctor", "Tell what this machine can enforce, and what is installed."),
 }
 
