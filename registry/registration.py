@@ -3,7 +3,7 @@
 import getpass
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,10 +100,7 @@ class Registration:
         limits = self.resource_configuration
         if limits is not None and not isinstance(limits, ResourceConfiguration):
             raise InvalidResource("resource_configuration", limits, "a ResourceConfiguration")
-        try:
-            json.dumps(dict(self.settings), allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise InvalidArgument("settings", f"they must be JSON values: {error}") from error
+        _check_settings(self.settings)
         if not self.path.exists():
             beside = self.path.parent
             raise LocalPathNotFound("model_path", str(self.path), os.listdir(beside) if beside.is_dir() else ())
@@ -134,6 +131,34 @@ class Registration:
         if self.code is None or not files:
             return None
         return artifacts.put_folder(self.code, "code", files).digest
+
+
+def _check_settings(settings: Mapping[str, Json]) -> None:
+    """The gateway acts by these, so what it would not understand is refused here.
+
+    Raises:
+        InvalidArgument
+    """
+    try:
+        json.dumps(dict(settings), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument("settings", f"they must be JSON values: {error}") from error
+    for name, (right, what) in _SETTINGS.items():
+        value = settings.get(name)
+        if value is not None and not right(value):
+            raise InvalidArgument(f"settings[{name!r}]", f"{value!r} is not {what}")
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_SETTINGS: Final[Mapping[str, tuple[Callable[[Json], bool], str]]] = {
+    "children": (lambda value: _is_number(value) and value in range(1, 1001), "a whole number from 1 to 1000"),
+    "max_compute_s": (lambda value: _is_number(value) and value > 0, "a number of seconds above 0"),
+    "batching": (lambda value: isinstance(value, bool), "True or False"),
+    "default_method": (lambda value: isinstance(value, str), "the name of a method"),
+}
 
 
 def _store_expected(artifacts: ArtifactStore, expected: object, sample: object) -> str:
