@@ -1,6 +1,7 @@
 """What the shim can ask of services: the gateway's part of `fitserve rpc`."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from gateway import service_errors
@@ -78,7 +79,21 @@ def regen_key(workspaces: Workspaces, workspace: Json, name: str, key: str, set_
     return None
 
 
+def package(workspaces: Workspaces, workspace: Json, models: list[str], output: str) -> Json:
+    """What the package cannot carry is printed."""
+    from gateway.package import context
+    from gateway.package.contents import collect
+
+    found = workspaces.get(workspace)
+    contents = collect(found, models, say=print)
+    context.write(found, contents, Path(output))
+    for note in contents.notes:
+        print(f"note: {note}")
+    return None
+
+
 OPERATIONS: Final[dict[str, Operation]] = {
+    "model.package": package,
     "service.deploy": deploy,
     "service.get": get,
     "service.list": list_services,

@@ -252,8 +252,20 @@ class Model(object):
         return service
 
     @staticmethod
-    def package(*args, **kwargs):
-        return refuse("Model.package", "fitserve serves from the registry; there is no image to build")
+    def package(
+        workspace, models, inference_config=None, generate_dockerfile=False, image_name=None, image_label=None
+    ):
+        """What `docker build` makes an image of, see `ModelPackage.save`. `image_name` and `image_label` are ignored."""
+        if inference_config is not None and getattr(inference_config, "entry_script", None) is not None:
+            refuse("Model.package with an entry script", _ENTRY_SCRIPT)
+        if not generate_dockerfile:
+            refuse(
+                "Model.package without generate_dockerfile",
+                "pass generate_dockerfile=True, save() the package to a folder and run docker build there",
+            )
+        if isinstance(models, (Model, str)) or not models:
+            raise UserErrorException("package takes a list of models; got {!r}".format(models))
+        return ModelPackage(workspace, [model if isinstance(model, str) else model.id for model in models])
 
     @staticmethod
     def profile(*args, **kwargs):
@@ -266,6 +278,29 @@ class Model(object):
         return "Model(workspace={!r}, name={}, id={}, version={}, tags={}, properties={})".format(
             self.workspace, self.name, self.id, self.version, self.tags, self.properties
         )
+
+
+class ModelPackage(object):
+    """Models to be saved as a build context: a Dockerfile and all that it needs."""
+
+    creation_state, location, generated_dockerfile = "Succeeded", None, True
+
+    def __init__(self, workspace, models):
+        self.workspace, self._models = workspace, models
+
+    def wait_for_creation(self, show_output=False):
+        """It is there at once."""
+
+    def get_logs(self, decode=True, offset=0):
+        return "" if decode else b""
+
+    def save(self, output_directory):
+        """Write the build context to a folder that is new, empty, or holds an earlier package."""
+        output = as_path(output_directory)
+        call("model.package", workspace=self.workspace._facts, models=self._models, output=output)
+
+    def pull(self):
+        return refuse("ModelPackage.pull", "save() the package and run docker build in its folder")
 
 
 class InferenceConfig(object):
