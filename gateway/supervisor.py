@@ -226,6 +226,10 @@ class Supervisor:
                     log.warning("an HTTP process sent an unknown %r", other)
         except ModelNotFound as error:
             peer.refuse(message, str(error), "not-found")
+        except Exception:  # ours to mend; raised on, it would close the channel, and with that end the HTTP process
+            log.exception("a message of an HTTP process: %r", message["op"])
+            if "id" in message:
+                peer.refuse(message, "an internal error of the gateway; its log has the traceback", "failed")
 
     async def _want(self, peer: ControlPeer, message: Message) -> None:
         try:
