@@ -54,7 +54,7 @@ def _given(settings: Settings, environ: Mapping[str, str]) -> str | None:
     if settings.no_auth:
         return None
     if "FITSERVE_KEY" in environ:
-        return _good(environ["FITSERVE_KEY"], "FITSERVE_KEY")
+        return _good(environ["FITSERVE_KEY"].strip(), "FITSERVE_KEY")  # as HTTP does with a header's ends
     if settings.key_file:
         try:
             text = Path(settings.key_file).read_text(encoding="utf-8")

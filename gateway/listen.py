@@ -33,6 +33,8 @@ def bind(host: str, port: int) -> socket.socket:
         )[0]
     except OSError as error:
         raise CannotListen(host, port, error.strerror or str(error)) from None
+    except UnicodeError:
+        raise CannotListen(host, port, "this is not the name of a host") from None
     sock = socket.socket(family, kind, proto)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

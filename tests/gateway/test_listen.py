@@ -33,7 +33,7 @@ def test_a_port_in_use_is_one_line_that_says_what_to_do() -> None:
             bind("127.0.0.1", port)
 
 
-@pytest.mark.parametrize("host", ["203.0.113.7", "no such host"])
+@pytest.mark.parametrize("host", ["203.0.113.7", "no such host", "a" * 70, "my..host"])
 def test_an_address_that_is_not_ours_is_refused(host: str) -> None:
     with pytest.raises(CannotListen, match=f"cannot listen on {host} port 0: "):
         bind(host, 0)

@@ -1,0 +1,26 @@
+"""Keys: where they come from, and that what a person pastes is what opens the door."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.http.auth import Guard
+from gateway.keys import keys_in_force
+from gateway.settings import Settings
+from registry.errors import InvalidArgument
+from registry.workspace import Workspace
+
+
+@pytest.mark.parametrize("given", ["a-key-of-mine", "a-key-of-mine \n", "  a-key-of-mine"])
+def test_blanks_round_a_key_do_not_lock_everybody_out(tmp_path: Path, given: str) -> None:
+    with Workspace.open(tmp_path / "w") as workspace:
+        keys = keys_in_force(workspace.metadata, Settings(), {"FITSERVE_KEY": given})
+    guard = Guard()
+    guard.update(keys.digests)
+    guard.check({b"authorization": b"Bearer a-key-of-mine"})
+
+
+@pytest.mark.parametrize("given", ["", "short", " " * 20])
+def test_an_empty_or_short_key_is_refused(tmp_path: Path, given: str) -> None:
+    with Workspace.open(tmp_path / "w") as workspace, pytest.raises(InvalidArgument, match="use at least 8"):
+        keys_in_force(workspace.metadata, Settings(), {"FITSERVE_KEY": given})
