@@ -252,9 +252,7 @@ class Model(object):
         return service
 
     @staticmethod
-    def package(
-        workspace, models, inference_config=None, generate_dockerfile=False, image_name=None, image_label=None
-    ):
+    def package(workspace, models, inference_config=None, generate_dockerfile=False, image_name=None, image_label=None):
         """What `docker build` makes an image of, see `ModelPackage.save`. `image_name` and `image_label` are ignored."""
         if inference_config is not None and getattr(inference_config, "entry_script", None) is not None:
             refuse("Model.package with an entry script", _ENTRY_SCRIPT)
