@@ -1,7 +1,8 @@
 """Limits without cgroups: what a default container allows.
 
-Memory: each process bounds its own data segment (`Group.rlimits`), and a thread here adds up the fair share of the
-whole group at least every 100 ms, and kills the group when it passes the limit. CPU: the group is pinned to as many
+Memory: each process bounds its own data segment (`Group.rlimits`), and a thread here looks at the whole group every
+100 ms, adds up what it has to itself whenever it ran long enough to have come near the limit, and kills it when it is
+past. CPU: the group is pinned to as many
 CPUs as its limit rounds up to, and stopped and continued (SIGSTOP, SIGCONT) so that what it uses on average is the
 limit. Both are measured, so being late by a few milliseconds is made good afterwards.
 
