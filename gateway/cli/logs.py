@@ -1,5 +1,6 @@
 """`fitserve logs`: of a run, or of a served model."""
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,18 +18,21 @@ TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
 
 @click.command()
 @click.argument("name")
-@click.option("--lines", "-n", type=int, default=200, show_default=True, help="How many lines from the end.")
+@click.option(
+    "--lines", "-n", type=click.IntRange(min=0), default=200, show_default=True, help="How many lines from the end."
+)
 @click.option("--follow", "-f", is_flag=True, help="Go on as the log grows.")
 @click.pass_obj
 def logs(obj: dict[str, Any], name: str, lines: int, follow: bool) -> None:
     """Show the log of NAME: a run's id, a model, or a version as MODEL:VERSION."""
     with Workspace.open(obj["workspace"], create=False) as workspace:
         path, run = find_log(workspace, name)
-        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        for line in text.splitlines()[-lines:]:
+        data = path.read_bytes() if path.exists() else b""
+        shown = data.decode("utf-8", errors="replace").splitlines()
+        for line in shown[max(0, len(shown) - lines) :]:
             click.echo(line)
         if follow:
-            for piece in _growth(path, len(text.encode()), run):
+            for piece in _growth(path, len(data), run):
                 click.echo(piece, nl=False)
 
 
@@ -55,7 +59,9 @@ def _growth(path: Path, offset: int, run: Run | None) -> Iterator[str]:
         ended = run is not None and run.get_status() in TERMINAL
         if path.exists():
             with path.open("rb") as file:
-                file.seek(min(offset, path.stat().st_size))
+                if file.seek(0, os.SEEK_END) < offset:  # a full log was put aside, and another one begun
+                    offset = 0
+                file.seek(offset)
                 piece = file.read()
             offset += len(piece)
             if piece:

@@ -44,7 +44,11 @@ def read_data(text: str) -> dict[str, Any]:
     if path.suffix.lower() in {".json", ".csv", ".parquet", ".npy"}:
         if not path.is_file():
             raise InvalidArgument("DATA", f"there is no file {text}")
-        return _from_file(path)
+        try:
+            return _from_file(path)
+        except (ValueError, ImportError, OSError) as error:  # also pandas' own: they are ValueErrors
+            reason = " ".join(str(error).split())[:200]
+            raise InvalidArgument("DATA", f"{text} cannot be read as {path.suffix.lower()}: {reason}") from error
     return _body(_json(text, "DATA"))
 
 
