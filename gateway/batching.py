@@ -29,6 +29,7 @@ from gateway.errors import (
 from gateway.joining import ReadyInputs, join, settle_alone
 from gateway.meter import Meter
 from gateway.protocols.base import FrameResult, Output, ScoreResult, Table
+from gateway.sentences import without_paths
 from gateway.table import LastDeath, VersionEntry
 from gateway.waiting import Lanes, Load, Pending
 from registry.errors import FitserveError
@@ -274,7 +275,7 @@ class VersionQueue:
 
     def _error_of(self, refusal: Refusal) -> FitserveError:
         if refusal.kind == "input":
-            return InputRejected(refusal.message, refusal.type)
+            return InputRejected(without_paths(refusal.message), refusal.type)
         if refusal.kind == "method":
             return UnknownMethod(refusal.message, (self.entry.description or {}).get("methods", ()))
         return ModelFailed(self.entry.name)
@@ -296,10 +297,11 @@ class VersionQueue:
         """The child died over this frame."""
         lone = len(frame.batch) == 1
         for pending in frame.batch:
-            pending.deaths = MAX_DEATHS if pending.request.once else pending.deaths + 1
+            pending.deaths += 1
             pending.isolate()
         if lone and not frame.batch[0].answer.done():
-            self._held.append(Held(frame.batch[0], child, self._loop.time() + VERDICT_WAIT_S))
+            last = ModelDied(self.entry.name) if frame.batch[0].request.once else None
+            self._held.append(Held(frame.batch[0], child, self._loop.time() + VERDICT_WAIT_S, last))
             self._judge(None)
         else:
             self._lanes.put_back(frame.batch)

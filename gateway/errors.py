@@ -12,10 +12,12 @@
     ├── ModelUnavailable            503, starting, failed, stopped
     │   ├── MemoryLimitExceeded · ModelDied
     ├── DeadlineExceeded            504
+    ├── ScriptAnswerUnusable        500, a scoring script gave no JSON
     ├── InsufficientMemory          507
     │   └── StartRefused
     ModelError
     ├── ModelFailed                 500, the model's own code raised; the message is in its log, not in the answer
+    ├── ScriptFailed                500, the `run` of a scoring script raised
     └── NoScoringMethod             400
 
 Statuses are not known here: `gateway.http.errors` maps them. No sentence holds a path, a pid or a traceback.
@@ -181,6 +183,20 @@ class ModelFailed(ModelError):
 
     def __init__(self, model: str) -> None:
         super().__init__(f"model {model} failed on this input; the reason is in its log (`fitserve logs {model}`)")
+
+
+class ScriptFailed(ModelError):
+    """Azure's sentence. What `run` raised is in the log."""
+
+    def __init__(self) -> None:
+        super().__init__("An unexpected error occurred in scoring script. Check the logs for more info.")
+
+
+class ScriptAnswerUnusable(OperatorError):
+    """Azure's sentence for a `run` that gave something that is no JSON."""
+
+    def __init__(self) -> None:
+        super().__init__("An unexpected internal error occurred. Check the logs for more info.")
 
 
 class NoScoringMethod(ModelError):

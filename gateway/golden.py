@@ -97,6 +97,8 @@ class GoldenRows:
             ChildFailed: the child died or did not answer in time.
             FitserveError: what was recorded cannot be read.
         """
+        if child.description["kind"] == "script":
+            return Report(unverified="a scoring script is asked only what callers send")
         recording = await self._known(record)
         patience = 2 * _BUDGET_S if recording is None else self._timeout_s
         try:

@@ -239,7 +239,9 @@ class Machine:
 
     def _order(self, version: Version, crew: Crew, files: Files, listen: str) -> dict[str, Json]:
         artifact = version.record.artifact
+        script = version.record.settings.get("entry_script")
         return {
+            **(self._script_order(version.record, files, script) if script else {}),
             "artifact": str(files.artifact),
             "digest": artifact.digest,
             "kind": artifact.kind,
@@ -251,6 +253,17 @@ class Machine:
             "methods": list(METHODS),
             "dense_limit_bytes": int(self._settings.dense_limit_mb * 1e6),
         }
+
+    def _script_order(self, record: ModelVersion, files: Files, script: str) -> dict[str, Json]:
+        """The script, and a folder in which it finds its model as in Azure's containers: `<name>/<version>/<model>`."""
+        root = self._runtime / f"app-{record.artifact.digest[:16]}"
+        models = root / "azureml-models" / record.name / str(record.version)
+        models.mkdir(parents=True, exist_ok=True)
+        link = models / record.artifact.name
+        if not link.is_symlink():
+            link.symlink_to(files.artifact)
+        code = files.code or root
+        return {"script": str(code / script), "app_root": str(root), "model_dir": str(models)}
 
     async def _learn(self, version: Version, crew: Crew, child: Child) -> None:
         """What the loaded model says of itself, and whether it answers as it should.

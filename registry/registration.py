@@ -85,7 +85,7 @@ class Registration:
                 experiment_name=self.experiment_name or (run.experiment if run else None),
                 created_by=_user(),
                 environment=environment or (run.environment if run else None),
-                code=self._put_code(artifacts, facts.modules),
+                code=self._put_code(artifacts, [*facts.modules, *([Path(self._script).stem] if self._script else [])]),
                 sample=sample.digest if sample else None,
                 sample_name=sample.name if sample else None,
                 facts={**facts.to_json(), **({} if run is None else _trained_in(run))},
@@ -93,8 +93,21 @@ class Registration:
             )
         )
 
+    @property
+    def _script(self) -> str | None:
+        """The scoring script that answers in place of the model's methods, in the folder `code`."""
+        return self.settings.get("entry_script")
+
     def _check(self) -> None:
         """What can be wrong before any byte is read."""
+        if self._script is not None:
+            folder = self.code or Path()
+            if Path(self._script).name != self._script or not self._script.endswith(".py"):
+                raise InvalidArgument(
+                    "entry_script", f"{self._script} is not the name of a Python file in the code folder"
+                )
+            if self.code is None or not (folder / self._script).is_file():
+                raise LocalPathNotFound("entry_script", str(folder / self._script))
         if self.framework_version is not None and self.framework is None:
             raise InvalidArgument("model_framework_version", "model_framework is needed with it")
         limits = self.resource_configuration
@@ -117,7 +130,7 @@ class Registration:
         try:
             return read_artifact(self.path)
         except NotAnArtifact:
-            if self.framework in _READ:
+            if self.framework in _READ and not self._script:
                 raise
             return ArtifactFacts(format="other", complete=False)
 

@@ -24,6 +24,9 @@ from registry.workspace import Workspace
 @click.option("--framework-version", help="Version that the model was made with, as far as you know.")
 @resource_options()
 @click.option("--sample", metavar="FILE", help="Sample input (CSV, JSON, Parquet, .npy): names, types and an example.")
+@click.option(
+    "--entry-script", metavar="FILE", help="A script with init() and run() that answers in place of the model."
+)
 @click.option("--code", metavar="FOLDER", help="Folder with the modules that the model's classes come from.")
 @click.option(
     "--expected", metavar="FILE", help="Right answers to the sample's rows (JSON); it must agree to be served."
@@ -74,19 +77,40 @@ def _register(workspace: Workspace, file: str, name: str, run_id: str | None, gi
         "tags": pairs(given["tags"], "--tag"),
         "properties": pairs(given["properties"], "--property"),
         "settings": settings_of_model(given),
-        "sample": given["sample"],
+        "sample": _checked_sample(given["sample"]),
         "expected": given["expected"],
     }
+    code = given["code"]
+    if given["entry_script"] is not None:
+        script = Path(given["entry_script"])
+        code = code or script.parent
+        common["settings"]["entry_script"] = script.name
     environment = environment_from(given["environment"], workspace)
     if environment is not None:
         common["environment"] = environment
     if run_id is not None:
         from trainer import Run
 
+        if given["entry_script"] is not None:
+            raise InvalidArgument("--entry-script", "register the downloaded file instead of --run")
         return Run.get(workspace, run_id).register_model(name, file, **common)
     if not Path(file).exists():
         raise InvalidArgument("FILE", f"there is no {file}")
-    return Model.register(workspace, file, name, code=given["code"], show_output=False, **common)
+    return Model.register(workspace, file, name, code=code, show_output=False, **common)
+
+
+def _checked_sample(file: str | None) -> str | None:
+    """`file`, which can be read as a sample.
+
+    Raises:
+        BadSample · LocalPathNotFound · InvalidArgument
+    """
+    if file is not None:
+        from gateway.samples import read_sample
+        from registry.sample import read_sample as bytes_of
+
+        read_sample(*bytes_of("sample", Path(file)))
+    return file
 
 
 def settings_of_model(given: dict[str, Any]) -> dict[str, Any]:

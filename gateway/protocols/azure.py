@@ -11,8 +11,9 @@ import orjson
 from gateway.errors import InvalidJson, InvalidRequest
 from gateway.methods import check_method, default_method
 from gateway.protocols.answers import json_answer, json_values
-from gateway.protocols.base import Call, ScoreRequest, ScoreResult, Target, View
+from gateway.protocols.base import Answer, Call, ScoreRequest, ScoreResult, Target, View
 from gateway.protocols.body import PLAIN, asked_options, check_json_type, json_body, json_object, query_pairs
+from gateway.protocols.script import is_script, script_answer, script_request
 from gateway.protocols.tables import table_request
 from gateway.schema import ANY
 
@@ -36,6 +37,8 @@ class Azure:
     views: tuple[View, ...] = ()
 
     def parse(self, call: Call, target: Target) -> ScoreRequest:
+        if is_script(target):
+            return script_request(call, target)
         if call.verb == "GET":
             body = _from_query(call.query)
         else:
@@ -55,7 +58,9 @@ class Azure:
         asked = asked_options(call, body) if call.query or "include" in body else PLAIN
         return table_request(target.schema or ANY, method, data, what, asked)
 
-    def format(self, request: ScoreRequest, result: ScoreResult, target: Target) -> bytes:
+    def format(self, request: ScoreRequest, result: ScoreResult, target: Target) -> bytes | Answer:
+        if request.once:
+            return script_answer(result)
         asked = request.extra
         if asked is PLAIN:
             return json_answer({request.method: json_values(result, request.n_rows)})

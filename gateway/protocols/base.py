@@ -75,6 +75,7 @@ class ScoreRequest:
             alone.
         nbytes: about the memory that the inputs take, for the bounds of queue and frame; 8 a number is near enough.
         checked: the inputs passed the schema, so the child may skip the model's own input checks.
+        once: never asked a second time: asking may change something.
         extra: whatever the dialect wants to find again in `format` (an id, asked outputs, "classes").
     """
 
@@ -85,6 +86,7 @@ class ScoreRequest:
     key: Hashable | None
     checked: bool = False
     extra: Any = None
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,20 @@ def load_model(path: str, digest: str, form: str, code: str = "") -> "Tuple[Any,
     return model, caught
 
 
+def verify(path: str, digest: str, kind: str) -> None:
+    """Raises LoadFailed unless the file or folder `path` is as registered: a script loads it by itself."""
+    if kind != "folder":
+        _open_file(path, digest).close()
+        return
+    listed: "Dict[str, List[Any]]" = {}
+    for name in _names(path):
+        with open(os.path.join(path, name), "rb") as stream:
+            listed[name] = [_hash(stream), os.fstat(stream.fileno()).st_size]
+    found = _digest(listed)
+    if found != digest:
+        raise _changed(digest, found)
+
+
 def _open_file(path: str, digest: str) -> "IO[bytes]":
     try:
         stream = open(path, "rb")
@@ -73,11 +87,7 @@ def _open_file(path: str, digest: str) -> "IO[bytes]":
 
 def _open_folder(path: str, digest: str) -> "Tuple[IO[bytes], str]":
     """The one model file in a folder whose manifest is as registered, with its format."""
-    names = sorted(
-        os.path.relpath(os.path.join(parent, name), path).replace(os.sep, "/")
-        for parent, _, files in os.walk(path)
-        for name in files
-    )
+    names = _names(path)
     chosen = _model_file(names)
     listed: "Dict[str, List[Any]]" = {}
     kept = None
@@ -88,14 +98,26 @@ def _open_folder(path: str, digest: str) -> "Tuple[IO[bytes], str]":
             kept = stream
         else:
             stream.close()
-    manifest = MANIFEST + b'"files":' + json.dumps(listed, separators=(",", ":")).encode("ascii") + b"}"
-    found = hashlib.sha256(manifest).hexdigest()
+    found = _digest(listed)
     if found != digest or kept is None:
         if kept is not None:
             kept.close()
         raise _changed(digest, found)
     kept.seek(0)
     return kept, "joblib" if chosen.endswith(".joblib") else "pickle"
+
+
+def _names(path: str) -> "List[str]":
+    return sorted(
+        os.path.relpath(os.path.join(parent, name), path).replace(os.sep, "/")
+        for parent, _, files in os.walk(path)
+        for name in files
+    )
+
+
+def _digest(listed: "Dict[str, List[Any]]") -> str:
+    manifest = MANIFEST + b'"files":' + json.dumps(listed, separators=(",", ":")).encode("ascii") + b"}"
+    return hashlib.sha256(manifest).hexdigest()
 
 
 def _model_file(names: "List[str]") -> str:
