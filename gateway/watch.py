@@ -63,7 +63,8 @@ class RegistryWatch:
                 if troubled:
                     log.info("the registry can be read again")
                 troubled, pause = False, INTERVAL_S
-            except FitserveError as error:  # what is served goes on; nothing new is seen until it can be read again
+            except Exception as error:  # what is served goes on; nothing new is seen until it can be read again
                 if not troubled:
-                    log.error("the registry cannot be read: %s", error)
+                    unexpected = None if isinstance(error, FitserveError) else error
+                    log.error("the registry cannot be read: %s", error, exc_info=unexpected)
                 troubled, pause = True, _PAUSE_S
