@@ -5,12 +5,13 @@ Each function gets the open workspaces, then JSON values by name, and gives a JS
 
 from typing import Final
 
-from trainer.operations import environments, models, runs, workspaces
+from trainer.operations import environments, models, runs, sweeps, workspaces
 from trainer.rpc import Operation
 
 OPERATIONS: Final[dict[str, Operation]] = {
     **workspaces.OPERATIONS,
     **environments.OPERATIONS,
     **runs.OPERATIONS,
+    **sweeps.OPERATIONS,
     **models.OPERATIONS,
 }

@@ -45,14 +45,18 @@ def facts(run: Run) -> dict[str, Json]:
     }
 
 
-def submit(workspaces: OpenWorkspaces, workspace: Json, experiment: str, config: Json, tags: Json) -> Json:
+def script_of(config: Json) -> ScriptRunConfig:
+    """What the shim's ScriptRunConfig describes.
+
+    Raises:
+        InvalidArgument: a run's own script asks.
+    """
     if is_inside_a_run():  # its launcher would be inside the run's limits, and end with it
         raise InvalidArgument(
             "experiment.submit", "a run cannot submit another one that outlives it; do it from outside"
         )
-    target = workspaces.get(workspace)
     limits = config["resource_configuration"]
-    script = ScriptRunConfig(
+    return ScriptRunConfig(
         source_directory=config["source_directory"],
         script=config["script"],
         arguments=config["arguments"],
@@ -62,7 +66,11 @@ def submit(workspaces: OpenWorkspaces, workspace: Json, experiment: str, config:
         command=config["command"],
         resource_configuration=None if limits is None else ResourceConfiguration(**limits),
     )
-    return facts(Experiment(target, experiment).submit(script, tags=tags))
+
+
+def submit(workspaces: OpenWorkspaces, workspace: Json, experiment: str, config: Json, tags: Json) -> Json:
+    script = script_of(config)
+    return facts(Experiment(workspaces.get(workspace), experiment).submit(script, tags=tags))
 
 
 def start_logging(workspaces: OpenWorkspaces, workspace: Json, experiment: str, name: str | None) -> Json:

@@ -30,6 +30,8 @@ class RemoteRun(Run):
 
     @classmethod
     def _of(cls, experiment, facts):
+        if cls is RemoteRun and facts["type"] == "hyperdrive":
+            from azureml._fitserve.hyperdrive import HyperDriveRun as cls
         run = cls.__new__(cls)
         run._take(experiment, facts)
         return run

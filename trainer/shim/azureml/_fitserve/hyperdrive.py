@@ -1,0 +1,219 @@
+"""What `azureml.train.hyperdrive` hands on: a sweep is described here and carried out by fitserve (`trainer.sweep`)."""
+
+from azureml._fitserve.client import call
+from azureml._fitserve.remote_run import RemoteRun
+from azureml._fitserve.texts import as_texts
+from azureml._fitserve.unsupported import refuse
+from azureml.exceptions import UserErrorException
+
+
+class PrimaryMetricGoal(object):
+    MAXIMIZE = "MAXIMIZE"
+    MINIMIZE = "MINIMIZE"
+
+
+class Expression(object):
+    """Which values a parameter may have."""
+
+    def __init__(self, kind, values):
+        self._kind = kind
+        self._values = [_plain(value) for value in values]
+
+    def _described(self):
+        return {"kind": self._kind, "values": self._values}
+
+    def __repr__(self):
+        return "{}({})".format(self._kind, ", ".join(map(repr, self._values)))
+
+
+def choice(*options):
+    """One of the options, which may also be given as one list or range."""
+    if len(options) == 1 and not isinstance(options[0], (str, bool, int, float, type(None))):
+        options = list(options[0])
+    return Expression("choice", options)
+
+
+def randint(upper):
+    return Expression("randint", [upper])
+
+
+def uniform(min_value, max_value):
+    return Expression("uniform", [min_value, max_value])
+
+
+def quniform(min_value, max_value, q):
+    return Expression("quniform", [min_value, max_value, q])
+
+
+def loguniform(min_value, max_value):
+    return Expression("loguniform", [min_value, max_value])
+
+
+def qloguniform(min_value, max_value, q):
+    return Expression("qloguniform", [min_value, max_value, q])
+
+
+def normal(mu, sigma):
+    return Expression("normal", [mu, sigma])
+
+
+def qnormal(mu, sigma, q):
+    return Expression("qnormal", [mu, sigma, q])
+
+
+def lognormal(mu, sigma):
+    return Expression("lognormal", [mu, sigma])
+
+
+def qlognormal(mu, sigma, q):
+    return Expression("qlognormal", [mu, sigma, q])
+
+
+class _Sampling(object):
+    _kind = ""
+
+    def __init__(self, parameter_space, properties=None):
+        self._space = dict(parameter_space)
+        self._seed = (properties or {}).get("seed")
+
+    def _described(self):
+        space = {}
+        for name, each in self._space.items():
+            if not isinstance(each, Expression):
+                raise UserErrorException("{}: {!r} is no expression such as choice('linear', 'rbf')".format(name, each))
+            space[str(name)] = each._described()
+        return {"kind": self._kind, "space": space, "seed": self._seed}
+
+
+class RandomParameterSampling(_Sampling):
+    _kind = "random"
+
+
+class GridParameterSampling(_Sampling):
+    _kind = "grid"
+
+
+class BayesianParameterSampling(_Sampling):
+    _kind = "bayesian"
+
+
+class _Policy(object):
+    def __init__(self, kind, **settings):
+        self._settings = dict(settings, kind=kind)
+
+    def _described(self):
+        return {key: value for key, value in self._settings.items() if value is not None}
+
+
+class NoTerminationPolicy(_Policy):
+    def __init__(self):
+        _Policy.__init__(self, "none")
+
+
+class BanditPolicy(_Policy):
+    def __init__(self, evaluation_interval=1, slack_factor=None, slack_amount=None, delay_evaluation=0):
+        _Policy.__init__(
+            self,
+            "bandit",
+            evaluation_interval=evaluation_interval,
+            slack_factor=slack_factor,
+            slack_amount=slack_amount,
+            delay_evaluation=delay_evaluation,
+        )
+
+
+class MedianStoppingPolicy(_Policy):
+    def __init__(self, evaluation_interval=1, delay_evaluation=0):
+        _Policy.__init__(self, "median", evaluation_interval=evaluation_interval, delay_evaluation=delay_evaluation)
+
+
+class TruncationSelectionPolicy(_Policy):
+    def __init__(self, truncation_percentage, evaluation_interval=1, delay_evaluation=0):
+        _Policy.__init__(
+            self,
+            "truncation",
+            truncation_percentage=truncation_percentage,
+            evaluation_interval=evaluation_interval,
+            delay_evaluation=delay_evaluation,
+        )
+
+
+class HyperDriveConfig(object):
+    """A script, what to try, and what to compare by. `Experiment.submit` acts."""
+
+    def __init__(
+        self,
+        hyperparameter_sampling,
+        primary_metric_name,
+        primary_metric_goal,
+        max_total_runs,
+        max_concurrent_runs=None,
+        max_duration_minutes=10080,
+        policy=None,
+        estimator=None,
+        run_config=None,
+        resume_from=None,
+        resume_child_runs=None,
+        pipeline=None,
+        debug_flag=None,
+        custom_run_id=None,
+    ):
+        given = {"estimator": estimator, "resume_from": resume_from, "pipeline": pipeline}
+        given["resume_child_runs"] = resume_child_runs
+        for name in sorted(given):
+            if given[name] is not None:
+                refuse("HyperDriveConfig with {}".format(name), "give a ScriptRunConfig as run_config")
+        if not hasattr(run_config, "_described"):
+            raise UserErrorException("run_config: a ScriptRunConfig is expected")
+        self._run_config = run_config
+        self._sweep = {
+            "sampling": hyperparameter_sampling._described(),
+            "primary_metric": primary_metric_name,
+            "goal": str(primary_metric_goal),
+            "max_total_runs": max_total_runs,
+            "max_concurrent_runs": max_concurrent_runs,
+            "max_duration_minutes": max_duration_minutes,
+            "policy": None if policy is None else policy._described(),
+        }
+
+    def _submit(self, experiment, tags):
+        facts = call(
+            "sweep.submit",
+            workspace=experiment.workspace._facts,
+            experiment=experiment.name,
+            config=self._run_config._described(),
+            sweep=self._sweep,
+            tags=as_texts(tags),
+        )
+        return HyperDriveRun._of(experiment, facts)
+
+
+class HyperDriveRun(RemoteRun):
+    """A sweep; its children are the runs of its script."""
+
+    def __init__(self, experiment, run_id, hyperdrive_config=None, **kwargs):
+        RemoteRun.__init__(self, experiment, run_id)
+
+    def _ask(self, op, **args):
+        return call("sweep." + op, workspace=self.experiment.workspace._facts, run=self.id, **args)
+
+    def get_best_run_by_primary_metric(self, include_failed=True, include_canceled=True, include_resume_from_runs=True):
+        """None when no run logged the primary metric."""
+        facts = self._ask("best", include_failed=bool(include_failed), include_canceled=bool(include_canceled))
+        return None if facts is None else RemoteRun._of(self.experiment, facts)
+
+    def get_children_sorted_by_primary_metric(self, top=0, reverse=False, discard_no_metric=False):
+        return self._ask("sorted", top=int(top), reverse=bool(reverse), discard_no_metric=bool(discard_no_metric))
+
+    def get_hyperparameters(self):
+        """{child's id: its parameters as JSON}."""
+        return self._ask("hyperparameters")
+
+    def get_metrics(self, name=None, recursive=False, run_type=None, populate=False):
+        """{child's id: what it logged}."""
+        return self._ask("metrics", name=name)
+
+
+def _plain(value):
+    """A number of numpy's as one of Python's."""
+    return value.item() if hasattr(value, "item") else value
