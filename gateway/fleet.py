@@ -5,7 +5,6 @@ Who asks for a version that has no child waits here, while the supervisor starts
 
 import asyncio
 import logging
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
@@ -16,6 +15,7 @@ from gateway.control import ControlClient, ControlError, Message
 from gateway.errors import DeadlineExceeded, ModelUnavailable, StartRefused
 from gateway.pool import ChildLink
 from gateway.protocols.base import FrameResult, Target
+from gateway.sentences import without_paths
 from gateway.settings import Settings
 from gateway.table import STARTABLE, ChildAddress, ModelEntry, RoutingTable, VersionEntry
 from gateway.waiting import Load, Moved, Pending
@@ -24,8 +24,6 @@ from registry.records import Json
 
 TICK_S: Final = 0.005
 USED_EVERY_S: Final = 1.0
-
-_PATH: Final = re.compile(r"(?<![\w.])/[\w.+-]+(?:/[\w.+-]+)+")
 
 log = logging.getLogger("fitserve.http")
 
@@ -384,17 +382,12 @@ class Fleet:
 def unavailable(entry: VersionEntry) -> FitserveError:
     """Why a version does not answer."""
     reason = f"version {entry.version} is {entry.state}"
-    return ModelUnavailable(entry.name, f"{reason}: {_without_paths(entry.reason)}" if entry.reason else reason)
+    return ModelUnavailable(entry.name, f"{reason}: {without_paths(entry.reason)}" if entry.reason else reason)
 
 
 def _refused(model: str, refusal: ControlError) -> FitserveError:
-    sentence = _without_paths(str(refusal))
+    sentence = without_paths(str(refusal))
     return StartRefused(sentence) if refusal.kind == "does-not-fit" else ModelUnavailable(model, sentence)
-
-
-def _without_paths(sentence: str) -> str:
-    """A loader's own words may name files of this machine; the status of the model has them in full."""
-    return _PATH.sub("…", sentence)
 
 
 def _policy(settings: Settings, entry: VersionEntry) -> BatchPolicy:

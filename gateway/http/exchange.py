@@ -15,11 +15,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from gateway.errors import BodyTooLarge, SlowSender
+from gateway.http.desk import LARGE
 from gateway.http.hot import SERVER, Route, Scoring, dressed, told
 from gateway.http.ids import ID_HEADERS, Headers
 from gateway.protocols.base import Answer, Call, ScoreRequest, ScoreResult, Target
 from gateway.waiting import ClientGone, Moved, Pending
 
+HEAD_LIMIT: Final = 65_536  # bytes of headers, or of trailers or chunk extensions, in a row
 KEEP_ALIVE_S: Final = 75.0  # longer than the usual load balancer's 60
 
 _HEAD: Final = (
@@ -30,6 +32,10 @@ _HEAD: Final = (
 #: Request headers that change the answer's, or its time.
 _TELLING: Final = frozenset({*ID_HEADERS, b"x-request-timeout-ms"})
 _CLOSE: Final = (b"connection", b"close")
+_HEAD_TOO_LARGE: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    b'content-length: 67\r\n\r\n{"message":"The headers of a request must not exceed 65,536 bytes"}'
+)
 _SAME_ID: Final = b"x-request-id: %b\r\nx-ms-request-id: %b\r\n"
 
 
@@ -105,7 +111,7 @@ class Exchange:
             self._deadline = self._protocol.loop.time() + timeout_ms / 1000
             number = route.number
             version = route.model.live if number is None else route.model.versions.get(number)
-            if version is None or not version.queue.links:
+            if version is None or not version.queue.links or len(body) >= LARGE:
                 self._go_slowly()
                 return
             self._target: Target = version.target
@@ -223,8 +229,17 @@ class ScoringProtocol(HttpToolsProtocol):
         self._short_cut = not self.scoring.cors.on
         self.since = 0.0
         self.idle = False  # between two requests
+        self.pointless = 0  # bytes received in a row that were neither a whole head nor a body
 
     # uvicorn's protocol
+
+    def data_received(self, data: bytes) -> None:
+        self.pointless += len(data)
+        super().data_received(data)
+        if self.pointless > HEAD_LIMIT and not self.transport.is_closing():
+            if self.cycle is None or self.cycle.response_complete:
+                self.transport.write(_HEAD_TOO_LARGE)
+            self.transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
@@ -238,6 +253,7 @@ class ScoringProtocol(HttpToolsProtocol):
         self.idle = False
 
     def on_headers_complete(self) -> None:
+        self.pointless = 0
         route = self._routes.get(self.url)
         parser, cycle = self.parser, self.cycle
         if (
@@ -264,6 +280,7 @@ class ScoringProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
+        self.pointless = 0
         cycle = cast(Any, self.cycle)
         if type(cycle) is Exchange:
             cycle.feed(body)
@@ -301,7 +318,8 @@ class ScoringProtocol(HttpToolsProtocol):
         waited = now - self.since
         cycle = cast(Any, self.cycle)
         if self.idle:
-            if waited > KEEP_ALIVE_S:
+            unread = cycle is not None and cycle.more_body  # it was answered before all of it was here
+            if waited > (self.scoring.body_timeout_s if unread else KEEP_ALIVE_S):
                 self.transport.close()
         elif waited > self.scoring.body_timeout_s:
             if cycle is None or cycle.response_complete:  # a head that does not end
