@@ -386,6 +386,7 @@ class Version:
         assert crew is not None
         if self.state not in RESTING:
             self._become("draining", self.reason)
+        self._host.changed(self)
         await self._host.close_crew(self, crew)
         if self.state not in RESTING:
             self._become("starting" if self.wanted else "idle", self.reason)

@@ -11,7 +11,7 @@ from gateway.control import Message
 from gateway.crew import Child, Crew
 from gateway.served import ServedModels
 from gateway.settings import Settings
-from gateway.table import Publisher
+from gateway.table import Publisher, RoutingTable
 from gateway.versions import Version
 from gateway.workers.process import ChildHandle, Exit
 from registry.limits.none import UnlimitedGroup
@@ -121,6 +121,41 @@ def test_who_waits_for_a_version_that_is_stopped_before_it_began_hears_so() -> N
         version.stop()
         async with asyncio.timeout(5):
             assert not await waiting
+        await models.close()
+
+    asyncio.run(story())
+
+
+def test_children_leave_the_table_before_they_are_ended_also_after_an_error_of_ours() -> None:
+    class OneChild(QuickMachine):
+        started = 0
+
+        async def start_child(self, version: Version, crew: Crew) -> Child:
+            self.started += 1
+            if self.started == 2:
+                raise RuntimeError("nobody expected this")
+            return await super().start_child(version, crew)
+
+    class Reader(Nobody):
+        def __init__(self) -> None:
+            self.table = RoutingTable()
+            self.left: list[bool] = []
+
+        def publish(self, message: Message) -> None:
+            self.table.apply(message)
+
+        async def released(self, children: Collection[int], revision: int, timeout: float) -> bool:
+            self.left.append(not self.table.children() & set(children))
+            return await super().released(children, revision, timeout)
+
+    async def story() -> None:
+        reader = Reader()
+        models = ServedModels(Settings(), OneChild(), Admission(2 * GB, GB), Publisher(), reader)
+        models.reconcile([replace(record("twins", 0.5), settings={"children": 2})], "twins")
+        version = models.version("twins", 1)
+        await eventually(lambda: version.state == "failed" and version.crew is None, "it has failed", timeout=5)
+        await eventually(lambda: reader.left, "its child is ended", timeout=5)
+        assert reader.left == [True]
         await models.close()
 
     asyncio.run(story())
