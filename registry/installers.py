@@ -80,7 +80,8 @@ class UvInstaller:
         self._run([*command, *_files(wanted, folder)], folder, progress)
 
     def freeze(self, python: Path) -> list[str]:
-        return self._run(["pip", "freeze", "--python", str(python)], python.parent, lambda _: None)
+        printed = self._run(["pip", "freeze", "--python", str(python)], python.parent, lambda _: None)
+        return [line for line in printed if not line.startswith("Using Python ")]  # said on standard error
 
     def _run(self, arguments: Sequence[str], folder: Path, progress: Progress) -> list[str]:
         variables = {

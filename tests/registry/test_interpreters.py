@@ -97,6 +97,7 @@ def test_it_is_built_once_and_then_found_in_milliseconds(tmp_path: Path, wheels:
 def check_tiny(built: Interpreter) -> None:
     assert asks(built, "import tiny_pkg; print(tiny_pkg.VERSION)") == "1.0"
     assert "tiny_pkg==1.0" in [line.replace("-", "_") for line in built.frozen]
+    assert [line for line in built.frozen if "==" not in line and " @ " not in line] == []
     assert built.version == str(own_python())
 
 
