@@ -275,7 +275,6 @@ def test_names_that_are_not_supported_say_so_at_use(run_dir: Path) -> None:
         Keyvault,
         lambda: AksCompute.provisioning_configuration,
         MpiConfiguration,
-        Model.package,
     ):
         with pytest.raises(UserErrorException, match="is not supported by fitserve: "):
             use()
