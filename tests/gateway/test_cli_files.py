@@ -1,23 +1,26 @@
 """Files that commands read: what is wrong with one is a sentence, and a log that grows is followed."""
 
+import json
+import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from gateway.cli.logs import _growth
-from gateway.cli.score import read_data
+from gateway.cli.table_files import Answers, Rows, read_rows, write_answers
 from gateway.version_log import VersionLog
-from registry.errors import InvalidArgument
+from registry.errors import InvalidArgument, MissingExtra
 
 
-@pytest.mark.parametrize(
-    ("name", "content"), [("rows.csv", b""), ("rows.json", b"\xff\xfe\x00"), ("rows.npy", b"x"), ("rows.parquet", b"x")]
-)
+@pytest.mark.parametrize(("name", "content"), [("rows.csv", b""), ("rows.json", b"\xff\xfe\x00"), ("rows.npy", b"x")])
 def test_a_file_that_holds_something_else_is_named(tmp_path: Path, name: str, content: bytes) -> None:
     file = tmp_path / name
     file.write_bytes(content)
     with pytest.raises(InvalidArgument, match=rf"{name} cannot be read as {file.suffix}: "):
-        read_data(str(file))
+        read_rows(str(file), sys.stdin)
 
 
 def test_a_log_is_followed_over_the_place_where_another_file_begins(tmp_path: Path) -> None:
@@ -29,3 +32,58 @@ def test_a_log_is_followed_over_the_place_where_another_file_begins(tmp_path: Pa
     log.write(b"and the second\n")
     assert next(pieces) == "and the second\n"
     log.close()
+
+
+PARTS: list[tuple[Any, Any]] = [
+    ([[1, 2], [3, 4], [5, 6]], [[3, 4]]),
+    ({"columns": ["a", "b"], "data": [[1, 2], [3, 4], [5, 6]]}, {"columns": ["a", "b"], "data": [[3, 4]]}),
+    ({"a": [1, 3, 5], "b": [2, 4, 6]}, {"a": [3], "b": [4]}),
+    (np.array([[1, 2], [3, 4], [5, 6]]), [[3, 4]]),
+    (pd.DataFrame({"a": [0.1, None, 0.3], "b": ["x", "y", "z"]}), {"columns": ["a", "b"], "data": [[None, "y"]]}),
+    (["one", "two", "three"], ["two"]),
+]
+
+
+@pytest.mark.parametrize(("data", "second"), PARTS)
+def test_a_part_of_any_form_has_the_rows_between(data: Any, second: Any) -> None:
+    rows = Rows(data, {"method": "predict"})
+    assert len(rows) == 3
+    assert json.loads(rows.body(1, 2)) == {"data": second, "method": "predict"}
+
+
+def test_numbers_of_a_csv_are_sent_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("a\n0.12345678901234567\n")
+    assert json.loads(read_rows(str(tmp_path / "rows.csv"), sys.stdin).body(0, 1))["data"]["data"] == [
+        [0.12345678901234567]
+    ]
+
+
+def test_answers_are_put_together_in_order_and_written(tmp_path: Path) -> None:
+    answers = Answers()
+    answers.add({"predict_proba": [[0.1, 0.9], [0.2, 0.8]]}, 2)
+    answers.add({"predict_proba": [[0.3, 0.7]]}, 1)
+    write_answers(answers, tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text() == "predict_proba_0,predict_proba_1\n0.1,0.9\n0.2,0.8\n0.3,0.7\n"
+    write_answers(answers, tmp_path / "out.jsonl")
+    assert (tmp_path / "out.jsonl").read_text().splitlines()[2] == '{"predict_proba_0":0.3,"predict_proba_1":0.7}'
+    several = Answers()
+    several.add({"kneighbors": [[[0.5], [0.6], [0.7]], [[1], [2], [3]]]}, 3)
+    several.add({"kneighbors": [[[0.8]], [[4]]]}, 1)
+    assert several.columns() == {"kneighbors_0_0": [0.5, 0.6, 0.7, 0.8], "kneighbors_1_0": [1, 2, 3, 4]}
+
+
+def test_parquet_in_and_out_or_the_extra_that_is_missing(tmp_path: Path) -> None:
+    answers = Answers()
+    answers.add({"predict": [1, 2]}, 2)
+    file = tmp_path / "out.parquet"
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        with pytest.raises(MissingExtra, match=r"fitserve\[parquet\]"):
+            write_answers(answers, file)
+        return
+    write_answers(answers, file)
+    assert json.loads(read_rows(str(file), sys.stdin).body(0, 2))["data"] == {
+        "columns": ["predict"],
+        "data": [[1], [2]],
+    }

@@ -1,0 +1,43 @@
+"""`fitserve score` with files larger than one request, against a real gateway with a small limit for bodies."""
+
+import json
+from pathlib import Path
+
+import joblib
+import numpy as np
+from sklearn.linear_model import LinearRegression
+
+from tests.e2e.gateway import fitserve, serving
+
+
+def test_a_large_file_goes_in_parts_that_the_gateway_takes(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(3_000, 4))
+    model = LinearRegression().fit(rows, rows @ [1.0, 2.0, 3.0, 4.0])
+    joblib.dump(model, tmp_path / "model.joblib")
+    np.save(tmp_path / "rows.npy", rows)
+    workspace = tmp_path / "ws"
+    assert fitserve("register", str(tmp_path / "model.joblib"), "--name", "m", workspace=workspace).returncode == 0
+    with serving(workspace, "--body-limit-mb", "0.05") as gateway:
+        gateway.wait_for("m")
+        out = tmp_path / "out.csv"
+        done = fitserve("score", "m", str(tmp_path / "rows.npy"), "--output", str(out), workspace=workspace)
+        assert done.returncode == 0, done.stderr
+        assert "3,000 rows answered" in done.stderr
+        assert np.allclose(np.loadtxt(out, skiprows=1), model.predict(rows), rtol=1e-12)
+        shown = fitserve("score", "m", "[[1, 1, 1, 1]]", workspace=workspace)
+        assert np.allclose(json.loads(shown.stdout)["predict"], model.predict([[1, 1, 1, 1]]))
+        refused = fitserve("score", "m", "[[1, 1, 1, 1]]", "--output", "answers.txt", workspace=workspace)
+        assert refused.returncode == 2
+        assert ".csv" in refused.stderr
+
+
+def test_a_sample_that_cannot_be_read_is_refused_before_anything_is_stored(tmp_path: Path) -> None:
+    joblib.dump(LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0]), tmp_path / "model.joblib")
+    (tmp_path / "bad.json").write_text("{")
+    (tmp_path / "good.jsonl").write_text('{"a": 1}\n{"a": 2}\n')
+    register = ("register", str(tmp_path / "model.joblib"), "--name", "m", "--sample")
+    refused = fitserve(*register, str(tmp_path / "bad.json"), workspace=tmp_path / "ws")
+    assert refused.returncode != 0
+    assert "the sample bad.json cannot be used" in refused.stderr
+    assert "m" not in fitserve("models", "--json", workspace=tmp_path / "ws").stdout
+    assert fitserve(*register, str(tmp_path / "good.jsonl"), workspace=tmp_path / "ws").returncode == 0
