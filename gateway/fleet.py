@@ -24,6 +24,7 @@ from registry.records import Json
 
 TICK_S: Final = 0.005
 USED_EVERY_S: Final = 1.0
+RECONNECT_S: Final = 0.5
 
 log = logging.getLogger("fitserve.http")
 
@@ -239,6 +240,7 @@ class Fleet:
         def lost(link: ChildLink, frames: Collection[Frame]) -> None:
             if child.id in version.links:
                 version.links[child.id] = None
+                self._connect_again_later(model, version, child)
             self.control.send("lost", child=child.id)
             queue.lost(link, frames)
             self._after_loss(queue)
@@ -247,6 +249,7 @@ class Fleet:
             link = await ChildLink.open(child.id, child.socket, answered, lost)
         except OSError:
             version.connecting -= 1
+            self._connect_again_later(model, version, child)
             self.control.send("lost", child=child.id)
             return
         version.connecting -= 1
@@ -256,6 +259,16 @@ class Fleet:
         version.links[child.id] = link
         queue.connected(link)
         model.wake()
+
+    def _connect_again_later(self, model: Model, version: Version, child: ChildAddress) -> None:
+        """A dead child leaves the table soon; one that stays in it lives, and this process had no descriptor for it, say."""
+
+        def again() -> None:
+            if child in version.entry.children and child.id in version.links:
+                version.connecting += 1
+                self._start(self._connect(model, version, child))
+
+        self.loop.call_later(RECONNECT_S, again)
 
     def _after_loss(self, queue: VersionQueue) -> None:
         if not queue.retired and queue in self._retiring:

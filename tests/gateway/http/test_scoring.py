@@ -5,6 +5,7 @@ import re
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -504,5 +505,21 @@ def test_what_is_said_of_one_model_cannot_stop_the_others(odd: dict[str, Any]) -
         assert answer.json() == {"predict": [[2, 5]]}
         assert (await post(client, [1, 2], path="/models/odd/predict")).status_code < 500
         assert (await client.get("/models/odd")).status_code == 200
+
+    serving(test, prepare)
+
+
+def test_a_child_that_could_not_be_reached_is_tried_again() -> None:
+    async def prepare(supervisor: SmallSupervisor) -> None:
+        await supervisor.add("m")
+        (child,) = supervisor.children.values()
+        Path(child.path).rename(f"{child.path}.away")
+
+    async def test(server: HttpServer, client: httpx.AsyncClient) -> None:
+        await eventually(lambda: server.supervisor.noted("lost"), "it could not be reached")
+        (child,) = server.supervisor.children.values()
+        Path(f"{child.path}.away").rename(child.path)
+        answer = await post(client, [1, 2], headers={"x-request-timeout-ms": "5000"})
+        assert answer.json() == {"predict": [[2, 5]]}
 
     serving(test, prepare)
