@@ -11,6 +11,7 @@ with each request and is resolved once, whatever happens to its neighbours:
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ from gateway.sentences import without_paths
 from gateway.table import LastDeath, VersionEntry
 from gateway.waiting import Lanes, Load, Pending
 from registry.errors import FitserveError
+
+log = logging.getLogger("fitserve.http")
 
 MAX_FRAMES: Final = 2
 MAX_DEATHS: Final = 3
@@ -189,6 +192,14 @@ class VersionQueue:
         return best
 
     def _send(self, link: Link, batch: list[Pending], rows: int) -> None:
+        try:
+            self._form(link, batch, rows)
+        except Exception as error:  # they are in no lane any more: nobody else would ever answer them
+            log.exception("a frame of %s could not be formed", self.entry.name)
+            for pending in batch:
+                pending.fail(error)
+
+    def _form(self, link: Link, batch: list[Pending], rows: int) -> None:
         self._last_batch = len(batch)
         request = batch[0].request
         try:

@@ -4,6 +4,7 @@ Where a value comes from, first that applies: a command-line flag, ``FITSERVE_<N
 ``settings.toml`` in the workspace, the default below.
 """
 
+import ipaddress
 import math
 import os
 import tomllib
@@ -102,7 +103,11 @@ class Settings:
 
     @property
     def is_loopback(self) -> bool:
-        return self.host in {"localhost", "::1"} or self.host.startswith("127.")
+        """Decided by the address, not by how a name begins: `127.example.com` is anybody's."""
+        try:
+            return self.host == "localhost" or ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return False
 
     @property
     def needs_key(self) -> bool:

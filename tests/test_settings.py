@@ -58,7 +58,15 @@ def test_settings_survive_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "loopback"), [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("::", False)]
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("localhost", True),
+        ("::1", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("127.example.com", False),
+    ],
 )
 def test_a_key_is_asked_for_on_every_address_but_loopback(host: str, loopback: bool) -> None:
     assert Settings(host=host).needs_key is not loopback

@@ -522,6 +522,8 @@ class Server(object):
             self._end_without_memory(connection, answer["id"], answer["error"]["message"])
         try:
             connection.send(encode_frame(answer, arrays))
+        except MemoryError:
+            self._end_without_memory(connection, answer["id"], "no memory is left for the answer")
         except OSError:
             self._close(connection)
         self._watch(connection)

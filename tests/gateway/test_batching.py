@@ -561,3 +561,25 @@ def test_two_children_share_the_work() -> None:
         assert [len(child.frames) for child in desk.children] == [2, 2]
 
     run(test)
+
+
+def test_a_frame_that_cannot_be_formed_is_answered_and_the_next_one_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        desk = Desk()
+        first = desk.ask(1)
+        monkeypatch.setattr(Child, "send", lambda *_: _raise(MemoryError("no memory for the frame")))
+        waiting = [desk.ask(2), desk.ask(3)]
+        await turn()
+        monkeypatch.undo()
+        assert all(isinstance(answer.exception(), MemoryError) for answer in waiting)
+        desk.child.answer()
+        assert values(first) == [[2, 2]]
+        last = desk.ask(4)
+        desk.child.answer()
+        assert values(last) == [[8, 8]]
+
+    run(test)
+
+
+def _raise(error: Exception) -> None:
+    raise error
