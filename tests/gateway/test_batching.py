@@ -575,6 +575,7 @@ def test_a_frame_that_cannot_be_formed_is_answered_and_the_next_one_goes_on(monk
         desk.child.answer()
         assert values(first) == [[2, 2]]
         last = desk.ask(4)
+        await turn()
         desk.child.answer()
         assert values(last) == [[8, 8]]
 
