@@ -82,6 +82,9 @@ def live_models(folder: Path, count: int) -> None:
             "all models",
         )
         took = time.monotonic() - began
+        worked = {"supervisor": cpu_seconds(gateway.process.pid)}
+        for pid in below(gateway.process.pid):
+            worked[kind(pid)] = worked.get(kind(pid), 0.0) + cpu_seconds(pid)
         models = gateway.http.get("/models").json()["models"]
         pids = [int(pid) for model in models for pid in gateway.status(model["name"])["pids"]]
         pss = [pss_mb(pid) for pid in pids]
@@ -89,6 +92,7 @@ def live_models(folder: Path, count: int) -> None:
         limits = gateway.status("iris-0000")["limits"]
         print(f"{count} live models, limits by {limits['enforcement']}, {limits['memory_in_gb']} GB each")
         print(f"gateway answers after {ready:.1f} s; all models live {took:.1f} s after that")
+        print("CPU seconds until then: " + ", ".join(f"{name} {used:.1f}" for name, used in worked.items()))
         print(f"children: PSS mean {statistics.mean(pss):.1f} MB, most {max(pss):.1f} MB, {len(pss)} of them")
         print("whole tree, PSS: " + ", ".join(f"{name} {size:.0f} MB" for name, size in tree.items()))
         for name in ("iris-0001", "iris-0050"):
@@ -144,7 +148,8 @@ def main() -> None:
         folder = Path(temporary)
         print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}")
         live_models(folder / "live", options.live)
-        registered_models(folder, (1, options.registered), options.requests, options.rate)
+        if options.registered:
+            registered_models(folder, (1, options.registered), options.requests, options.rate)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from gateway.cli.client import GatewayClient, connect
 from gateway.cli.errors import ScoringRefused
 from gateway.cli.table_files import Answers, Rows, check_output, read_rows, write_answers
+from registry.names import check_name
 from registry.workspace import Workspace
 
 PART_ROWS: Final = 5_000
@@ -33,6 +34,7 @@ def score(
     DATA is JSON, either rows such as '[[5.1, 3.5, 1.4, 0.2]]' or a whole body; or the name of a .json, .jsonl, .csv,
     .parquet or .npy file; or - for JSON on standard input. Large input is sent in parts; the answers keep its order.
     """
+    check_name("model", name)  # it becomes part of a URL
     if output is not None:
         check_output(output)
     given = read_rows(data, sys.stdin)

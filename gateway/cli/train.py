@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -17,6 +17,9 @@ from trainer import Experiment, Run, ScriptRunConfig
 TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
 
 
+_LONGEST_FILE_NAME: Final = 255  # asking the system for a longer one is an error, not a no
+
+
 def environment_from(file: str | None, workspace: Workspace) -> Environment | None:
     """An Environment from a conda file (.yml), a pip requirements file, or by its name; "own" is fitserve's own Python.
 
@@ -26,7 +29,7 @@ def environment_from(file: str | None, workspace: Workspace) -> Environment | No
     if file is None:
         return None
     path = Path(file)
-    if not path.is_file():
+    if len(path.name) > _LONGEST_FILE_NAME or "\0" in file or not path.is_file():
         try:
             return Environment.get(workspace, file)
         except (EnvironmentNotFound, InvalidName):

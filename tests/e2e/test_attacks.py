@@ -179,7 +179,7 @@ def test_no_name_in_a_url_reaches_a_file(gateway: Gateway, folder: Path, audited
 
 def test_no_name_on_the_command_line_reaches_a_file(gateway: Gateway, folder: Path, audited: dict[str, str]) -> None:
     model = str(iris_svc(folder / "cli"))
-    names = [name for name in NAMES if "%00" not in name] + ["iris/../../canary", "\u2025/canary", "a\nb", "\ud800"]
+    names = [name for name in NAMES if "%00" not in name] + ["iris/../../canary", "\u2025/canary", "a\nb"]
     program = f"""
 import contextlib, io, json, sys
 from gateway.cli.main import main
@@ -259,7 +259,8 @@ def test_every_path_asks_for_a_key_but_the_probes(gateway: Gateway) -> None:
         ):
             answer = stranger.get("/models", headers=[(b"authorization", key.encode("latin-1"))])
             assert answer.status_code == 401, key
-        assert stranger.get("/models", params={"key": "k" * 43}, cookies={"key": "k" * 43}).status_code == 401
+        stranger.cookies.set("key", "k" * 43)
+        assert stranger.get("/models", params={"key": "k" * 43}).status_code == 401
 
 
 def test_nothing_is_bound_but_loopback_by_default(tmp_path: Path) -> None:
