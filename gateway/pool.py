@@ -6,9 +6,11 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any, Final, cast
 
+import numpy as np
+
 from gateway.batching import Frame, Refusal
 from gateway.joining import ReadyInputs
-from gateway.protocols.base import ArrayInput, ColumnsInput, FrameResult, Output, Table
+from gateway.protocols.base import ArrayInput, ColumnsInput, FrameResult, ListInput, Output, Table
 from gateway.workers import child as wire
 
 log = logging.getLogger("fitserve.http")
@@ -97,26 +99,49 @@ class ChildLink(asyncio.BufferedProtocol):
 
 def _answer(header: dict[str, Any], body: bytearray | memoryview) -> tuple[int, FrameResult | Refusal]:
     if header["ok"]:
-        return header["id"], FrameResult(_output(wire.arrays_from(header["output"], body)), header["exec_ns"])
+        return header["id"], FrameResult(output_of(wire.arrays_from(header["output"], body)), header["exec_ns"])
     error = header["error"]
     return header["id"], Refusal(error["kind"], error.get("type", ""), error.get("message", ""))
 
 
 def _request(inputs: ReadyInputs) -> tuple[dict[str, Any], wire.Body]:
     body = wire.Body()
+    return described_inputs(inputs, body), body
+
+
+def described_inputs(inputs: ReadyInputs, body: wire.Body) -> dict[str, Any]:
+    """The description of `inputs` for a header; their arrays go to `body`."""
     if isinstance(inputs, ArrayInput):
-        return {"kind": "array", "array": body.add(inputs.array)}, body
+        return {"kind": "array", "array": body.add(inputs.array)}
     if isinstance(inputs, ColumnsInput):
         columns = [body.add(column) for column in inputs.columns]
-        return {"kind": "columns", "names": list(inputs.names), "columns": columns}, body
-    return {"kind": "list", "values": inputs.values}, body
+        return {"kind": "columns", "names": list(inputs.names), "columns": columns}
+    return {"kind": "list", "values": inputs.values}
 
 
-def _output(value: Any) -> Output:
+def inputs_of(given: dict[str, Any], body: Any) -> ReadyInputs:
+    """What `described_inputs` described."""
+    if given["kind"] == "array":
+        return ArrayInput(wire.arrays_from(given["array"], body))
+    if given["kind"] == "columns":
+        return ColumnsInput(tuple(given["names"]), [wire.arrays_from(spec, body) for spec in given["columns"]])
+    return ListInput(given["values"])
+
+
+def described(output: Output, body: wire.Body) -> dict[str, Any]:
+    """The description of an answer for a header; its arrays go to `body`."""
+    if isinstance(output, np.ndarray):
+        return body.add(output)
+    if isinstance(output, Table):
+        return {"columns": list(output.names), "array": body.add(output.array)}
+    return {"tuple" if isinstance(output, tuple) else "list": [described(part, body) for part in output]}
+
+
+def output_of(value: Any) -> Output:
     if isinstance(value, wire.Table):
         return Table(tuple(value.names), value.array)
     if isinstance(value, list):
-        return [_output(part) for part in value]
+        return [output_of(part) for part in value]
     if isinstance(value, tuple):
-        return tuple(_output(part) for part in value)
+        return tuple(output_of(part) for part in value)
     return cast(Output, value)

@@ -16,11 +16,12 @@ from gateway.errors import (
     ModelDied,
     SlowSender,
 )
-from gateway.fleet import Fleet, Model
+from gateway.fleet import Fleet, Model, Version
 from gateway.http import errors
 from gateway.http.auth import Guard
 from gateway.http.compression import decompressed
 from gateway.http.cors import Cors
+from gateway.http.desk import LARGE, Desk, DeskGone, Refused, Ticket
 from gateway.http.ids import Headers, RequestIds
 from gateway.http.logging import AccessLog
 from gateway.methods import METHODS
@@ -42,6 +43,7 @@ _JSON: Final = (b"content-type", b"application/json")
 WELL: Final = (b"x-ms-run-function-failed", b"False")
 _FAILED: Final = (b"x-ms-run-function-failed", b"True")
 SERVER: Final = (b"x-ms-server-version", f"fitserve/{VERSION}".encode())
+_BINARY: Final = b"inference-header-content-length"  # such a body is read at once, however large
 _VERBS: Final = ("GET", "OPTIONS", "POST")
 
 log = logging.getLogger("fitserve.http")
@@ -166,6 +168,7 @@ class Scoring:
         self.body_timeout_s = settings.body_timeout_s
         self.timeout_ms = settings.request_timeout_ms
         self._loop = fleet.loop
+        self.desk = Desk()
 
     async def __call__(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -217,6 +220,11 @@ class Scoring:
             version = model.live if number is None else model.versions.get(number)
             if version is None or not version.queue.links:
                 version = await self.fleet.opened(model, number, deadline, timeout_ms, len(call.body))
+            if len(call.body) >= LARGE and _BINARY not in call.headers:
+                answered = await self._at_the_desk(route, version, call, source, deadline, timeout_ms)
+                if answered is not None:
+                    return answered
+                continue
             request = dialect.parse(call, version.target)
             answer: asyncio.Future[ScoreResult] = self._loop.create_future()
             version.queue.submit(Pending(request, answer, deadline, timeout_ms, source, number is None))
@@ -225,6 +233,46 @@ class Scoring:
             except Moved:
                 continue
             return dialect.format(request, result, version.target), result.exec_ns
+
+    async def _at_the_desk(
+        self, route: Route, version: Version, call: Call, source: Any, deadline: float, timeout_ms: float
+    ) -> tuple[bytes | Answer, int] | None:
+        """As `score` of one version, read and written beside the loop; None: another version answers now.
+
+        Raises:
+            Refused: it did not pass the dialect.
+        """
+        load, size = route.model.load, len(call.body)
+        load.check(route.model.name, size)
+        load.add(size)
+        try:
+            async with asyncio.timeout_at(deadline):
+                ticket = await self.desk.parse(route.dialect.name, call, version.entry)
+        except DeskGone:
+            ticket = Ticket(0, route.dialect.parse(call, version.target))
+        except TimeoutError:
+            raise DeadlineExceeded(timeout_ms) from None
+        finally:
+            load.remove(size)
+        if not version.queue.links:  # it went away in the meantime
+            self.desk.drop(ticket)
+            return None
+        answer: asyncio.Future[ScoreResult] = self._loop.create_future()
+        try:
+            pending = Pending(ticket.request, answer, deadline, timeout_ms, source, route.number is None)
+            version.queue.submit(pending)
+            result = await answer
+            request = ticket.request
+            if ticket.number:
+                try:
+                    return await self.desk.format(ticket, result), result.exec_ns
+                except DeskGone:  # with what it knew of the request: read it again, here
+                    request = route.dialect.parse(call, version.target)
+            return route.dialect.format(request, result, version.target), result.exec_ns
+        except Moved:
+            return None
+        finally:
+            self.desk.drop(ticket)
 
     def plain_body(self, body: bytes, headers: Mapping[bytes, bytes]) -> bytes:
         """The body as it was before the caller compressed it.
@@ -284,17 +332,23 @@ class Scoring:
 
     def failure(self, dialect: Dialect, error: Exception, ids: Headers) -> tuple[int, bytes, Headers]:
         """Status, body and headers for `error`. What is not meant for callers goes to the log, with the request's id."""
-        status = errors.status_of(error)
-        sentence = errors.sentence_of(error)
-        if status >= 500 and not isinstance(error, FitserveError):
-            number = ids[0][1].decode("ascii", "replace") if ids else "-"
-            log.error("request %s: unexpected %s", number, type(error).__name__, exc_info=error)
-        failed = isinstance(error, ModelError | ModelDied | MemoryLimitExceeded | DeadlineExceeded)
-        headers = [_JSON, _FAILED if failed else WELL]
-        headers += [(name.encode("ascii"), value.encode("latin-1")) for name, value in errors.headers_of(error).items()]
-        if isinstance(error, SlowSender):
-            headers.append((b"connection", b"close"))
-        return status, dialect.error(sentence, error), headers
+        if isinstance(error, Refused):
+            return error.status, error.body, error.headers
+        return failed_answer(dialect, error, ids[0][1].decode("ascii", "replace") if ids else "-")
+
+
+def failed_answer(dialect: Dialect, error: Exception, number: str = "-") -> tuple[int, bytes, Headers]:
+    """As `Scoring.failure`; `number` is the request's id, for the log."""
+    status = errors.status_of(error)
+    sentence = errors.sentence_of(error)
+    if status >= 500 and not isinstance(error, FitserveError):
+        log.error("request %s: unexpected %s", number, type(error).__name__, exc_info=error)
+    failed = isinstance(error, ModelError | ModelDied | MemoryLimitExceeded | DeadlineExceeded)
+    headers = [_JSON, _FAILED if failed else WELL]
+    headers += [(name.encode("ascii"), value.encode("latin-1")) for name, value in errors.headers_of(error).items()]
+    if isinstance(error, SlowSender):
+        headers.append((b"connection", b"close"))
+    return status, dialect.error(sentence, error), headers
 
 
 def told(headers: Headers, exec_ns: int) -> Headers:

@@ -108,6 +108,7 @@ async def serve(settings: Settings, control_sock: socket.socket, listening: sock
         await server.serve(sockets=[listening])
     control.close()
     fleet.close()
+    scoring.desk.close()
     if access_log is not None:
         access_log.close()
 

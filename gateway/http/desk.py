@@ -1,0 +1,338 @@
+"""A second process for bodies that take long to read: while it parses one, the loop of the HTTP process answers others.
+
+Both ends are here. The desk (``python -m gateway.http.desk --fd N``) is started by the first large body, works on one after the
+other, and ends with its HTTP process. It keeps what the dialect wants to find again until the answer is formatted, so only
+arrays travel, in the frames of `gateway.workers.child`: read from the socket straight into their place, and passed on to the scoring child
+as they are. When the desk dies its work is done in the HTTP process, as that of small bodies always is.
+
+Not quicker than parsing in the loop, but beside it: the processor time is the same.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, cast
+
+import numpy as np
+import orjson
+
+from gateway.http.logging import set_up
+from gateway.http.targets import target_of
+from gateway.joining import join
+from gateway.pool import described, described_inputs, inputs_of, output_of
+from gateway.protocols import dialects
+from gateway.protocols.base import (
+    Answer,
+    ArrayInput,
+    Call,
+    Dialect,
+    FrameResult,
+    Output,
+    ScoreRequest,
+    ScoreResult,
+    Target,
+)
+from gateway.table import VersionEntry
+from gateway.workers import child as wire
+from gateway.workers.selfcare import die_with
+from registry.records import Json
+
+LARGE: Final = 250_000  # bytes of a body: about 1.5 ms of parsing
+_MOST_KEPT: Final = 10_000  # requests that are parsed and not yet formatted
+_SNDBUF: Final = 1 << 20
+
+log = logging.getLogger("fitserve.http")
+
+#: Status, body and headers of an answer that is none.
+Failure = Callable[[Dialect, Exception], tuple[int, bytes, list[tuple[bytes, bytes]]]]
+
+
+class Refused(Exception):
+    """The desk refused the request; the answer is ready."""
+
+    def __init__(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        super().__init__(f"refused with {status}")
+        self.status, self.body, self.headers = status, body, headers
+
+
+class DeskGone(Exception):
+    """It died, or could not be started."""
+
+
+# ---------------------------------------------------------------- called in the HTTP process
+
+
+@dataclass(slots=True)
+class Ticket:
+    """A request whose dialect's part lies in the desk."""
+
+    number: int
+    request: ScoreRequest
+
+
+class Desk(asyncio.BufferedProtocol):
+    """The HTTP process's end. Starts its process when it is first needed, and anew when it has died."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader = wire.FrameReader()
+        self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], Any]]] = {}
+        self._number = 0
+        self._starting = asyncio.Lock()
+
+    async def parse(self, dialect: str, call: Call, entry: VersionEntry) -> Ticket:
+        """
+        Raises:
+            Refused: the caller's fault, with the answer.
+            DeskGone: parse it here.
+        """
+        head = {
+            "op": "parse",
+            "dialect": dialect,
+            "headers": [[key.decode("latin-1"), value.decode("latin-1")] for key, value in call.headers.items()],
+            "query": call.query.decode("latin-1"),
+            "method": call.method,
+            "verb": call.verb,
+        }
+        number, header, body = await self._ask(
+            head, [np.frombuffer(_encoded(entry), np.uint8), np.frombuffer(call.body, np.uint8)]
+        )
+        if not header["ok"]:
+            raise _refusal(header, body)
+        inputs = inputs_of(header["input"], body)
+        request = ScoreRequest(
+            header["method"], inputs, header["n_rows"], header["nbytes"], None, checked=header["checked"]
+        )
+        return Ticket(number, request)
+
+    async def format(self, ticket: Ticket, result: ScoreResult) -> bytes | Answer:
+        """As `parse`; afterwards the ticket is used up."""
+        body = wire.Body()
+        head = {
+            "op": "format",
+            "ticket": ticket.number,
+            "output": described(result.output, body),
+            "exec_ns": result.exec_ns,
+        }
+        ticket_number, ticket.number = ticket.number, 0
+        _, header, data = await self._ask(head, body.arrays)
+        if not header["ok"]:
+            raise _refusal(header, data) if "status" in header else DeskGone(f"ticket {ticket_number} is lost")
+        content = bytes(data[: header["size"]])
+        if "content_type" not in header:
+            return content
+        return Answer(content, header["content_type"], tuple((k, v) for k, v in header["headers"]), header["status"])
+
+    def drop(self, ticket: Ticket) -> None:
+        """The answer is not wanted any more."""
+        if ticket.number and self._transport is not None:
+            self._send({"op": "drop", "ticket": ticket.number}, [])
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    async def _ask(self, head: dict[str, Any], arrays: list[Any]) -> tuple[int, dict[str, Any], Any]:
+        async with self._starting:
+            if self._transport is None:
+                await self._start()
+        self._number += 1
+        number = self._number
+        future: asyncio.Future[tuple[dict[str, Any], Any]] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        try:
+            self._send({"id": number, **head, "sizes": [array.nbytes for array in arrays]}, arrays)
+            header, body = await future
+        except asyncio.CancelledError:
+            if head["op"] == "parse" and self._transport is not None:
+                self._send({"op": "drop", "ticket": number}, [])
+            raise
+        finally:
+            self._waiting.pop(number, None)
+        return number, header, body
+
+    def _send(self, head: dict[str, Any], arrays: list[Any]) -> None:
+        assert self._transport is not None
+        self._transport.writelines(wire.encode_frame(head, arrays))
+
+    async def _start(self) -> None:
+        """Called in the HTTP process's main thread, whose life the desk's depends on."""
+        if self._process is not None:
+            self._process.wait()  # it was killed
+        ours, theirs = socket.socketpair()
+        with theirs:
+            for end in (ours, theirs):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SNDBUF)
+            command = [
+                sys.executable,
+                "-P",
+                "-m",
+                "gateway.http.desk",
+                "--fd",
+                str(theirs.fileno()),
+                "--parent",
+                str(os.getpid()),
+            ]
+            try:
+                self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+            except OSError as error:
+                ours.close()
+                raise DeskGone(str(error)) from None
+        ours.setblocking(False)
+        self._reader = wire.FrameReader()
+        await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=ours)
+
+    # asyncio.BufferedProtocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._reader.get_buffer(sizehint)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        for header, body in self._reader.buffer_updated(nbytes):
+            future = self._waiting.get(header["id"])
+            if future is not None and not future.done():
+                future.set_result((header, body))
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._transport = None
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+        for future in list(self._waiting.values()):
+            if not future.done():
+                future.set_exception(DeskGone("its process ended"))
+
+
+def _refusal(header: Mapping[str, Any], body: Any) -> Refused:
+    headers = [(key.encode("latin-1"), value.encode("latin-1")) for key, value in header["headers"]]
+    return Refused(header["status"], bytes(body[: header["size"]]), headers)
+
+
+_entries: "OrderedDict[int, tuple[VersionEntry, bytes]]" = OrderedDict()
+
+
+def _encoded(entry: VersionEntry) -> bytes:
+    """What of `entry` a dialect needs; the same bytes as long as the entry is the same."""
+    known = _entries.get(id(entry))
+    if known is None or known[0] is not entry:
+        data = {**entry.to_json(), "children": [], "last_death": None}
+        known = _entries[id(entry)] = (entry, orjson.dumps(data, option=orjson.OPT_NON_STR_KEYS))
+        while len(_entries) > 64:
+            _entries.popitem(last=False)
+    return known[1]
+
+
+# ---------------------------------------------------------------- called in the desk, from here to the end
+
+
+class Clerk:
+    """Parses and formats what comes over the socket, one after the other."""
+
+    def __init__(self, sock: socket.socket, failure: Failure) -> None:
+        self._sock, self._failure = sock, failure
+        self._dialects = {dialect.name: dialect for dialect in dialects()}
+        self._kept: OrderedDict[int, tuple[Dialect, ScoreRequest, Target]] = OrderedDict()
+
+    def run(self) -> None:
+        """Until the HTTP process closes its end."""
+        reader = wire.FrameReader()
+        while count := self._sock.recv_into(reader.get_buffer()):
+            for header, body in reader.buffer_updated(count):
+                for part in self._answer(header, body):
+                    self._sock.sendall(part)
+
+    def _answer(self, header: dict[str, Any], body: Any) -> list[Any]:
+        if header["op"] == "drop":
+            self._kept.pop(header["ticket"], None)
+            return []
+        if header["op"] == "parse":
+            return self._parse(header, body)
+        return self._format(header, body)
+
+    def _parse(self, header: dict[str, Any], body: Any) -> list[Any]:
+        dialect = self._dialects[header["dialect"]]
+        size, length = header["sizes"]
+        start = size + -size % wire.ALIGN
+        headers = {key.encode("latin-1"): value.encode("latin-1") for key, value in header["headers"]}
+        content = bytes(body[start : start + length])
+        try:
+            target = _target(bytes(body[:size]))
+            call = Call(content, headers, header["query"].encode("latin-1"), header["method"], header["verb"])
+            request = dialect.parse(call, target)
+            inputs = join([request])
+            assert inputs is not None, "a lone request is always joined"
+            out = wire.Body()
+            spec = described_inputs(inputs, out)
+        except Exception as error:
+            return self._refuse(header["id"], dialect, error)
+        self._kept[header["id"]] = (dialect, request, target)
+        if len(self._kept) > _MOST_KEPT:
+            self._kept.popitem(last=False)
+        request.inputs = ArrayInput(np.empty(0))  # not needed to format
+        head = {"id": header["id"], "ok": True, "input": spec, "method": request.method, "n_rows": request.n_rows}
+        return wire.encode_frame({**head, "nbytes": request.nbytes, "checked": request.checked}, out.arrays)
+
+    def _format(self, header: dict[str, Any], body: Any) -> list[Any]:
+        kept = self._kept.pop(header["ticket"], None)
+        if kept is None:
+            return wire.encode_frame({"id": header["id"], "ok": False})
+        dialect, request, target = kept
+        output: Output = output_of(wire.arrays_from(header["output"], body))
+        result = ScoreResult(FrameResult(output, header["exec_ns"]), 0, -1)
+        try:
+            answer = dialect.format(request, result, target)
+        except Exception as error:
+            return self._refuse(header["id"], dialect, error)
+        head: dict[str, Json] = {"id": header["id"], "ok": True}
+        if isinstance(answer, bytes):
+            return _with_bytes(head, answer)
+        head |= {"content_type": answer.content_type, "headers": list(answer.headers), "status": answer.status}
+        return _with_bytes(head, answer.body)
+
+    def _refuse(self, number: int, dialect: Dialect, error: Exception) -> list[Any]:
+        status, body, headers = self._failure(dialect, error)
+        told = [[key.decode("latin-1"), value.decode("latin-1")] for key, value in headers]
+        return _with_bytes({"id": number, "ok": False, "status": status, "headers": told}, body)
+
+
+def _with_bytes(head: dict[str, Json], body: bytes) -> list[Any]:
+    return wire.encode_frame({**head, "size": len(body)}, [np.frombuffer(body, np.uint8)])
+
+
+@lru_cache(maxsize=64)
+def _target(entry: bytes) -> Target:
+    return target_of(VersionEntry.from_json(orjson.loads(entry)))
+
+
+def main() -> int:
+    from gateway.http.hot import failed_answer
+
+    parser = argparse.ArgumentParser(prog="gateway.http.desk")
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    options = parser.parse_args()
+    die_with(options.parent)
+    set_up("warning")
+    Clerk(socket.socket(fileno=options.fd), failed_answer).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,180 @@
+"""Large bodies are read in a process of their own: same requests, same answers, same errors as in the loop."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.http.desk import Desk, DeskGone, Refused
+from gateway.http.hot import failed_answer
+from gateway.http.targets import target_of
+from gateway.joining import join
+from gateway.pool import described_inputs
+from gateway.protocols import dialects
+from gateway.protocols.base import Answer, Call, FrameResult, ScoreResult
+from gateway.schema import schema_for
+from gateway.table import VersionEntry
+from gateway.workers import child as wire
+
+DIALECTS = {dialect.name: dialect for dialect in dialects()}
+PLAIN = {"methods": ["predict", "predict_proba"], "n_features": 3, "kind": "array", "allows_nan": False}
+TOLERANT = {**PLAIN, "allows_nan": True}
+NAMED = {**PLAIN, "kind": "columns", "feature_names": ["a", "b", "c"], "column_types": {"a": "number", "b": "string"}}
+
+
+def entry_of(description: dict[str, Any]) -> VersionEntry:
+    return VersionEntry(name="m", version=1, state="live", description=description, schema=schema_for(description))
+
+
+ENTRIES = [entry_of(PLAIN), entry_of(TOLERANT), entry_of(NAMED)]
+
+
+@asynccontextmanager
+async def at_the_desk() -> AsyncIterator[Desk]:
+    desk = Desk()
+    try:
+        yield desk
+    finally:
+        desk.close()
+        await asyncio.sleep(0)  # the transport's own turn
+
+
+def shown(inputs: Any) -> tuple[Any, list[tuple[str, bytes]]]:
+    body = wire.Body()
+    return described_inputs(inputs, body), [(array.dtype.str, array.tobytes()) for array in body.arrays]
+
+
+def in_the_loop(name: str, call: Call, entry: VersionEntry) -> Any:
+    dialect = DIALECTS[name]
+    try:
+        request = dialect.parse(call, target_of(entry))
+        inputs = join([request])
+    except Exception as error:
+        return failed_answer(dialect, error)
+    return request, (request.method, request.n_rows, request.nbytes, request.checked, shown(inputs))
+
+
+async def compare(desk: Desk, name: str, call: Call, entry: VersionEntry) -> None:
+    expected = in_the_loop(name, call, entry)
+    if len(expected) == 3:  # status, body, headers
+        with pytest.raises(Refused) as caught:
+            await desk.parse(name, call, entry)
+        assert (caught.value.status, caught.value.body, caught.value.headers) == expected
+        return
+    ticket = await desk.parse(name, call, entry)
+    request, facts = expected
+    given = ticket.request
+    assert (given.method, given.n_rows, given.nbytes, given.checked, shown(given.inputs)) == facts
+    output = np.arange(2.0 * request.n_rows).reshape(-1, 2) / 7
+    result = ScoreResult(FrameResult(output, 5), 0, -1)
+    assert await desk.format(ticket, result) == DIALECTS[name].format(request, result, target_of(entry))
+
+
+value = (
+    st.floats()
+    | st.integers(-(2**70), 2**70)
+    | st.booleans()
+    | st.none()
+    | st.text(max_size=3)
+    | st.lists(st.integers(), max_size=2)
+)
+rows = st.lists(st.lists(st.floats(-10, 10), min_size=3, max_size=3), min_size=1, max_size=6) | st.lists(
+    st.lists(value, min_size=2, max_size=4), max_size=4
+)
+records = st.lists(st.fixed_dictionaries({"a": value, "b": st.text(max_size=3) | value, "c": value}), max_size=3)
+
+
+def test_requests_answers_and_errors_are_the_same() -> None:
+    loop = asyncio.new_event_loop()
+    desk = Desk()
+
+    @settings(max_examples=150, deadline=None)
+    @given(
+        data=rows | records | value,
+        which=st.sampled_from(ENTRIES),
+        name=st.sampled_from(["azure", "mlflow", "kserve_v1"]),
+    )
+    def check(data: Any, which: VersionEntry, name: str) -> None:
+        key = {"azure": "data", "mlflow": "inputs", "kserve_v1": "instances"}[name]
+        call = Call(json.dumps({key: data}).encode(), {b"content-type": b"application/json"})
+        loop.run_until_complete(compare(desk, name, call, which))
+
+    try:
+        check()
+    finally:
+        desk.close()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'{"data": 1', b'{"data": [[1,2,3]], "method": "nonsense"}', b"\xff\xfe"]
+)
+def test_broken_bodies_get_the_same_sentence(body: bytes) -> None:
+    async def run() -> None:
+        async with at_the_desk() as desk:
+            await compare(desk, "azure", Call(body or b" ", {b"content-type": b"application/json"}), ENTRIES[0])
+
+    asyncio.run(run())
+
+
+def test_a_dialect_finds_again_what_it_left() -> None:
+    tensor = {"name": "x", "shape": [2, 3], "datatype": "FP64", "data": [1, 2, 3, 4, 5, 6]}
+    asked = {"id": "mine", "inputs": [tensor], "outputs": [{"name": "predict"}]}
+
+    async def run() -> None:
+        async with at_the_desk() as desk:
+            call = Call(orjson.dumps(asked), {b"content-type": b"application/json"})
+            ticket = await desk.parse("open_inference", call, ENTRIES[0])
+            answer = await desk.format(ticket, ScoreResult(FrameResult(np.arange(2), 5), 0, -1))
+            assert orjson.loads(answer.body if isinstance(answer, Answer) else answer)["id"] == "mine"
+
+    asyncio.run(run())
+
+
+def test_when_its_process_dies_those_that_wait_hear_it_and_the_next_gets_another() -> None:
+    call = Call(orjson.dumps({"data": [[1, 2, 3]] * 200_000}), {b"content-type": b"application/json"})
+
+    async def run() -> None:
+        async with at_the_desk() as desk:
+            small = Call(orjson.dumps({"data": [[1, 2, 3]]}), {b"content-type": b"application/json"})
+            kept = await desk.parse("azure", small, ENTRIES[0])
+            waiting = asyncio.ensure_future(desk.parse("azure", call, ENTRIES[0]))
+            await asyncio.sleep(0)
+            assert desk._process is not None
+            os.kill(desk._process.pid, signal.SIGKILL)
+            with pytest.raises(DeskGone):
+                await waiting
+            with pytest.raises(DeskGone):
+                await desk.format(kept, ScoreResult(FrameResult(np.arange(1), 5), 0, -1))
+            assert (await desk.parse("azure", small, ENTRIES[0])).request.n_rows == 1
+
+    asyncio.run(run())
+
+
+def test_a_caller_that_gives_up_leaves_nothing_behind() -> None:
+    call = Call(orjson.dumps({"data": [[1, 2, 3]] * 100_000}), {b"content-type": b"application/json"})
+
+    async def run() -> None:
+        async with at_the_desk() as desk:
+            gone = asyncio.ensure_future(desk.parse("azure", call, ENTRIES[0]))
+            await asyncio.sleep(0)
+            gone.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await gone
+            ticket = await desk.parse("azure", call, ENTRIES[0])
+            assert ticket.request.n_rows == 100_000
+            desk.drop(ticket)
+            with pytest.raises(DeskGone, match="lost"):
+                await desk.format(ticket, ScoreResult(FrameResult(np.arange(1), 5), 0, -1))
+
+    asyncio.run(run())
