@@ -1,5 +1,6 @@
 """A gateway in the background: started when somebody deploys and none serves the workspace, ended by `fitserve stop`."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from typing import Final
 from gateway.listen import bind
 from gateway.service_errors import GatewayNotStarted, GatewayNotStopped
 from gateway.settings import Settings
-from gateway.state import GatewayState, running_gateway
+from gateway.state import LOCK_FILE, GatewayState, running_gateway
 from registry.errors import OperatorError
 from registry.workspace import Workspace
 
@@ -52,7 +53,7 @@ def ensure_gateway(
         if state is not None:
             say(f"serving at {state.url}; `fitserve stop` ends it")
             return state
-        if process.poll() is not None and running_gateway(workspace.root) is None:
+        if process.poll() is not None and not _is_held(workspace.root):  # held: somebody else's is starting
             raise GatewayNotStarted(_last_lines(log))
         time.sleep(0.02)
     process.terminate()
@@ -117,14 +118,14 @@ def _port(root: Path, asked: int | None) -> int | None:
 
 
 def _is_held(root: Path) -> bool:
-    """Also while it drains, when it has withdrawn its address already."""
-    import fcntl
-
-    with (root / "gateway.lock").open("rb") as lock:
-        try:
+    """Also while it starts or drains, when it says no address."""
+    try:
+        with (root / LOCK_FILE).open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:  # no gateway was ever started here
+        pass
     return False
 
 
