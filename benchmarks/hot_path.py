@@ -30,10 +30,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from gateway.control import encode
-from gateway.schema import schema_for
-from gateway.settings import Settings
-from gateway.table import ChildAddress, ModelEntry, Publisher, VersionEntry
+from registry.model import Model
+from registry.workspace import Workspace
+from tests.e2e.gateway import serving
 
 ROOT = Path(__file__).parent.parent
 ROW = [5.1, 3.5, 1.4, 0.2]
@@ -109,47 +108,30 @@ def empty_app() -> Iterator[Server]:
 
 
 @contextmanager
-def gateway(estimator: Any, models: int = 1, **settings: Any) -> Iterator[Server]:
-    """One HTTP process and one child, without a supervisor; `models` names share the child."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        model, path = folder / "model.joblib", str(folder / "child")
-        joblib.dump(estimator, model)
-        child = stack.enter_context(
-            running([sys.executable, "-m", "tests.gateway.stub_child", path, str(model)], stdout=subprocess.PIPE)
-        )
-        assert child.stdout is not None
-        child.stdout.readline()
-        sock = stack.enter_context(listening())
-        ours, theirs = socket.socketpair()
-        stack.enter_context(ours)
-        with theirs:
-            arguments = ["--control-fd", str(theirs.fileno()), "--listen-fd", str(sock.fileno())]
-            arguments += ["--settings", json.dumps(Settings(**settings).to_json())]
-            command = [sys.executable, "-m", "gateway.http.process", *arguments]
-            process = stack.enter_context(running(command, pass_fds=[theirs.fileno(), sock.fileno()]))
-        names = ["iris", *(f"iris-{number}" for number in range(1, models))]
-        ours.sendall(encode(table(estimator, path, names)))
-        yield Server(sock.getsockname()[1], (process.pid, child.pid))
+def gateway(estimator: Any, models: int = 1) -> Iterator[Server]:
+    """One HTTP process and one limited child under the real supervisor; `models` names are registered, one is asked."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        joblib.dump(estimator, folder / "model.joblib")
+        with Workspace.open(folder / "workspace") as workspace:
+            for number in range(models):
+                Model.register(
+                    workspace, folder / "model.joblib", f"iris-{number}" if number else "iris", show_output=False
+                )
+        with serving(folder / "workspace", "--start", "first-use") as served:
+            served.score("iris", [ROW])
+            (child,) = served.status("iris")["pids"]
+            served.http.close()  # one more connection would change nothing
+            (process,) = (pid for pid in _children(served.process.pid) if b"gateway.http.process" in _command(pid))
+            yield Server(int(served.url.rpartition(":")[2]), (process, child))
 
 
-def table(estimator: Any, path: str, names: list[str]) -> dict[str, Any]:
-    methods = [method for method in ("predict", "predict_proba") if hasattr(estimator, method)]
-    description = {"methods": methods, "n_features": 4, "kind": "array", "classes": [0, 1, 2], "allows_nan": False}
-    entries = {}
-    for number, name in enumerate(names):
-        version = VersionEntry(
-            name=name,
-            version=1,
-            state="live",
-            children=(ChildAddress(number + 1, path),),
-            description=description,
-            schema=schema_for(description),
-        )
-        entries[name] = ModelEntry(name=name, latest=1, live=1, versions={1: version})
-    message = Publisher().update(entries, names[0], None)
-    assert message is not None
-    return message
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _command(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def check(port: int, estimator: Any) -> None:
