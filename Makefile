@@ -6,12 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8080
 
-.PHONY: help up test environments check container bench format clean
+.PHONY: help up test environments conformance check container bench format clean
 
 help:
 	@echo "make up      train examples/train_iris.py, register it, serve it on port $(PORT) (PORT=… for another)"
 	@echo "make test    the whole test suite"
 	@echo "make environments   models of many versions of scikit-learn and Python; downloads them"
+	@echo "make conformance   clients of KServe, Triton and MLflow, Azure's server and schemathesis judge a gateway"
 	@echo "make check   ruff and mypy --strict"
 	@echo "make container   build and run the image with CONTAINER_ENGINE ($(CONTAINER_ENGINE)), and a packaged service"
 	@echo "make bench   the measurements of benchmarks/, as ratios taken in one run"
@@ -37,6 +38,9 @@ test: $(VENV)/.dev
 
 environments: $(VENV)/.dev
 	FITSERVE_TEST_ENVIRONMENTS=1 $(BIN)/python -m pytest tests/environments -s
+
+conformance: $(VENV)/.dev
+	$(BIN)/python -m tests.conformance .conformance
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ from gateway.errors import SwaggerVersionNotFound
 from gateway.methods import METHODS, default_method
 from gateway.protocols import dialects
 from gateway.protocols.base import Dialect, Target
+from gateway.protocols.script import is_script
 from gateway.schema import ANY, MANY, ModelSchema
 from registry.records import Json
 
@@ -63,6 +64,9 @@ def swagger(target: Target, version: str = "2", prefix: str = "", scheme: str = 
 
 def service_input(target: Target, version: str) -> dict[str, Json]:
     """The JSON schema of a scoring body."""
+    if is_script(target):
+        documented: dict[str, Json] = target.description.get("input_schema") or {"type": "object", "example": {}}
+        return documented
     schema: ModelSchema = target.schema or ANY
     data = dict(schema.sample) if schema.sample is not None else _data(schema, version)
     example: dict[str, Json] = {"data": list(schema.example)} if schema.example else {}
@@ -81,6 +85,8 @@ def service_input(target: Target, version: str) -> dict[str, Json]:
 
 def service_output(target: Target, version: str) -> dict[str, Json]:
     """The JSON schema of an answer: one key, named after the method that ran."""
+    if is_script(target):
+        return {"description": "What run() gives."}
     properties: dict[str, Json] = {
         method: _answer(target, method, version) for method in METHODS if method in target.methods
     }

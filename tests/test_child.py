@@ -17,7 +17,7 @@ from tests.gateway.workers.models import Stored, stored
 from tests.gateway.workers.nest import nest
 
 WORKERS = Path(wire.__file__).parent
-ALONE = ("child.py", "describe.py", "fast.py", "loading.py", "nursery.py", "scoring.py", "selfcare.py")
+ALONE = ("child.py", "describe.py", "fast.py", "loading.py", "nursery.py", "scoring.py", "script.py", "selfcare.py")
 
 # (Python, what is installed); an own empty spec would be our own Python with all of our packages.
 ENVIRONMENTS = {

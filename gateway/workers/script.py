@@ -81,7 +81,7 @@ class Request:
         return self.get_json()
 
 
-class Headers(dict[str, str]):
+class Headers(dict):  # type: ignore[type-arg]
     """Names in any case."""
 
     def __init__(self, given: "dict[str, str]") -> None:
@@ -91,7 +91,7 @@ class Headers(dict[str, str]):
         return dict.get(self, name.title(), default)
 
     def __getitem__(self, name: str) -> str:
-        return dict.__getitem__(self, name.title())
+        return str(dict.__getitem__(self, name.title()))
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and dict.__contains__(self, name.title())
@@ -132,8 +132,8 @@ class Script:
         _offer_azures_modules()
         module = self._loaded(path)
         module = getattr(module, "driver_module", module)
-        self._run: "Any" = getattr(module, "run", None)
-        init: "Any" = getattr(module, "init", None)
+        self._run: Any = getattr(module, "run", None)
+        init: Any = getattr(module, "init", None)
         if not callable(self._run) or not callable(init):
             raise ScriptFailed(f"{self.name} must define both init() and run()")
         self._raw = bool(getattr(self._run, "fitserve_rawhttp", False))
@@ -182,10 +182,24 @@ class Script:
             "numpy": np.__version__,
             "python": "{}.{}.{}".format(*sys.version_info[:3]),
             "methods": [METHOD],
+            "input_schema": self._documented(),
             "kind": "script",
             "batchable": False,
             "warnings": [],
         }
+
+    def _documented(self) -> "Any":
+        """What its decorators say of the input, as Swagger has it; None without decorators."""
+        if not self.decorated:
+            return None
+        util = importlib.import_module("inference_schema.schema_util")
+        try:
+            documented = json.loads(json.dumps(util.get_input_schema(self._run)))
+        except (TypeError, ValueError):  # an example that is no JSON
+            return None
+        for part in ("properties", "example"):  # headers are not sent in the body
+            documented.get(part, {}).pop("request_headers", None)
+        return documented
 
     def scoring(self) -> "dict[str, Header]":
         return {METHOD: {"path": "script"}}

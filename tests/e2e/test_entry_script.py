@@ -115,6 +115,8 @@ def test_a_decorated_script_gets_converted_arguments_and_its_model(gateway: Gate
     assert answer.headers["x-ms-run-function-failed"] == "False"
     assert float(answer.headers["x-ms-run-fn-exec-ms"]) > 0
     assert gateway.score("decorated", [[1.0, 1.0]], factor=3).json() == pytest.approx([12.0])
+    documents = gateway.http.get("/models/decorated/swagger.json").json()["definitions"]
+    assert set(documents["ServiceInput"]["properties"]) == {"data", "factor"}
     by_query = gateway.http.get("/models/decorated/score", params={"data": "[[1, 1]]", "factor": "2"})
     assert by_query.json() == pytest.approx([8.0])
 

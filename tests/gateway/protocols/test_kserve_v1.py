@@ -1,11 +1,15 @@
 import asyncio
+import contextlib
 import json
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gateway.protocols.base import Answer, Asked, Known, ScoreRequest
+from gateway.joining import join
+from gateway.protocols.base import Answer, Asked, Call, Known, ScoreRequest
 from gateway.protocols.kserve_v1 import KServeV1
 from registry.errors import CallerError, ModelNotFound
 from tests.gateway.protocols.wire import NAMED, PLAIN, array_of, call, columns_of, result, target
@@ -86,3 +90,25 @@ def test_models_are_listed_and_tell_whether_they_are_ready() -> None:
     assert look("/v1/models/{model}", ready=False, model="iris").status == 503
     with pytest.raises(ModelNotFound):
         look("/v1/models/{model}", model="nobody")
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(
+    body=st.binary(max_size=60)
+    | JSON_VALUES.map(lambda value: json.dumps(value).encode())
+    | JSON_VALUES.map(lambda value: json.dumps({"instances": value}).encode())
+    | st.lists(st.dictionaries(st.sampled_from(["age", "income", "town", "member", "x"]), JSON_VALUES), max_size=3).map(
+        lambda rows: json.dumps({"instances": rows}).encode()
+    ),
+    named=st.booleans(),
+)
+def test_any_body_becomes_a_request_or_a_callers_error(body: bytes, named: bool) -> None:
+    whom = target(NAMED) if named else IRIS
+    with contextlib.suppress(CallerError):  # anything else fails the test
+        assert join([v1.parse(Call(body, {}), whom)]) is not None
