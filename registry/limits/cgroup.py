@@ -210,9 +210,11 @@ class Graveyard:
         while True:
             time.sleep(pause)
             pause = min(pause * 1.5, 0.25)
-            left = {folder for folder in list(self._folders) if not _removed(folder)}
             with self._lock:
-                self._folders &= left
+                folders = list(self._folders)
+            gone = {folder for folder in folders if _removed(folder)}
+            with self._lock:  # more may have come meanwhile
+                self._folders -= gone
                 if not self._folders:
                     self._thread = None
                     return

@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from registry.limits import cgroup, proc
+from tests.contracts.limits import eventually
 
 DOCKER_V1 = """\
 630 616 0:30 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime - tmpfs tmpfs rw,mode=755
@@ -71,6 +73,31 @@ def test_numbers_are_found_by_their_whole_name(tmp_path: Path) -> None:
     file.write_text("file 1\ninactive_file 23\nactive_file 456\n")
     assert cgroup.fields(file, b"active_file", b"file", b"inactive", b"inactive_file") == [456, 1, 0, 23]
     assert cgroup.fields(tmp_path / "missing", b"file", b"other") == [0, 0]
+
+
+def test_what_is_buried_while_another_is_removed_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folders that hold a file stand for groups whose processes are still dying."""
+    graveyard, first, second = cgroup.Graveyard(), tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+        (folder / "process").touch()
+    remove = cgroup._removed
+
+    def remove_and_bury(folder: Path) -> bool:
+        if folder == first and threading.current_thread() is not threading.main_thread():
+            (first / "process").unlink(missing_ok=True)
+            graveyard.bury([second])
+        return remove(folder)
+
+    monkeypatch.setattr(cgroup, "_removed", remove_and_bury)
+    graveyard.bury([first])
+    eventually(lambda: not first.exists())
+    assert second.exists()
+    (second / "process").unlink()
+    graveyard.close()
+    assert not second.exists()
 
 
 class TestNames:
