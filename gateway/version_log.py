@@ -1,21 +1,32 @@
 """The log of one model version: what its children print, bounded, in a file that ``fitserve logs`` shows."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Final
 
 LARGEST: Final = 10 * 2**20
 _TAIL: Final = 64 * 2**10
+_NAME_MAX: Final = 255  # bytes of a file's name, on every file system that we know
+_OLD: Final = ".1"
+
+
+def log_name(name: str, version: int) -> str:
+    """The file's name in the folder of logs; a name too long for one is shortened, a digest telling it from its likes."""
+    ending = f"-{version}.log"
+    if len(os.fsencode(name + ending + _OLD)) > _NAME_MAX:
+        name = f"{name[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:32]}"  # at most 4 bytes to a character
+    return name + ending
 
 
 class VersionLog:
-    """``<name>-<version>.log`` in the workspace's folder of logs, and what came before in the same with ``.1`` at its end.
+    """`log_name` in the workspace's folder of logs, and what came before in the same with ``.1`` at its end.
 
     A log that cannot be written (the disk is full) is given up silently: what a model prints must not end the model.
     """
 
     def __init__(self, folder: Path, name: str, version: int, largest: int = LARGEST) -> None:
-        self.path = folder / f"{name}-{version}.log"
+        self.path = folder / log_name(name, version)
         self._largest = largest
         self._file = -1
         self._size = 0
@@ -27,7 +38,7 @@ class VersionLog:
                 self._open()
             elif self._size + len(data) > self._largest:
                 self.close()
-                self.path.replace(self.path.with_name(f"{self.path.name}.1"))
+                self.path.replace(self.path.with_name(f"{self.path.name}{_OLD}"))
                 self._open()
             self._size += os.write(self._file, data)
         except OSError:

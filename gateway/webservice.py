@@ -14,6 +14,7 @@ from gateway.asking import ask
 from gateway.background import ensure_gateway
 from gateway.service_errors import DeploymentFailed, DeploymentTimedOut, GatewaySilent, KeysAreOff, ServiceCallFailed
 from gateway.state import GatewayState, running_gateway
+from gateway.version_log import log_name
 from registry import services
 from registry.errors import InvalidArgument
 from registry.model import Model
@@ -311,7 +312,7 @@ class Webservice:
         name, version = services.target(self._record)
         if version is None:
             version = Model(self.workspace, name).version
-        path = self.workspace.logs_dir / f"{name}-{version}.log"
+        path = self.workspace.logs_dir / log_name(name, version)
         with contextlib.suppress(FileNotFoundError):
             return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-num_lines:]) + "\n"
         return ""

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from gateway.version_log import log_name
 from registry.errors import InvalidArgument, RunNotFound
 from registry.model import Model
 from registry.workspace import Workspace
@@ -51,7 +52,7 @@ def find_log(workspace: Workspace, name: str) -> tuple[Path, Run | None]:
     if version and not version.isdigit():
         raise InvalidArgument("NAME", f"{name!r} is not a run's id, MODEL or MODEL:VERSION")
     found = Model(workspace, name=model, version=int(version) if version else None)
-    return workspace.logs_dir / f"{found.name}-{found.version}.log", None
+    return workspace.logs_dir / log_name(found.name, found.version), None
 
 
 def _growth(path: Path, offset: int, run: Run | None) -> Iterator[str]:

@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gateway.cli.logs import _growth
+from gateway.cli.logs import _growth, find_log
 from gateway.cli.table_files import Answers, Rows, read_rows, write_answers
 from gateway.version_log import VersionLog
 from registry.errors import InvalidArgument, MissingExtra
+from registry.model import Model
+from registry.workspace import Workspace
+from tests.e2e.models import iris_svc
 
 
 @pytest.mark.parametrize(("name", "content"), [("rows.csv", b""), ("rows.json", b"\xff\xfe\x00"), ("rows.npy", b"x")])
@@ -32,6 +35,17 @@ def test_a_log_is_followed_over_the_place_where_another_file_begins(tmp_path: Pa
     log.write(b"and the second\n")
     assert next(pieces) == "and the second\n"
     log.close()
+
+
+@pytest.mark.parametrize("name", ["iris", "i" * 255])
+def test_the_log_that_is_shown_is_the_one_that_is_written(tmp_path: Path, name: str) -> None:
+    with Workspace.open(tmp_path / "ws") as workspace:
+        Model.register(workspace, str(iris_svc(tmp_path)), name, show_output=False)
+        log = VersionLog(workspace.logs_dir, name, 1)
+        log.write(b"one line\n")
+        log.close()
+        path, _ = find_log(workspace, name)
+        assert path.read_text() == "one line\n"
 
 
 PARTS: list[tuple[Any, Any]] = [

@@ -28,6 +28,15 @@ def test_a_log_never_grows_beyond_twice_its_bound(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["iris-1.log", "iris-1.log.1"]
 
 
+def test_the_longest_names_have_logs_of_their_own(tmp_path: Path) -> None:
+    logs = [VersionLog(tmp_path, "m" * 254 + last, version, largest=10) for last in "ab" for version in (1, 2)]
+    for number, log in enumerate(logs):
+        log.write(b"put aside\n")
+        log.write(f"line {number}\n".encode())
+        log.close()
+    assert [log.tail() for log in logs] == [[f"line {number}"] for number in range(4)]
+
+
 def test_a_log_that_cannot_be_written_is_nobodys_trouble(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("in the way")
     log = VersionLog(tmp_path / "logs", "iris", 1)
