@@ -4,6 +4,7 @@ Building waits for processes (uv, pip), and in the supervisor only the reaper ma
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -108,17 +109,19 @@ class Interpreters:
                 listener(data)
 
         said, errors = LogTail(), LogTail(tell)
-        out, err = LogPipe(said), LogPipe(errors)
         frozen = None if serving.frozen is None else asdict(serving.frozen)
         wanted = {"spec": dict(serving.spec or {}), "frozen": frozen, "strict": serving.strict, "name": serving.name}
         command = [sys.executable, "-P", "-m", "gateway.interpreter_builder", str(self._root), json.dumps(wanted)]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("FITSERVE_")}
-        _, exited = self._reaper.spawn(command, env=environ, stdout=out.writing, stderr=err.writing)
-        out.close_writing()
-        err.close_writing()
-        end = await exited
-        out.close()
-        err.close()
+        try:
+            with contextlib.closing(LogPipe(said)) as out, contextlib.closing(LogPipe(errors)) as err:
+                _, exited = self._reaper.spawn(command, env=environ, stdout=out.writing, stderr=err.writing)
+                out.close_writing()
+                err.close_writing()
+                end = await exited
+        except OSError as error:
+            sentence = f"environment {serving.name!r} could not be built: its builder could not be started"
+            raise EnvironmentNotReady(f"{sentence}: {error.strerror or error}", serving) from error
         last = said.lines(1)
         if end.code == 0 and last:
             return last[0]
