@@ -44,6 +44,7 @@ class Machine(Protocol):
 
     async def start_child(self, version: Version, crew: Crew) -> Child: ...
     def forget_crew(self, crew: Crew) -> None: ...
+    def close_log(self, version: Version) -> None: ...
 
 
 class Outlet(Protocol):
@@ -181,9 +182,13 @@ class ServedModels:
         if not model.versions:
             del self.models[model.name]
         self._mark(model.name)
-        task = asyncio.create_task(version.close())
+        task = asyncio.create_task(self._close(version))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+    async def _close(self, version: Version) -> None:
+        await version.close()
+        self._machine.close_log(version)
 
     # what HTTP processes ask and tell
 
@@ -257,6 +262,7 @@ class ServedModels:
             return await self._machine.open_crew(version, key, lambda: self._make_room(version, key, asked))
         except BaseException:
             self.admission.release(key)
+            self._close_log(version)
             raise
 
     async def start_child(self, version: Version, crew: Crew) -> Child:
@@ -276,6 +282,11 @@ class ServedModels:
         await crew.end()
         self._machine.forget_crew(crew)
         self.admission.release(crew.key)
+        self._close_log(version)
+
+    def _close_log(self, version: Version) -> None:
+        if version.crew is None:  # else another crew of it writes on
+            self._machine.close_log(version)
 
     # publishing
 

@@ -69,6 +69,9 @@ class QuickMachine:
     def forget_crew(self, crew: Crew) -> None:
         pass
 
+    def close_log(self, version: Version) -> None:
+        pass
+
 
 class Nobody:
     """No HTTP process is there to be told."""

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -244,6 +244,29 @@ def test_a_deleted_version_gives_way_to_the_one_before_and_the_last_one_leaves_n
     Model(gateway.workspace, name="deleted").delete()
     eventually(lambda: gateway.score("deleted").status_code, lambda code: code == 404)
     eventually(lambda: not any(alive(pid) for pid in pids))
+
+
+def test_a_version_that_does_not_run_keeps_no_log_open(gateway: Gateway, tmp_path: Path) -> None:
+    def open_logs() -> set[str]:
+        found = set()
+        for link in Path(f"/proc/{gateway.process.pid}/fd").iterdir():
+            with suppress(OSError):  # closed in the meantime
+                found.add(Path(os.readlink(link)).name)
+        return {name for name in found if name.startswith("talking-")}
+
+    path, code = code_model(tmp_path, "print('asked', flush=True); return np.zeros(len(X))", name="talking")
+    gateway.register("talking", path, code)
+    gateway.wait("talking")
+    eventually(open_logs, lambda names: names == {"talking-1.log"})
+    gateway.register("talking", path, code)
+    gateway.wait("talking", 2)
+    eventually(open_logs, lambda names: names == {"talking-2.log"})
+    assert gateway.version("talking", 1)["log"][-1] == "asked"
+    assert gateway.score("talking", version=1).status_code == 200
+    eventually(open_logs, lambda names: names == {"talking-1.log", "talking-2.log"})
+    for number in (1, 2):
+        Model(gateway.workspace, name="talking", version=number).delete()
+    eventually(open_logs, lambda names: not names)
 
 
 def test_tags_and_limits_change_without_a_lost_request(gateway: Gateway, tmp_path: Path) -> None:
