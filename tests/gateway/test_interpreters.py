@@ -23,7 +23,7 @@ def test_a_builder_that_cannot_be_started_is_a_sentence_and_leaves_no_pipe_open(
             interpreters = Interpreters(tmp_path / "interpreters", reaper)
             monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
             before = len(os.listdir("/proc/self/fd"))
-            with pytest.raises(EnvironmentNotReady, match="'scientific' could not be built: .* No such file"):
+            with pytest.raises(EnvironmentNotReady, match=r"'scientific' could not be built: .*: No such file"):
                 await interpreters.get(wanted, lambda _: None)
             assert len(os.listdir("/proc/self/fd")) == before
         finally:
