@@ -346,7 +346,7 @@ class Version:
             await self._host.close_crew(self, new)
             self._keep_as_it_is(str(error))
             return
-        except asyncio.CancelledError:
+        except BaseException:  # also an error of ours: the group and the memory promised to it must not stay
             await self._host.close_crew(self, new)
             raise
         self.crew, self._environment = new, environment

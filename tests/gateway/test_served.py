@@ -162,3 +162,31 @@ def test_children_leave_the_table_before_they_are_ended_also_after_an_error_of_o
         await models.close()
 
     asyncio.run(story())
+
+
+def test_a_crew_that_an_error_of_ours_keeps_from_starting_gives_its_memory_back() -> None:
+    class FailsLater(QuickMachine):
+        forgotten = 0
+
+        async def start_child(self, version: Version, crew: Crew) -> Child:
+            if len(self.preparing) == 2:
+                raise RuntimeError("nobody expected this")
+            return await super().start_child(version, crew)
+
+        def forget_crew(self, crew: Crew) -> None:
+            self.forgotten += 1
+
+    async def story() -> None:
+        machine, admission = FailsLater(), Admission(2 * GB, GB)
+        models = ServedModels(Settings(), machine, admission, Publisher(), Nobody())
+        small = record("small", 0.4)
+        models.reconcile([small], "small")
+        version = models.version("small", 1)
+        await eventually(lambda: version.state == "live", "it is live", timeout=5)
+        models.reconcile([replace(small, environment="1" * 64)], "small")
+        await eventually(lambda: version.state == "failed" and version.crew is None, "it has failed", timeout=5)
+        await eventually(lambda: machine.forgotten == 2, "both crews are closed", timeout=5)
+        assert admission.free == GB
+        await models.close()
+
+    asyncio.run(story())
