@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from registry import Model, ResourceConfiguration, Workspace
+from registry.limits import survey
 from tests.e2e.gateway import Gateway, eventually, serving
 from tests.e2e.load import FLOWERS, Load
 from tests.e2e.models import SETOSA, code_model, iris_svc
@@ -73,15 +74,19 @@ def pids(gateway: Gateway, model: str = "iris", count: int = 1) -> list[int]:
 
 
 def started(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    """Clock ticks; 0 when it has gone."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return 0
 
 
 def descendants(pid: int) -> list[int]:
     """All processes below `pid`, the oldest first."""
     below = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, path.read_text().split()):
-            below += [child, *descendants(child)]
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a process that ends while we look
+        for path in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in map(int, path.read_text().split()):
+                below += [child, *descendants(child)]
     return sorted(below, key=started)
 
 
@@ -266,3 +271,64 @@ def stop_while_a_request_never_ends(gateway: Gateway, folder: Path) -> None:
 def _quietly(gateway: Gateway, model: str, data: object) -> None:
     with contextlib.suppress(httpx.TransportError):  # the gateway goes away, as it should
         httpx.post(f"{gateway.url}/models/{model}/score", json={"data": data}, timeout=60, trust_env=False)
+
+
+# Many processes that are nobody's children, ignore what can be ignored, and outlive a request.
+FERTILE = """\
+import os, signal, time
+if X[0, 0] == 671:
+    for _ in range(60):
+        if os.fork() == 0:
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            if X[0, 1]:
+                os.setsid()
+            if os.fork():
+                os._exit(0)
+            time.sleep(600)
+            os._exit(0)
+if X[0, 0] == 672:
+    for number in range(1, 65):
+        if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33):
+            signal.signal(number, signal.SIG_IGN)
+return np.zeros(len(X))
+"""
+
+
+@pytest.mark.parametrize("backend", ["cgroup1", "watchdog"])
+def test_what_a_model_starts_does_not_outlive_it(folder: Path, backend: str) -> None:
+    reason = {str(name): why for name, why in survey()}.get(backend, "unknown")
+    if reason is not None:
+        pytest.skip(f"{backend}: {reason}")
+    with serving(folder / f"fertile-{backend}", env={"FITSERVE_LIMITS": backend}) as gateway:
+        fertile, code = code_model(folder, FERTILE, name=f"fertile_{backend}")
+        register(gateway, "fertile", fertile, code=str(code))
+        for own_session in (0.0, 1.0):
+            before = set(descendants(gateway.process.pid))
+            (child,) = pids(gateway, "fertile")
+            assert gateway.score("fertile", [[671.0, own_session, 0, 0]]).status_code == 200
+            brood = eventually(
+                lambda before=before: [pid for pid in descendants(gateway.process.pid) if pid not in before],  # type: ignore[misc]
+                lambda found: len(found) >= 60,
+                what="the brood",
+            )
+            os.kill(child, signal.SIGKILL)
+            eventually(lambda brood=brood: [pid for pid in brood if comes_from_model(pid)], lambda left: not left, 10)  # type: ignore[misc]
+            assert gateway.score("fertile", [[0.0, 0, 0, 0]]).status_code == 200
+        assert gateway.score("fertile", [[671.0, 1, 0, 0]]).status_code == 200
+        assert gateway.score("fertile", [[672.0, 0, 0, 0]]).status_code == 200  # from now on deaf
+        below = descendants(gateway.process.pid)
+        begun = time.monotonic()
+        assert gateway.stop() == 0
+        assert time.monotonic() - begun < 10
+        assert [pid for pid in below if alive(pid)] == []
+
+
+def comes_from_model(pid: int) -> bool:
+    """It runs, and ignores SIGTERM, as only the brood does."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    ignored = int(next(line for line in status.splitlines() if line.startswith("SigIgn:")).split()[1], 16)
+    return alive(pid) and bool(ignored >> (signal.SIGTERM - 1) & 1)
