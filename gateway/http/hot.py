@@ -175,11 +175,12 @@ class Scoring:
         headers = dict(scope["headers"])
         ids: Headers = []
         try:
+            verb = scope["method"]
             guard = route.guard or self.guard
-            if guard.on:
+            # A browser asks first, without the key, whether it may send one.
+            if guard.on and not (verb == "OPTIONS" and self.cors.preflight(headers)):
                 guard.check(headers)
             ids = self.ids.headers(headers)
-            verb = scope["method"]
             if verb != "POST" and verb not in _VERBS:
                 raise MethodNotAllowed(_VERBS)
             if verb == "OPTIONS":

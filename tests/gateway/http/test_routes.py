@@ -65,6 +65,18 @@ def test_every_route_asks_for_a_key_unless_it_is_listed_as_public() -> None:
     serving(test, with_key)
 
 
+def test_a_browser_may_ask_first_without_a_key_but_only_from_an_allowed_origin() -> None:
+    async def test(server: HttpServer, client: httpx.AsyncClient) -> None:
+        asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+        preflight = await client.options("/score", headers={"origin": "https://a", **asked})
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-headers"] == "authorization"
+        assert (await client.options("/score", headers={"origin": "https://evil", **asked})).status_code == 401
+        assert (await post(client, [1, 2], headers={"origin": "https://a"})).status_code == 401
+
+    serving(test, with_key, cors_origins="https://a")
+
+
 def test_keys_can_change_while_running() -> None:
     async def test(server: HttpServer, client: httpx.AsyncClient) -> None:
         assert (await post(client, [1, 2])).status_code == 200
