@@ -13,7 +13,9 @@ has to be noted. What a step needs of the machine is behind `Host`.
 
 import asyncio
 import contextlib
+import functools
 import logging
+import math
 import re
 import time
 from collections.abc import Coroutine, Iterator, Mapping
@@ -26,6 +28,7 @@ from gateway.settings import Settings
 from gateway.table import LastDeath, State, VersionEntry
 from gateway.workers.process import Exit
 from registry.errors import FitserveError
+from registry.limits import machine_cores
 from registry.records import Json, ModelVersion
 from registry.resources import GB, ResourceConfiguration
 from registry.serving_environment import ServingEnvironment
@@ -34,9 +37,16 @@ log = logging.getLogger("fitserve.supervisor")
 
 RESTING: Final = frozenset({"failed", "quarantined"})
 QUARANTINE_S: Final = 300.0
+MOST_CHILDREN: Final = 1000
 _INTERRUPTIBLE: Final = frozenset({"_open", "_fill"})  # steps that `stop` need not wait for
 _PATH: Final = re.compile(r"(?<![\w.])/[\w.+-]+(?:/[\w.+-]*)+")  # callers are not told where things lie here
 _STEADY_S: Final = 60.0  # a child that lived this long was sound, asked or not
+
+
+@functools.cache
+def most_cores() -> int:
+    """Cores of the machine that a version can have at most."""
+    return math.ceil(machine_cores())
 
 
 class NoRoomNow(FitserveError):
@@ -213,9 +223,11 @@ class Version:
 
     @property
     def size(self) -> int:
-        """How many children it should have."""
+        """How many children it should have: as many as it says, else one for each of its cores that the machine has."""
         children = self.record.settings.get("children")
-        return max(1, int(children)) if children else max(1, int(self.limits.cores))
+        if isinstance(children, int | float) and 1 <= children <= MOST_CHILDREN:  # registration takes no others
+            return int(children)
+        return max(1, min(int(self.limits.cores), most_cores()))
 
     @property
     def rejected(self) -> bool:

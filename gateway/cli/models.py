@@ -46,7 +46,11 @@ from registry.workspace import Workspace
 @click.option(
     "--method", type=click.Choice(METHODS), metavar="METHOD", help="Method that answers when a request names none."
 )
-@click.option("--children", type=click.IntRange(1, 64), help="Scoring processes. Default: one for each whole core.")
+@click.option(
+    "--children",
+    type=click.IntRange(1, 64),
+    help="Scoring processes. Default: one for each whole core, at most the machine's.",
+)
 @click.option("--max-compute-s", type=click.FloatRange(0.01), help="Longest time for one computation, seconds.")
 @click.option("--no-batching", is_flag=True, help="Rows of different callers never travel together.")
 @click.option("--default", "as_default", is_flag=True, help="Make it the model behind /score.")

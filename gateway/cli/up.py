@@ -43,7 +43,11 @@ SAMPLE_NAMES = ("sample.csv", "sample.json", "sample.parquet", "sample.npy")
 @click.option(
     "--method", type=click.Choice(METHODS), metavar="METHOD", help="Method that answers when a request names none."
 )
-@click.option("--children", type=click.IntRange(1, 64), help="Scoring processes. Default: one for each whole core.")
+@click.option(
+    "--children",
+    type=click.IntRange(1, 64),
+    help="Scoring processes. Default: one for each whole core, at most the machine's.",
+)
 @settings_options
 @click.pass_obj
 def up(

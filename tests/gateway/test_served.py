@@ -1,11 +1,15 @@
 """Models in the supervisor without processes: who makes room for whom, and that nobody waits for ever."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import cast
 
+import pytest
+
+from gateway import versions
 from gateway.admission import Admission
 from gateway.control import Message
 from gateway.crew import Child, Crew
@@ -53,6 +57,7 @@ class QuickMachine:
     def __init__(self) -> None:
         self.held: dict[str, asyncio.Event] = {}
         self.preparing: list[str] = []
+        self.numbers = itertools.count(1)
 
     async def open_crew(self, version: Version, key: str, admit: Callable[[], Awaitable[None]]) -> Crew:
         self.preparing.append(version.id)
@@ -64,7 +69,7 @@ class QuickMachine:
     async def start_child(self, version: Version, crew: Crew) -> Child:
         handle = Handle()
         cast(Group, crew.group).handles.append(handle)
-        return Child(len(self.preparing), cast(ChildHandle, handle), "/nowhere", {})
+        return Child(next(self.numbers), cast(ChildHandle, handle), "/nowhere", {})
 
     def forget_crew(self, crew: Crew) -> None:
         pass
@@ -190,3 +195,31 @@ def test_a_crew_that_an_error_of_ours_keeps_from_starting_gives_its_memory_back(
         await models.close()
 
     asyncio.run(story())
+
+
+ODD: list[object] = ["many", [2], {}, -3, 0, 10**9, float("inf"), float("nan")]
+SIZES: list[tuple[float, object, int]] = [(64, None, 2), (2, None, 2), (0.5, None, 1), (64, 8, 8), (1, 3.0, 3)]
+
+
+@pytest.mark.parametrize(("cores", "children", "size"), [*SIZES, *((1, odd, 1) for odd in ODD)])
+def test_as_many_children_as_asked_for_else_as_the_machine_has_cores(
+    monkeypatch: pytest.MonkeyPatch, cores: float, children: object, size: int
+) -> None:
+    monkeypatch.setattr(versions, "machine_cores", lambda: 1.5)
+    versions.most_cores.cache_clear()
+
+    async def story() -> None:
+        models = ServedModels(Settings(), QuickMachine(), Admission(2 * GB, GB), Publisher(), Nobody())
+        limits = ResourceConfiguration(cpu=cores, memory_in_gb=0.5)
+        models.reconcile(
+            [replace(record("odd", 0.5), resource_configuration=limits, settings={"children": children})], "odd"
+        )
+        version = models.version("odd", 1)
+        await eventually(lambda: len(version.children) == size, "all its children", timeout=5)
+        assert version.size == size
+        await models.close()
+
+    try:
+        asyncio.run(story())
+    finally:
+        versions.most_cores.cache_clear()
