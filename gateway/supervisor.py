@@ -40,6 +40,8 @@ from registry.workspace import Workspace
 
 log = logging.getLogger("fitserve.supervisor")
 
+_Work = Callable[[ControlPeer, Message], Coroutine[Any, Any, None]]
+
 _TICK_S: Final = 1.0
 _STOP_CHILDREN_S: Final = 5.0
 _LOG_LINES: Final = 1000
@@ -206,11 +208,11 @@ class Supervisor:
         try:
             match message["op"]:
                 case "want":
-                    self._background(self._want(peer, message))
+                    self._background(self._answered(self._want, peer, message))
                 case "status":
                     peer.answer(message, self._status(message.get("model")))
                 case "metrics":
-                    self._background(self._metrics(peer, message))
+                    self._background(self._answered(self._metrics, peer, message))
                 case "logs":
                     peer.answer(message, self._logs(message))
                 case "used":
@@ -227,9 +229,14 @@ class Supervisor:
         except ModelNotFound as error:
             peer.refuse(message, str(error), "not-found")
         except Exception:  # ours to mend; raised on, it would close the channel, and with that end the HTTP process
-            log.exception("a message of an HTTP process: %r", message["op"])
-            if "id" in message:
-                peer.refuse(message, "an internal error of the gateway; its log has the traceback", "failed")
+            _refuse_after_error(peer, message)
+
+    async def _answered(self, work: _Work, peer: ControlPeer, message: Message) -> None:
+        """Whatever happens in `work`: who asked must not wait for ever."""
+        try:
+            await work(peer, message)
+        except Exception:
+            _refuse_after_error(peer, message)
 
     async def _want(self, peer: ControlPeer, message: Message) -> None:
         try:
@@ -280,6 +287,12 @@ class Supervisor:
         task = asyncio.create_task(work)
         self._wants.add(task)
         task.add_done_callback(self._wants.discard)
+
+
+def _refuse_after_error(peer: ControlPeer, message: Message) -> None:
+    log.exception("a message of an HTTP process: %r", message["op"])
+    if "id" in message:
+        peer.refuse(message, "an internal error of the gateway; its log has the traceback", "failed")
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[[Registered], None], value: Registered) -> None:
