@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Final, Protocol
 
 from gateway.admission import Admission, Candidate
@@ -34,6 +34,15 @@ def service_entry(record: ServiceRecord) -> ServiceEntry:
     model, version = services.target(record)
     keys = tuple(record.settings.get("keys") or ()) if record.settings.get("auth_enabled") else None
     return ServiceEntry(record.name, model, version, keys)
+
+
+def _entries(records: Sequence[ServiceRecord]) -> Iterator[ServiceEntry]:
+    """Of all whose records can be read."""
+    for record in records:
+        try:
+            yield service_entry(record)
+        except Exception:  # the other services and the models must not suffer from one odd record
+            log.exception("service %s: its record cannot be used", record.name)
 
 
 class Machine(Protocol):
@@ -154,28 +163,39 @@ class ServedModels:
         self, records: Sequence[ModelVersion], default: str | None, deployed: Sequence[ServiceRecord] = ()
     ) -> None:
         """These are registered and deployed now, and `default`, a service or a model, answers ``/score``."""
-        self._services = [service_entry(record) for record in deployed]
+        self._services = list(_entries(deployed))
         means = next((service.model for service in self._services if service.name == default), None)
         self._default = default if means is None else means
         self._default_service = None if means is None else default
         wanted = {(record.name, record.version): record for record in records}
         for (name, number), record in wanted.items():
             model = self.models.setdefault(name, ServedModel(name, self.settings))
-            version = model.versions.get(number)
-            if version is None:
-                model.versions[number] = Version(record, self)
-                self._mark(name)
-            elif version.record != record:
-                asked = version.record.resource_configuration, version.record.environment
-                if asked != (record.resource_configuration, record.environment):
-                    model.forget_attempt(number)
-                version.update(record)
+            try:
+                self._take(model, number, record)
+            except Exception:  # the other models must not suffer from one odd record
+                log.exception("%s: its record cannot be used", record.id)
+                if number in model.versions:
+                    model.versions[number].refuse("its record cannot be used; the gateway's log has the traceback")
+                elif not model.versions:
+                    del self.models[name]
         for name, model in list(self.models.items()):
             for number in [number for number in model.versions if (name, number) not in wanted]:
                 self._remove(model, model.versions.pop(number))
             named = {s.version for s in self._services if s.model == name and s.version is not None}
             model.pin(frozenset(named & model.versions.keys()))
         self.flush()
+
+    def _take(self, model: ServedModel, number: int, record: ModelVersion) -> None:
+        """A record that is new, or may have changed."""
+        version = model.versions.get(number)
+        if version is None:
+            model.versions[number] = Version(record, self)
+            self._mark(model.name)
+        elif version.record != record:
+            asked = version.record.resource_configuration, version.record.environment
+            if asked != (record.resource_configuration, record.environment):
+                model.forget_attempt(number)
+            version.update(record)
 
     def _remove(self, model: ServedModel, version: Version) -> None:
         log.info("%s: deleted", version.id)
@@ -295,7 +315,12 @@ class ServedModels:
         dirty, self._dirty = self._dirty, set()
         for name in dirty & self.models.keys():
             self.models[name].settle()
-        entries = {name: self.models[name].entry() if name in self.models else None for name in dirty | self._dirty}
+        entries = {}
+        for name in dirty | self._dirty:
+            try:
+                entries[name] = self.models[name].entry() if name in self.models else None
+            except Exception:  # the others' entries must go out
+                log.exception("model %s: it cannot be published", name)
         self._dirty.clear()
         message = self._publisher.update(entries, self._default, self._keys, self._services, self._default_service)
         if message is not None:

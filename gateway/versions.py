@@ -193,6 +193,10 @@ class Version:
             self._recover()
         self._host.changed(self)
 
+    def refuse(self, sentence: str) -> None:
+        """The registry's record of it cannot be used: what is live goes on, anything else has failed."""
+        self._become("live" if self.state == "live" else "failed", sentence)
+
     def used(self, answers: int = 0) -> None:
         self.answers += answers
         self.last_used = time.monotonic()

@@ -19,7 +19,7 @@ from gateway.table import Publisher, RoutingTable
 from gateway.versions import Version
 from gateway.workers.process import ChildHandle, Exit
 from registry.limits.none import UnlimitedGroup
-from registry.records import Artifact, ModelVersion
+from registry.records import Artifact, Json, ModelVersion, ServiceRecord
 from registry.resources import GB, ResourceConfiguration
 from tests.gateway.small_supervisor import eventually
 
@@ -223,3 +223,29 @@ def test_as_many_children_as_asked_for_else_as_the_machine_has_cores(
         asyncio.run(story())
     finally:
         versions.most_cores.cache_clear()
+
+
+def test_one_odd_record_keeps_no_other_from_being_served() -> None:
+    async def story() -> None:
+        table = RoutingTable()
+
+        class Reader(Nobody):
+            def publish(self, message: Message) -> None:
+                table.apply(message)
+
+        models = ServedModels(Settings(), QuickMachine(), Admission(4 * GB, GB), Publisher(), Reader())
+        turned, odd = record("turned", 0.5), replace(record("odd", 0.5), settings=cast(dict[str, Json], ["odd"]))
+        now = datetime.now(UTC)
+        service = ServiceRecord(name="none", models=(), created_time=now, updated_time=now)
+        models.reconcile([turned], None)
+        await eventually(lambda: models.version("turned", 1).state == "live", "it is live", timeout=5)
+        models.reconcile([replace(turned, settings=odd.settings), odd, record("sound", 0.5)], None, [service])
+        await eventually(lambda: (m := table.model("sound")) and m.current.state == "live", "the sound", timeout=5)
+        assert models.version("turned", 1).state == "live"
+        assert "cannot be used" in str(models.version("turned", 1).reason)
+        await eventually(lambda: models.version("odd", 1).state == "failed", "the odd one has failed", timeout=5)
+        models.reconcile([replace(record("sound", 0.5), tags={"a": "b"}), replace(odd, tags={"a": "b"})], None)
+        assert models.version("odd", 1).state == "failed"
+        await models.close()
+
+    asyncio.run(story())
