@@ -113,7 +113,10 @@ def new_folder(parent: Path) -> Iterator[Path]:
     _remove_abandoned(parent)
     while True:
         draft = Path(tempfile.mkdtemp(dir=parent))
-        descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:  # taken away before it could be locked
+            continue
         try:
             if not _lock(descriptor):
                 continue

@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from registry import Model, Workspace
+from registry.stores.disk import new_folder
 
 EACH = 12
 CODE = f"""
@@ -40,3 +42,15 @@ def test_each_registration_gets_a_version_of_its_own(workspace: Workspace, model
     for number, versions in enumerate(given):
         mine = Model.list(workspace, tags=[["by", str(number)]])
         assert [(model.version, model.tags["n"]) for model in mine] == [(v, str(n)) for n, v in enumerate(versions)]
+
+
+def test_drafts_made_at_once_do_not_take_each_other_away(tmp_path: Path) -> None:
+    def make() -> None:
+        for _ in range(300):
+            with new_folder(tmp_path / "drafts") as draft:
+                (draft / "file").write_text("x")
+
+    with ThreadPoolExecutor(6) as threads:
+        for made in [threads.submit(make) for _ in range(6)]:
+            made.result()
+    assert list((tmp_path / "drafts").iterdir()) == []
