@@ -34,7 +34,7 @@ from registry.workspace import Workspace
 log = logging.getLogger("fitserve.supervisor")
 
 _SECONDS_PER_GB: Final = 10.0
-_SOUND_NURSERY_S: Final = 1.0  # one that died sooner is started again only when it is needed
+_SOUND_NURSERY_S: Final = 0.5  # one that died sooner is started again only when it is needed
 _IMPORTS: Final = 40  # modules that are asked for before a fork
 _KINDS: Final[dict[str, FailureKind]] = {"digest": "digest", "load": "load", "memory": "memory", "timeout": "timeout"}
 
