@@ -60,7 +60,7 @@ for what in proc sys dev tmp run; do mkdir -p /new/$what; done
 mount -t proc proc /new/proc
 mount -t sysfs sys /new/sys
 mount -t devtmpfs dev /new/dev
-mkdir -p /new/dev/shm
+mkdir -p /new/dev/shm && mount -t tmpfs shm /new/dev/shm && chmod 1777 /new/dev/shm
 mount -t tmpfs tmp /new/tmp && chmod 1777 /new/tmp
 mount -t tmpfs run /new/run
 mount -t cgroup2 -o nsdelegate cgroup2 /new/sys/fs/cgroup

@@ -10,7 +10,10 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("registry", "trainer", "gateway")
 # Run inside somebody else's Python: nothing of ours is there.
 ALONE = (
-    *(f"gateway/workers/{name}.py" for name in ("child", "describe", "fast", "loading", "nursery", "scoring", "selfcare")),
+    *(
+        f"gateway/workers/{name}.py"
+        for name in ("child", "describe", "fast", "loading", "nursery", "scoring", "selfcare")
+    ),
     "trainer/shim/",
 )
 WEB = {"starlette", "uvicorn", "uvloop", "httptools", "fastapi", "ray", "sklearn"}
