@@ -155,7 +155,7 @@ def test_a_class_of_the_script_itself_is_refused(workspace: Workspace, tmp_path:
         ({"environment": "ab" * 32}, EnvironmentNotFound, "abab"),
         ({"code": "/nowhere/at/all"}, LocalPathNotFound, "code folder /nowhere"),
         ({"sample": "/nowhere/sample.csv"}, LocalPathNotFound, "sample.csv"),
-        ({"sample": "/nowhere/sample.xlsx"}, InvalidArgument, "none of .csv, .json, .parquet, .npy"),
+        ({"sample": "/nowhere/sample.xlsx"}, InvalidArgument, "none of .csv, .json, .jsonl, .parquet, .npy"),
         ({"sample": 3}, InvalidArgument, "a int is not a path"),
     ],
 )
