@@ -83,15 +83,19 @@ groups=/sys/fs/cgroup
 uname -sr
 echo "controllers: $(cat $groups/cgroup.controllers)"
 echo "+cpu +memory +pids" >$groups/cgroup.subtree_control
-suite="-m pytest -p no:cacheprovider tests/registry/limits -k Cgroup2 -rs --timeout 300"
-enter() { mkdir -p "$groups/$1" && echo $$ >"$groups/$1/cgroup.procs"; }
+suite="$python -m pytest -p no:cacheprovider tests/registry/limits -k Cgroup2 -rs --timeout 300"
+inside() { # inside GROUP COMMAND…: a shell of its own, since $$ is the same in all subshells of one
+    group=$groups/$1
+    shift
+    mkdir -p "$group" && sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" "$@"
+}
+works="$python -c __import__('registry.limits').limits.choose_backend(force='cgroup2').close()" # or all is skipped
 if [ -s /run/command ]; then
-    enter session
-    sh /run/command
+    inside session sh /run/command
     exit $?
 fi
 echo "== as root, in a group of its own"
-( enter session; $python $suite ) || exit 1
+inside session $works && inside session $suite || exit 1
 echo "== left in that group: $(ls -d $groups/session/*/ 2>/dev/null | wc -l) groups, subtree control '$(cat $groups/session/cgroup.subtree_control)'"
 echo "== as a user to whom a group was delegated"
 for path in "$(readlink -f "$python")" "$PWD/tests"; do # a user must get there; this stays in the guest's memory
@@ -99,12 +103,12 @@ for path in "$(readlink -f "$python")" "$PWD/tests"; do # a user must get there;
 done
 mkdir -p $groups/users/seven && chown -R 65534 $groups/users/seven
 echo "+cpu +memory +pids" >$groups/users/cgroup.subtree_control
-( echo $$ >$groups/users/seven/cgroup.procs
-  exec setpriv --reuid=65534 --regid=65534 --clear-groups $python $suite ) || exit 1
+user="setpriv --reuid=65534 --regid=65534 --clear-groups"
+inside users/seven $user $works && inside users/seven $user $suite || exit 1
 echo "== as root, in the root group"
-( echo $$ >$groups/cgroup.procs; $python $suite -x ) || exit 1
+inside . $works && inside . $suite || exit 1
 echo "== how well limits hold"
-( enter session; $python benchmarks/limits.py cgroup2 ) || exit 1
+inside session $python benchmarks/limits.py cgroup2
 EOF
 : >"$root/command"
 [ $# -eq 0 ] || printf '%s\n' "$*" >"$root/command"
