@@ -8,7 +8,7 @@
 #
 # Needs: qemu-system-x86_64, a static busybox, cpio, and a Debian kernel: KERNEL=vmlinuz and MODULES=/lib/modules/…,
 # or apt-get and dpkg-deb, with which one is downloaded once into ~/.cache and unpacked, not installed.
-# ACCEL=tcg emulates where /dev/kvm does not work.
+# ACCEL=tcg emulates where /dev/kvm does not work; all of it takes about seven minutes then.
 set -eu
 
 here=$(cd "$(dirname "$0")/.." && pwd)
