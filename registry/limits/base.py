@@ -31,7 +31,11 @@ class Group(Protocol):
     enforcement: Enforcement
 
     def add(self, pid: int) -> None:
-        """Called by the supervisor before the process allocates anything worth counting; its later children follow it."""
+        """Called by the supervisor before the process allocates anything worth counting; its later children follow it.
+
+        Raises:
+            ProcessLookupError: it is gone.
+        """
 
     def rlimits(self) -> dict[str, int]:
         """What the process itself must set at its start, by name: ``{"RLIMIT_DATA_EXTRA": bytes}`` means its inherited
@@ -40,7 +44,9 @@ class Group(Protocol):
     def set_cpu(self, cores: float | None) -> None:
         """Start to hold the group to that many cores; None lifts the hold (a starting model is not slowed)."""
 
-    def set_memory(self, limit_bytes: int) -> None: ...
+    def set_memory(self, limit_bytes: int) -> None:
+        """Another limit from now on; a group that has more than that already is killed."""
+
     def usage(self) -> Usage: ...
     def pids(self) -> Sequence[int]: ...
     def kill(self) -> None:
