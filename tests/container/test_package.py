@@ -1,5 +1,6 @@
 """A packaged service: built and run without a network, without the workspace it came from."""
 
+import json
 from pathlib import Path
 
 from tests.container.engine import build, running
@@ -26,7 +27,7 @@ def test_a_packaged_service_answers_its_golden_rows(image: str, tmp_path: Path) 
         status = container.exec("python", "-c", ask)
         assert '"difference":null' in status
         assert '"unverified":null' in status
-        assert container.exec("fitserve", "score", "iris", str([SETOSA])).strip() == '{"predict":[0]}'
+        assert json.loads(container.exec("fitserve", "score", "iris", str([SETOSA]))) == {"predict": [0]}
         print(f"\nstart until ready: {ready:.1f} s")
         took, code = container.stop(10)
         assert (code, took < 10) == (0, True)
