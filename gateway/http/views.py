@@ -1,8 +1,8 @@
 """The paths of the dialects that are not scoring, and the errors of all paths that belong to a dialect."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -27,13 +27,13 @@ class FleetCatalogue:
         self._fleet = fleet
 
     def names(self) -> Sequence[str]:
-        return sorted(self._fleet.models)
+        return sorted(self._fleet.table.registered)
 
     def default(self) -> str | None:
         return self._fleet.table.default
 
     def known(self, model: str, version: int | None = None) -> Known:
-        if model not in self._fleet.models:
+        if model not in self._fleet.table.registered:
             raise ModelNotFound(model, None, self.names())
         one = self._fleet.models[model]
         found = one.version(version)
@@ -46,6 +46,10 @@ class FleetCatalogue:
         timeout_ms = self._fleet.settings.request_timeout_ms
         deadline = self._fleet.loop.time() + timeout_ms / 1000
         await self._fleet.opened(self._fleet.models[model], None, deadline, timeout_ms, 0)
+
+    async def counted(self) -> Mapping[str, Any]:
+        told: Mapping[str, Any] = (await self._fleet.control.request("metrics"))["counted"]
+        return told
 
 
 class DialectViews:

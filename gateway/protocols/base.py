@@ -182,7 +182,7 @@ class Target:
 
     Attributes:
         methods: allow-listed methods that this instance has.
-        description: what the child said of the model (see gateway.workers.child); {} while unknown.
+        description: what the child said of the model (see gateway.workers.describe); {} while unknown.
         schema: the compiled schema of gateway.schema, or None while the version has never been loaded.
         settings: the version's own settings, such as `default_method`.
     """
@@ -252,6 +252,9 @@ class Catalogue(Protocol):
 
     async def load(self, model: str) -> None:
         """Have it started if it is not running, and wait for that. Raises ModelNotFound, ModelUnavailable, …"""
+
+    async def counted(self) -> Mapping[str, Any]:
+        """By model, what all HTTP processes counted: see `gateway.fleet.Model.counted`."""
 
 
 @dataclass(frozen=True, slots=True)

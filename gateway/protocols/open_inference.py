@@ -1,6 +1,6 @@
 """Open Inference Protocol v2 over REST, with the binary tensor extension in both directions.
 
-``outputs`` selects the method: none means ``predict`` (or the registered default), a named one is a method of the model. JSON
+``outputs`` selects methods: none means ``predict`` (or the registered default), a named one is a method of the model. JSON
 answers are flat and row-major, with null for NaN; binary ones carry numbers as they are. Content-Type is not looked at, since
 clients do not agree on it. Answers are compressed only for those that ask.
 """
@@ -15,13 +15,21 @@ from typing import Any, Final
 import orjson
 
 from gateway.errors import InvalidRequest
-from gateway.methods import check_method, default_method
 from gateway.protocols.answers import json_answer
-from gateway.protocols.base import Answer, Array, Call, Output, ScoreRequest, ScoreResult, Table, Target, View
+from gateway.protocols.base import Answer, Array, Call, ScoreRequest, ScoreResult, Target, View
 from gateway.protocols.body import json_object, options
 from gateway.protocols.open_inference_models import VIEWS
+from gateway.protocols.open_inference_outputs import (
+    CLASSES,
+    SEVERAL,
+    AskedOutput,
+    asked_outputs,
+    methods_of,
+    with_classes,
+    written,
+)
 from gateway.protocols.tables import array_request, columns_request, table_request
-from gateway.protocols.tensors import datatype_of, read_tensor, sendable, tensor_bytes, text_values
+from gateway.protocols.tensors import read_tensor
 from gateway.rows import quoted
 from gateway.schema import ANY, ModelSchema
 from registry.errors import ModelNotFound
@@ -35,8 +43,7 @@ class Wanted:
     """What the answer should look like."""
 
     id: str
-    binary: bool
-    classes: bool
+    outputs: tuple[AskedOutput, ...]
     encoding: str | None  # gzip or deflate
 
 
@@ -54,44 +61,29 @@ class OpenInference:
         specs = body.get("inputs")
         if not isinstance(specs, list) or not specs or not all(isinstance(spec, dict) for spec in specs):
             raise InvalidRequest("inputs must be a list of tensors, at least one")
-        method, binary = _asked_output(body.get("outputs"), call.method, target)
+        binary = parameters.get("binary_data_output") is True
+        asked = asked_outputs(body.get("outputs"), call.method, target, binary)
+        if options(call.query).classes or CLASSES in _listed(body.get("include")):
+            asked = with_classes(asked, target)
         wanted = Wanted(
             id=str(body["id"]) if body.get("id") not in (None, "") else str(uuid.uuid4()),
-            binary=parameters.get("binary_data_output") is True if binary is None else binary,
-            classes=options(call.query).classes or "classes" in _listed(body.get("include")),
+            outputs=asked,
             encoding=_encoding(call.headers.get(b"accept-encoding", b"")),
         )
-        schema: ModelSchema = target.schema or ANY
-        if len(specs) == 1 and not tail and not parameters and schema.numeric:
-            rows = _plain_rows(specs[0], schema)
-            if rows is not None:
-                return table_request(schema, method, rows, "the input", wanted)
-        tensors = _tensors(specs, tail, parameters.get("content_type"))
-        whole_frame = parameters.get("content_type") == "pd"
-        return _request(schema, method, specs, tensors, whole_frame, wanted)
+        methods = methods_of(asked)
+        request = _request(target.schema or ANY, methods[0], specs, tail, parameters, wanted)
+        if len(methods) > 1:  # a frame of its own, answered with a tuple
+            request.method, request.key = SEVERAL.join(methods), None
+        return request
 
     def format(self, request: ScoreRequest, result: ScoreResult, target: Target) -> Answer:
         wanted: Wanted = request.extra
-        arrays = _outputs(request.method, result.output)
-        if wanted.classes:
-            arrays += _labels(target)
-        outputs, binary = [], []
-        for name, given in arrays:
-            array = sendable(given, wanted.binary)
-            output: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": datatype_of(array)}
-            if wanted.binary:
-                binary.append(tensor_bytes(array))
-                output["parameters"] = {"binary_data_size": len(binary[-1])}
-            elif output["datatype"] == "BYTES":
-                output["data"] = text_values(array)
-            else:
-                output["data"] = array.reshape(-1).tolist()
-            outputs.append(output)
+        outputs, binary = written(wanted.outputs, result.output, target)
         head = json_answer(
             {"model_name": target.model, "model_version": str(target.version), "id": wanted.id, "outputs": outputs}
         )
-        headers = ((_LENGTH_HEADER, str(len(head))),) if wanted.binary else ()
-        kind = "application/octet-stream" if wanted.binary else "application/json"
+        headers = ((_LENGTH_HEADER, str(len(head))),) if binary else ()
+        kind = "application/octet-stream" if binary else "application/json"
         return _compressed(Answer(b"".join([head, *binary]), kind, headers), wanted.encoding)
 
     def error(self, message: str, error: Exception | None = None) -> bytes:
@@ -154,6 +146,22 @@ def _request(
     schema: ModelSchema,
     method: str,
     specs: Sequence[dict[str, Any]],
+    tail: memoryview,
+    parameters: Mapping[str, Any],
+    wanted: Wanted,
+) -> ScoreRequest:
+    if len(specs) == 1 and not tail and not parameters and schema.numeric:
+        rows = _plain_rows(specs[0], schema)
+        if rows is not None:
+            return table_request(schema, method, rows, "the input", wanted)
+    tensors = _tensors(specs, tail, parameters.get("content_type"))
+    return _tensor_request(schema, method, specs, tensors, parameters.get("content_type") == "pd", wanted)
+
+
+def _tensor_request(
+    schema: ModelSchema,
+    method: str,
+    specs: Sequence[dict[str, Any]],
     tensors: Sequence[Array],
     frame: bool,
     wanted: Wanted,
@@ -176,39 +184,6 @@ def _request(
             )
         values.append(tensor.reshape(-1).tolist())
     return columns_request(schema, method, names, values, wanted)
-
-
-def _asked_output(outputs: Any, path_method: str | None, target: Target) -> tuple[str, bool | None]:
-    """The method, and whether its answer was asked for in binary form (None: not said)."""
-    if outputs in (None, []):
-        method = path_method or default_method(target.methods, "open_inference", target.settings.get("default_method"))
-        return method, None
-    if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
-        raise InvalidRequest("outputs must be a list of objects with a name")
-    if len(outputs) > 1:
-        raise InvalidRequest("one output can be asked for in one request; each output is a method of the model")
-    binary = _mapping(outputs[0].get("parameters"), "the parameters of an output").get("binary_data")
-    return check_method(outputs[0].get("name"), target.methods), binary if isinstance(binary, bool) else None
-
-
-def _outputs(method: str, output: Output) -> list[tuple[str, Array]]:
-    if isinstance(output, Table):
-        return [(method, output.array)]
-    if isinstance(output, list | tuple):
-        named = [_outputs(f"{method}-{index}", part) for index, part in enumerate(output)]
-        return [pair for pairs in named for pair in pairs]
-    return [(method, output)]
-
-
-def _labels(target: Target) -> list[tuple[str, Array]]:
-    import numpy as np
-
-    classes = target.description.get("classes")
-    if not classes:
-        return []
-    if isinstance(classes[0], list):
-        return [(f"classes-{index}", np.array(part)) for index, part in enumerate(classes)]
-    return [("classes", np.array(classes))]
 
 
 def _mapping(value: Any, what: str) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from gateway.errors import Forbidden, InvalidRequest
 from gateway.methods import METHODS
 from gateway.protocols.base import Answer, Asked, Catalogue, Known, Target, View
 from gateway.protocols.body import json_object
+from gateway.protocols.open_inference_stats import statistics
 from gateway.schema import ANY, ModelSchema
 
-EXTENSIONS: Final = ("binary_tensor_data", "model_repository", "model_configuration", "statistics")
+EXTENSIONS: Final = ("binary_tensor_data", "classification", "model_repository", "model_configuration", "statistics")
 
 _COLUMN_TYPES: Final = {"string": "BYTES", "datetime": "BYTES", "boolean": "BOOL"}
 _STATES: Final = {"live": "READY", "starting": "LOADING", "preparing": "LOADING", "draining": "UNLOADING"}
@@ -77,9 +78,14 @@ async def model_config(catalogue: Catalogue, asked: Asked) -> Answer:
 
 
 async def model_stats(catalogue: Catalogue, asked: Asked) -> Answer:
-    """Which models there are; the numbers are in /metrics."""
-    names = [known_of(catalogue, asked)] if "model" in asked.path else [catalogue.known(n) for n in catalogue.names()]
-    return _json({"model_stats": [{"name": k.target.model, "version": str(k.target.version)} for k in names]})
+    """Of the version that is named, or of those that answer."""
+    if "model" in asked.path:
+        shown = [known_of(catalogue, asked).target]
+    else:
+        shown = [catalogue.known(name).target for name in catalogue.names()]
+    counted = await catalogue.counted()
+    stats = [statistics(target.model, target.version, counted.get(target.model, {})) for target in shown]
+    return _json({"model_stats": stats})
 
 
 async def index(catalogue: Catalogue, asked: Asked) -> Answer:

@@ -64,7 +64,7 @@ class Scorer(object):
         number = header.get("id")
         out = self._new_body()
         try:
-            method = self._methods.get(header["method"])
+            method = self._methods.get(header["method"]) or self._several(header)
             if method is None:
                 raise KeyError(header["method"])
         except KeyError:
@@ -95,6 +95,14 @@ class Scorer(object):
         told: "Dict[str, Header]" = {name: {"path": "public"} for name in self._methods}
         told.update({name: {"path": way.name, "gain": way.gain} for name, way in self._ways.items()})
         return told
+
+    def _several(self, header: "Header") -> "Optional[Callable[[Any], Any]]":
+        """What answers for methods joined with commas: a tuple of their answers for the same rows. None: it has not all of them."""
+        names = str(header["method"]).split(",")
+        if len(names) < 2 or not all(name in self._methods for name in names):
+            return None
+        # Each has rows of its own: a model may write into what it gets.
+        return lambda X: tuple([self._called(name, self._methods[name], X.copy(), header) for name in names])
 
     def _called(self, name: str, public: "Callable[[Any], Any]", X: Any, header: "Header") -> Any:
         """What the public method answers, by a shorter way where one is proved and `X` is what it was proved for."""

@@ -16,6 +16,7 @@ from gateway.joining import join
 from gateway.protocols.base import Answer, Asked, Known, Output, Target
 from gateway.protocols.open_inference import OpenInference
 from gateway.protocols.open_inference_models import VIEWS
+from gateway.protocols.open_inference_stats import statistics
 from registry.errors import CallerError, ModelNotFound
 from tests.gateway.protocols.wire import NAMED, PLAIN, TEXT, array_of, call, columns_of, result, target, values_of
 
@@ -126,6 +127,54 @@ def test_all_four_combinations_of_binary_and_json(binary_in: bool, binary_out: b
     np.testing.assert_array_equal(np.frombuffer(given.body[length:], "<f8"), [0.1, math.nan])
 
 
+def test_several_outputs_in_one_request_each_in_its_own_form_and_order() -> None:
+    binary = {"parameters": {"binary_data": True}}
+    outputs = [{"name": "predict_proba", **binary}, {"name": "classes"}, {"name": "predict"}]
+    request = v2.parse(call(body(outputs=outputs)), IRIS)
+    assert (request.method, request.key) == ("predict_proba,predict", None)  # one frame, shared with nobody
+    assert array_of(request).tolist() == ROWS
+    proba, labels = np.array([[0.5, 0.25, 0.25], [0, 0, 1]]), np.array([0, 2])
+    given = v2.format(request, result((proba, labels)), IRIS)
+    size = int(dict(given.headers)["Inference-Header-Content-Length"])
+    first, classes, last = json.loads(given.body[:size])["outputs"]
+    assert (first["name"], first["shape"]) == ("predict_proba", [2, 3])
+    assert first["parameters"] == {"binary_data_size": len(given.body) - size}
+    assert np.frombuffer(given.body[size:]).tolist() == proba.reshape(-1).tolist()
+    assert (classes["name"], classes["data"]) == ("classes", [0, 1, 2])
+    assert (last["name"], last["datatype"], last["data"]) == ("predict", "INT64", [0, 2])
+
+
+def test_an_output_of_several_arrays_among_several_outputs() -> None:
+    whom = target(PLAIN, ("predict", "kneighbors"))
+    request = v2.parse(call(body(outputs=[{"name": "kneighbors"}, {"name": "predict"}])), whom)
+    parts = ((np.array([[0.5]]), np.array([[7]])), np.array([1]))
+    given = json.loads(v2.format(request, result(parts), whom).body)["outputs"]
+    assert [(one["name"], one["data"]) for one in given] == [
+        ("kneighbors-0", [0.5]),
+        ("kneighbors-1", [7]),
+        ("predict", [1]),
+    ]
+
+
+def test_inputs_of_another_kind_are_not_mixed() -> None:
+    whom = target(PLAIN, ("transform", "inverse_transform"))
+    with pytest.raises(InvalidRequest, match="'inverse_transform' takes other inputs than the rest: ask for it alone"):
+        v2.parse(call(body(outputs=[{"name": "transform"}, {"name": "inverse_transform"}])), whom)
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"), [(["a", "b", "c"], ["0.500000:1:b", "0.400000:0:a"]), (None, ["0.500000:1", "0.400000:0"])]
+)
+def test_classification_gives_the_best_classes_of_each_row(classes: Any, expected: list[str]) -> None:
+    whom = target({**PLAIN, "classes": classes}, ("predict", "predict_proba"))
+    head = body(outputs=[{"name": "predict_proba", "parameters": {"classification": 2, "other": 1}}])
+    given = v2.format(v2.parse(call(head), whom), result(np.array([[0.4, 0.5, 0.1]])), whom)
+    (output,) = json.loads(given.body)["outputs"]
+    assert output == {"name": "predict_proba", "shape": [1, 2], "datatype": "BYTES", "data": expected}
+    with pytest.raises(InvalidRequest, match="no number for each class"):
+        v2.format(v2.parse(call(head), whom), result(np.array([1])), whom)
+
+
 def test_binary_output_for_all_and_the_outputs_own_word() -> None:
     everything = {"parameters": {"binary_data_output": True}}
     assert answer(body(**everything), np.array([1])).content_type == "application/octet-stream"
@@ -205,7 +254,10 @@ def test_tensors_are_named_columns() -> None:
         (body(tensor([[1, 2, 3, None]], [1, 4])), "row 0, column 3 (counted from 0): the value is missing"),
         (body(tensor([], [0, 4])), "the input holds no rows"),
         (body(outputs=[{"name": "fit"}]), "the model has no method 'fit'; it has: predict, predict_proba"),
-        (body(outputs=[{"name": "predict"}, {"name": "predict_proba"}]), "one output can be asked for"),
+        (body(outputs=[{"name": "predict"}, {"name": "fit"}]), "the model has no method 'fit'"),
+        (body(outputs=[{"name": "predict"}, {"name": "predict"}]), "output 'predict' is asked for twice"),
+        (body(outputs=[{"name": "classes"}]), "output 'classes' comes beside that of a method: predict, predict_proba"),
+        (body(outputs=[{"name": "predict", "parameters": {"classification": "3"}}]), "the parameter classification"),
         (body(tensor([[1, 2, 3, 4], 5], datatype="FP32")), "input 'x': data is nested unevenly"),
         (body(tensor([1, 2, 3, "4"], [1, 4], "FP32")), "input 'x', value 3 (counted from 0): expected a number"),
         (body(parameters=3), "parameters must be an object"),
@@ -278,6 +330,28 @@ class Shelf:
     async def load(self, model: str) -> None:
         self.loaded += (model,)
 
+    async def counted(self) -> dict[str, Any]:
+        histograms = {"wait": [0.5, 2, 1], "compute": [0.25, 3], "batch": [4, 3]}
+        return {"iris": {"failures": {"3 400": 2, "- 503": 1}, "versions": {"3": {"answers": 4, **histograms}}}}
+
+
+def test_statistics_say_what_was_counted_as_triton_does() -> None:
+    for path, values in {
+        "/v2/models/{model}/stats": {"model": "iris"},
+        "/v2/models/{model}/versions/{version}/stats": {"model": "iris", "version": "3"},
+        "/v2/models/stats": {},
+    }.items():
+        (told,) = look(path, **values)[1]["model_stats"]
+        assert (told["name"], told["version"]) == ("iris", "3")
+        assert (told["inference_count"], told["execution_count"]) == (4, 3)
+        of = told["inference_stats"]
+        assert of["success"] == {"count": 4, "ns": 750_000_000}
+        assert of["fail"]["count"] == 2
+        assert of["queue"] == {"count": 3, "ns": 500_000_000}
+        assert of["compute_infer"] == {"count": 3, "ns": 250_000_000}
+    never = statistics("iris", 2, {})
+    assert (never["inference_count"], never["execution_count"]) == (0, 0)
+
 
 def look(path: str, verb: str = "GET", content: bytes = b"", **values: str) -> Any:
     import asyncio
@@ -304,7 +378,6 @@ def test_metadata_health_and_repository() -> None:
     assert look("/v2/models/{model}/ready", model="iris") == (200, {"name": "iris", "ready": True})
     assert look("/v2/models/{model}/versions/{version}/ready", model="iris", version="2")[0] == 503
     assert look("/v2/models/{model}/config", model="iris")[1]["input"][0]["data_type"] == "TYPE_FP64"
-    assert look("/v2/models/{model}/stats", model="iris")[1] == {"model_stats": [{"name": "iris", "version": "3"}]}
     assert look("/v2/repository/models/{model}/load", "POST", model="iris") == (200, {})
     everything = look("/v2/repository/index", "POST")[1]
     assert [(entry["version"], entry["state"], entry["reason"]) for entry in everything] == [
