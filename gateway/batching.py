@@ -291,6 +291,10 @@ class VersionQueue:
             return UnknownMethod(refusal.message, (self.entry.description or {}).get("methods", ()))
         return ModelFailed(self.entry.name)
 
+    def asked(self, link: Link, frames: Collection[Frame]) -> bool:
+        """A child that was lost with these `frames` outstanding was computing, or had run out of memory over a request."""
+        return bool(frames) or link.id in self._leaving
+
     def lost(self, link: Link, frames: Collection[Frame]) -> None:
         """The connection broke; `frames` were outstanding, the oldest first."""
         self.links = [other for other in self.links if other is not link]

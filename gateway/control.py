@@ -21,7 +21,8 @@ HTTP process → supervisor, notes (no answer)::
     {"op": "used", "versions": [[name, version, answers]]}   at most once a second, what answered since the last note
     {"op": "answered", "child": id}                          once per child: its first successful answer here
     {"op": "stuck", "child": id}                             a frame runs longer than max_compute_s: replace the child
-    {"op": "lost", "child": id}                              its connection broke (the supervisor may know already)
+    {"op": "lost", "child": id, "asked": bool}               its connection broke (the supervisor may know already);
+                                                             "asked": while it computed a request
 
 **Retiring a child without losing a request.** The supervisor publishes a table without the child and ends it when every
 connected HTTP process has acknowledged that revision, or a later one, with the child not in `busy`. `busy` names those

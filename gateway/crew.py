@@ -29,7 +29,12 @@ class StartFailed(FitserveError):
 
 
 class Child:
-    """One scoring child. `answered` says whether it gave a caller an answer; golden rows do not count."""
+    """One scoring child.
+
+    Attributes:
+        answered: it gave a caller an answer; golden rows do not count.
+        over_request: it was computing a caller's request when it died.
+    """
 
     def __init__(self, number: int, handle: ChildHandle, socket: str, description: dict[str, Json]) -> None:
         self.id = number
@@ -38,6 +43,7 @@ class Child:
         self.socket = socket
         self.description = description
         self.answered = False
+        self.over_request = False
         self.stuck = False  # killed because it computed too long
         self.since = time.monotonic()
 

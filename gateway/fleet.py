@@ -241,7 +241,7 @@ class Fleet:
             if child.id in version.links:
                 version.links[child.id] = None
                 self._connect_again_later(model, version, child)
-            self.control.send("lost", child=child.id)
+            self.control.send("lost", child=child.id, asked=queue.asked(link, frames))
             queue.lost(link, frames)
             self._after_loss(queue)
 

@@ -236,6 +236,9 @@ class ServedModels:
     def child_answered(self, child: int) -> None:
         any(version.child_answered(child) for model in self.models.values() for version in model.versions.values())
 
+    def child_lost(self, child: int) -> None:
+        any(version.child_lost(child) for model in self.models.values() for version in model.versions.values())
+
     def used(self, name: str, number: int, answers: int) -> None:
         model = self.models.get(name)
         if model is not None and number in model.versions:

@@ -222,8 +222,9 @@ class Supervisor:
                     self._models.child_answered(message["child"])
                 case "stuck":
                     self._replace(message["child"])
-                case "lost":
-                    pass  # a death is seen by the reaper, with its cause
+                case "lost":  # a death is seen by the reaper, with its cause
+                    if message.get("asked"):
+                        self._models.child_lost(message["child"])
                 case other:
                     log.warning("an HTTP process sent an unknown %r", other)
         except ModelNotFound as error:

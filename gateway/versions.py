@@ -40,6 +40,7 @@ QUARANTINE_S: Final = 300.0
 MOST_CHILDREN: Final = 1000
 _INTERRUPTIBLE: Final = frozenset({"_open", "_fill"})  # steps that `stop` need not wait for
 _PATH: Final = re.compile(r"(?<![\w.])/[\w.+-]+(?:/[\w.+-]*)+")  # callers are not told where things lie here
+_NEWS_S: Final = 0.2  # HTTP processes tell what a child died over, a moment after its death
 _STEADY_S: Final = 60.0  # a child that lived this long was sound, asked or not
 
 
@@ -209,6 +210,14 @@ class Version:
         self.deaths.start_anew()
         return True
 
+    def child_lost(self, child: int) -> bool:
+        """It was computing a request when it died; also when the news of its death came first. False: not a child of this
+        version."""
+        if self.crew is None or child not in self.crew.children:
+            return self.deaths.over_request(child)
+        self.crew.children[child].over_request = True
+        return True
+
     def published(self) -> None:
         """HTTP processes were told of its entry."""
         if self._loaded_at is not None:
@@ -237,6 +246,11 @@ class Version:
     def rejected(self) -> bool:
         """It has never been live and will not get so by itself: another version should answer."""
         return self.state in RESTING and not self.was_live
+
+    @property
+    def proven(self) -> bool:
+        """It is known to answer: callers, or its golden rows."""
+        return self.answers > 0 or (self.was_live and not self.unverified)
 
     @property
     def children(self) -> list[Child]:
@@ -325,6 +339,11 @@ class Version:
     async def _fill(self, crew: Crew) -> None:
         """Start one child that is missing."""
         await asyncio.sleep(self.deaths.pause_s)
+        if not crew.children and self._hopeless:
+            await asyncio.sleep(_NEWS_S)  # of what the last one died over
+            if self._hopeless:
+                self._quarantine()
+                return
         if not crew.children:
             crew.group.set_cpu(None)  # a small quota must not slow a start
         try:
@@ -358,6 +377,8 @@ class Version:
         try:
             with self._giving_up_when_stopped():
                 child = await self._host.start_child(self, new)
+            if not new.join(child):
+                raise StartFailed("died", new.verdict(child.handle.exited.result()).sentence)
         except StartFailed as error:
             await self._host.close_crew(self, new)
             self._keep_as_it_is(str(error))
@@ -366,8 +387,7 @@ class Version:
             await self._host.close_crew(self, new)
             raise
         self.crew, self._environment = new, environment
-        if new.join(child):
-            self._loaded(new)
+        self._loaded(new)
         await self._host.close_crew(self, crew)
 
     @contextlib.contextmanager
@@ -417,9 +437,8 @@ class Version:
             return
         if not crew.children and self._step is None:  # no next child is on its way already
             crew.kill()  # what the child started
-        self.deaths.remember(child.id)
         steady = time.monotonic() - child.since > _STEADY_S
-        self._count_death(crew, death, sound=child.answered or steady)
+        self._count_death(crew, death, sound=child.answered or steady, child=child)
         self._wake.set()
 
     def _not_started(self, crew: Crew, error: StartFailed) -> None:
@@ -435,18 +454,27 @@ class Version:
         else:
             self._fail(str(error))
 
-    def _count_death(self, crew: Crew, death: LastDeath | None, *, sound: bool = False) -> None:
-        self.deaths.note(death, sound=sound)
-        count = self.deaths.in_a_row
+    def _count_death(
+        self, crew: Crew, death: LastDeath | None, *, sound: bool = False, child: Child | None = None
+    ) -> None:
+        self.deaths.note(death, sound=sound, child=None if child is None else child.id)
+        if child is not None and child.over_request:
+            self.deaths.over_request(child.id)
         if crew.children:
             self._host.changed(self)
-        elif count < self._host.settings.quarantine_after:
-            self._become("starting")
         else:
-            last = f", the last by {death.cause}" if death is not None else ""
-            self._become("quarantined", f"{count} deaths in a row without an answer{last}; its log has the last lines")
-            log.error("%s: quarantined after %d deaths", self.id, count)
-            self._timer = asyncio.get_running_loop().call_later(QUARANTINE_S, self._try_again)
+            self._become("starting")
+
+    @property
+    def _hopeless(self) -> bool:
+        return self.deaths.against(proven=self.proven) >= self._host.settings.quarantine_after
+
+    def _quarantine(self) -> None:
+        count, death = self.deaths.in_a_row, self.deaths.last
+        last = f", the last by {death.cause}" if death is not None else ""
+        self._become("quarantined", f"{count} deaths in a row without an answer{last}; its log has the last lines")
+        log.error("%s: quarantined after %d deaths", self.id, count)
+        self._timer = asyncio.get_running_loop().call_later(QUARANTINE_S, self._try_again)
 
     def _try_again(self) -> None:
         """After a long pause in quarantine: one attempt."""

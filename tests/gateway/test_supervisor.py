@@ -444,6 +444,20 @@ def test_a_version_that_always_dies_is_quarantined_until_it_is_mended(gateway: G
     assert gateway.score("dying").json() == {"predict": [0]}
 
 
+def test_requests_that_kill_a_model_do_not_take_it_from_others(gateway: Gateway, tmp_path: Path) -> None:
+    path, code = code_model(tmp_path, "if X[0, 0] == 666:\n    os._exit(3)\nreturn np.zeros(len(X))", name="touchy")
+    source = (code / "touchy_model.py").read_text()
+    (code / "touchy_model.py").write_text(f"import os\n{source}")
+    gateway.register("touchy", path, code)
+    gateway.wait("touchy")
+    for _ in range(4):  # each is tried more than once: far more deaths in a row than a version may have that never answers
+        assert gateway.score("touchy", [[666.0, 0, 0, 0]]).status_code == 503
+    assert gateway.score("touchy", [[1.0, 0, 0, 0]]).status_code == 200
+    told = gateway.version("touchy")
+    assert told["state"] == "live"
+    assert told["restarts_by_cause"]["exit 3"] >= 8
+
+
 def test_running_out_of_memory_while_loading_is_a_failure_with_numbers_and_not_a_loop(
     gateway: Gateway, tmp_path: Path
 ) -> None:
