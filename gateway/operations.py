@@ -8,6 +8,7 @@ from gateway import service_errors
 from gateway.background import ensure_gateway
 from gateway.webservice import Webservice
 from registry import services
+from registry.inference import InferenceConfig
 from registry.records import Json
 from registry.workspace import Workspace
 
@@ -28,8 +29,11 @@ RAISES: Final = {
 }
 
 
-def deploy(workspaces: Workspaces, workspace: Json, name: str, model: str, **given: Any) -> Json:
-    return Webservice.deploy(workspaces.get(workspace), name, [model], **given).serialize()
+def deploy(
+    workspaces: Workspaces, workspace: Json, name: str, models: list[str], inference: Json = None, **given: Any
+) -> Json:
+    service = Webservice.deploy(workspaces.get(workspace), name, models, **_config_of(inference), **given)
+    return service.serialize()
 
 
 def get(workspaces: Workspaces, workspace: Json, name: str) -> Json:
@@ -50,10 +54,14 @@ def wait(workspaces: Workspaces, workspace: Json, name: str, show_output: bool, 
     return service.serialize()
 
 
-def update(workspaces: Workspaces, workspace: Json, name: str, **changes: Any) -> Json:
+def update(workspaces: Workspaces, workspace: Json, name: str, inference: Json = None, **changes: Any) -> Json:
     service = Webservice(workspaces.get(workspace), name)
-    service.update(**changes)
+    service.update(**_config_of(inference), **changes)
     return service.serialize()
+
+
+def _config_of(inference: Json) -> dict[str, Any]:
+    return {} if inference is None else {"inference": InferenceConfig(**inference)}
 
 
 def delete(workspaces: Workspaces, workspace: Json, name: str) -> Json:

@@ -1,7 +1,7 @@
 """Which files travel with a model because its classes or functions live in them."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -44,7 +44,7 @@ def _is_module(folder: Path, name: str) -> bool:
 
 def _walk(folder: Path, named: list[str]) -> Iterator[str]:
     for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(child for child in folders if not _is_skipped(Path(parent, child)))
+        folders[:] = sorted(child for child in folders if not is_skipped(Path(parent, child)))
         relative = PurePosixPath(Path(parent).relative_to(folder).as_posix())
         is_package = "__init__.py" in names or (relative.parts and relative.parts[0] in named)
         for name in names:
@@ -53,10 +53,11 @@ def _walk(folder: Path, named: list[str]) -> Iterator[str]:
                 yield (relative / name).as_posix()
 
 
-def _is_skipped(folder: Path) -> bool:
+def is_skipped(folder: Path, keep: Sequence[str] = ()) -> bool:
+    """Whether no code of a person's is expected there; `keep` are names that are not skipped for what they are called."""
     return (
         folder.name.startswith(".")
-        or folder.name in _SKIPPED
+        or (folder.name in _SKIPPED and folder.name not in keep)
         or folder.name.endswith((".egg-info", ".dist-info"))
         or (folder / "pyvenv.cfg").exists()
         or folder.is_symlink()

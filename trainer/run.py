@@ -343,6 +343,8 @@ class Run:
         run = self._record
         path = self._find_model((model_path or model_name).rstrip("/").removeprefix("./"))
         given = {"code": self._folder.snapshot, "environment": run.environment, **kwargs}
+        if run.details.get("strict_python"):
+            given["settings"] = {"strict_python": True, **(given.get("settings") or {})}
         return Model.register(
             self.workspace,
             path,

@@ -7,9 +7,9 @@ import click
 
 from gateway.cli.client import GatewayClient, running
 from gateway.cli.models import tell_versions
-from gateway.cli.options import pairs
+from gateway.cli.options import pairs, strict_python_option
 from gateway.cli.output import print_json, print_table
-from gateway.cli.train import environment_from, strict_python_option
+from gateway.cli.train import environment_from
 from registry.environment import OWN_NAME, Environment
 from registry.errors import InvalidArgument, ModelError
 from registry.interpreters import Interpreter, interpreter_for, ready_interpreter

@@ -7,9 +7,9 @@ import click
 import httpx
 
 from gateway.cli.client import GatewayClient, running
-from gateway.cli.options import pairs, resource_options, resources
+from gateway.cli.options import pairs, resource_options, resources, strict_python_option
 from gateway.cli.output import age, print_json, print_table
-from gateway.cli.train import environment_from, strict_python_option
+from gateway.cli.train import environment_from
 from gateway.methods import METHODS
 from registry.errors import InvalidArgument, ModelError
 from registry.model import Model

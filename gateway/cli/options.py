@@ -74,3 +74,11 @@ def pairs(texts: tuple[str, ...], what: str) -> dict[str, str]:
             raise InvalidArgument(what, f"{text!r} is not of the form key=value")
         result[key] = value
     return result
+
+
+strict_python_option = click.option(
+    "--strict-python",
+    is_flag=True,
+    envvar="FITSERVE_STRICT_PYTHON",
+    help="Refuse where the Python asked for is not at hand; else a newer one is taken.",
+)

@@ -12,6 +12,7 @@ import click
 
 import trainer
 from gateway.cli.errors import CommandNotFound, NoJupyter
+from gateway.cli.options import strict_python_option
 from trainer.shim.azureml._fitserve.calls import RPC_VARIABLE
 from trainer.variables import RPC_COMMAND
 
@@ -20,14 +21,15 @@ _RAW = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
 @click.command("exec", context_settings=_RAW)
+@strict_python_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
-def run(obj: dict[str, Any], /, command: tuple[str, ...]) -> None:
+def run(obj: dict[str, Any], /, strict_python: bool, command: tuple[str, ...]) -> None:
     """Run COMMAND, such as `python client.py`, so that `import azureml.core` finds fitserve.
 
     The Python may be any from 3.6 on; nothing has to be installed there. One that has a real azureml keeps it.
     """
-    replace_process(command, obj["workspace"])
+    replace_process(command, obj["workspace"], strict_python)
 
 
 @click.command(context_settings=_RAW)
@@ -41,7 +43,7 @@ def notebook(obj: dict[str, Any], /, arguments: tuple[str, ...]) -> None:
     raise NoJupyter
 
 
-def replace_process(command: Sequence[str], workspace: str | None) -> None:
+def replace_process(command: Sequence[str], workspace: str | None, strict_python: bool = False) -> None:
     """Never returns.
 
     Raises:
@@ -51,10 +53,10 @@ def replace_process(command: Sequence[str], workspace: str | None) -> None:
         raise CommandNotFound(command[0])
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execvpe(command[0], list(command), client_variables(os.environ, workspace))  # noqa: S606
+    os.execvpe(command[0], list(command), client_variables(os.environ, workspace, strict_python))  # noqa: S606
 
 
-def client_variables(environ: Any, workspace: str | None) -> dict[str, str]:
+def client_variables(environ: Any, workspace: str | None, strict_python: bool = False) -> dict[str, str]:
     """`environ` for a client of the shim."""
     variables = dict(environ)
     inherited = variables.get("PYTHONPATH")
@@ -62,4 +64,6 @@ def client_variables(environ: Any, workspace: str | None) -> dict[str, str]:
     variables[RPC_VARIABLE] = json.dumps(RPC_COMMAND)
     if workspace is not None:
         variables["FITSERVE_WORKSPACE"] = workspace if "://" in workspace else str(Path(workspace).absolute())
+    if strict_python:
+        variables["FITSERVE_STRICT_PYTHON"] = "1"
     return variables

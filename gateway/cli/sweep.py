@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import click
 
-from gateway.cli.options import pairs, resource_options, resources
+from gateway.cli.options import pairs, resource_options, resources, strict_python_option
 from gateway.cli.output import print_table
-from gateway.cli.train import environment_from, strict_python_option
+from gateway.cli.train import environment_from
 from registry.errors import InvalidArgument
 from registry.workspace import Workspace
 from trainer import Experiment, ScriptRunConfig, Sweep

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from gateway.cli.options import pairs, resource_options, resources
+from gateway.cli.options import pairs, resource_options, resources, strict_python_option
 from gateway.cli.output import age, print_json, print_table
 from gateway.cli.progress import status_line
 from registry.environment import Environment
@@ -80,11 +80,6 @@ def run_script(
         run.cancel()
         raise
     return run
-
-
-strict_python_option = click.option(
-    "--strict-python", is_flag=True, help="Refuse where the Python asked for is not at hand; else a newer one is taken."
-)
 
 
 def script_options(command: Any) -> Any:

@@ -63,6 +63,13 @@ def register(workspaces: OpenWorkspaces, workspace: Json, environment: Json) -> 
     return description_of(made.register(workspaces.get(workspace)))
 
 
+def store(workspaces: OpenWorkspaces, workspace: Json, environment: Json) -> Json:
+    """Keep it without its name being taken; gives the digest."""
+    made = environment_of(environment)
+    assert made is not None
+    return workspaces.get(workspace).metadata.put_environment(made.name, made.digest, made.spec()).digest
+
+
 def build(workspaces: OpenWorkspaces, workspace: Json, environment: Json) -> Json:
     """Make its interpreter ready, telling how that goes."""
     from registry.interpreters import interpreter_for
@@ -79,5 +86,6 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "environment.get": get,
     "environment.list": list_all,
     "environment.register": register,
+    "environment.store": store,
     "environment.build": build,
 }

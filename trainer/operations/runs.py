@@ -65,6 +65,7 @@ def script_of(config: Json) -> ScriptRunConfig:
         max_run_duration_seconds=config["max_run_duration_seconds"],
         command=config["command"],
         resource_configuration=None if limits is None else ResourceConfiguration(**limits),
+        strict_python=bool(config.get("strict_python")),
     )
 
 

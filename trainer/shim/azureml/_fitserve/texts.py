@@ -56,6 +56,16 @@ def _written(ending, write):
     return path
 
 
+def strict_python(*said):
+    """Whether any of them, or who started the program, wants no newer Python in place of the one that is asked for."""
+    return any(said) or os.environ.get("FITSERVE_STRICT_PYTHON", "0").lower() not in ("", "0", "false", "no")
+
+
+def ids_of(models):
+    """Of models that are named by an object or by text."""
+    return [model if isinstance(model, str) else model.id for model in models]
+
+
 def given(**values):
     """Only those that are not None."""
     return {key: value for key, value in values.items() if value is not None}

@@ -20,6 +20,7 @@ class PythonSection(object):
         self.conda_dependencies_file = None
         self.base_conda_environment = None
         self.conda_dependencies = CondaDependencies()
+        self.strict_python = False  # fitserve's own: refuse a newer Python in place of the one that is asked for
 
 
 class DockerSection(object):
@@ -74,6 +75,10 @@ class Environment(object):
             "variables": {str(key): str(value) for key, value in (self.environment_variables or {}).items()},
             "user_managed": bool(self.python.user_managed_dependencies),
         }
+
+    def _stored(self, workspace):
+        """Its digest, by which fitserve finds it again."""
+        return call("environment.store", workspace=workspace._facts, environment=self._described())
 
     @staticmethod
     def get(workspace, name, version=None, label=None):

@@ -3,15 +3,10 @@
 import os
 
 from azureml._fitserve.client import call
-from azureml._fitserve.texts import as_path, as_texts, as_time, given, registration, sample_path
+from azureml._fitserve.texts import as_path, as_texts, as_time, given, ids_of, registration, sample_path, strict_python
 from azureml._fitserve.unsupported import refuse
 from azureml.core.resource_configuration import ResourceConfiguration
 from azureml.exceptions import ModelNotFoundException, UserErrorException
-
-_ENTRY_SCRIPT = (
-    "models are served without a scoring script: leave inference_config out, and let a scikit-learn Pipeline do what the "
-    "script did"
-)
 
 
 class Model(object):
@@ -227,22 +222,20 @@ class Model(object):
         overwrite=False,
         show_output=False,
     ):
-        """Let a model answer as the service `name`. A gateway is started in the background when none runs."""
+        """Let a model, or a scoring script, answer as the service `name`. A gateway is started when none runs."""
         from azureml.core.webservice import AciWebservice, AksWebservice, Webservice
 
-        if inference_config is not None and getattr(inference_config, "entry_script", None) is not None:
-            refuse("Model.deploy with an entry script", _ENTRY_SCRIPT)
-        if isinstance(models, (Model, str)) or len(models) != 1:
-            raise UserErrorException("deploy takes a list of exactly one model; got {!r}".format(models))
+        if isinstance(models, (Model, str)):
+            raise UserErrorException("deploy takes a list of models; got {!r}".format(models))
         if deployment_config is None:
             kind = AciWebservice if deployment_target is None else AksWebservice
             deployment_config = kind.deploy_configuration()
-        model = models[0]
         facts = call(
             "service.deploy",
             workspace=workspace._facts,
             name=name,
-            model=model if isinstance(model, str) else model.id,
+            models=ids_of(models),
+            inference=None if inference_config is None else inference_config._described(workspace),
             overwrite=bool(overwrite),
             **deployment_config._described(),
         )
@@ -254,8 +247,11 @@ class Model(object):
     @staticmethod
     def package(workspace, models, inference_config=None, generate_dockerfile=False, image_name=None, image_label=None):
         """What `docker build` makes an image of, see `ModelPackage.save`. `image_name` and `image_label` are ignored."""
-        if inference_config is not None and getattr(inference_config, "entry_script", None) is not None:
-            refuse("Model.package with an entry script", _ENTRY_SCRIPT)
+        if inference_config is not None:
+            refuse(
+                "Model.package with an inference_config",
+                "register the model with its script instead: fitserve register FILE --name NAME --entry-script score.py",
+            )
         if not generate_dockerfile:
             refuse(
                 "Model.package without generate_dockerfile",
@@ -263,7 +259,7 @@ class Model(object):
             )
         if isinstance(models, (Model, str)) or not models:
             raise UserErrorException("package takes a list of models; got {!r}".format(models))
-        return ModelPackage(workspace, [model if isinstance(model, str) else model.id for model in models])
+        return ModelPackage(workspace, ids_of(models))
 
     @staticmethod
     def profile(*args, **kwargs):
@@ -302,7 +298,7 @@ class ModelPackage(object):
 
 
 class InferenceConfig(object):
-    """Kept; one with an entry script is refused at deployment."""
+    """The scoring script of a service, and the environment that it runs in. What only an image would have is ignored."""
 
     def __init__(
         self,
@@ -321,6 +317,24 @@ class InferenceConfig(object):
     ):
         self.entry_script, self.source_directory = entry_script, source_directory
         self.environment, self.conda_file, self.description = environment, conda_file, description
+
+    def _described(self, workspace):
+        """What fitserve is told. Paths are those of now, since the caller may stand in another folder later."""
+        from azureml.core.environment import Environment
+
+        environment = self.environment
+        if environment is None and self.conda_file is not None:
+            file = str(self.conda_file)
+            beside = None if self.source_directory is None else os.path.join(str(self.source_directory), file)
+            file = beside if beside is not None and os.path.exists(beside) else file
+            environment = Environment.from_conda_specification("inference", file)
+        script, folder = self.entry_script, self.source_directory
+        return {
+            "entry_script": as_path(script) if folder is None or script is None else str(script),
+            "source_directory": as_path(folder),
+            "environment": None if environment is None else environment._stored(workspace),
+            "strict_python": strict_python(environment is not None and environment.python.strict_python),
+        }
 
 
 def _number(text):

@@ -36,6 +36,7 @@ class RunConfiguration(object):
         self.target = "local"
         self.docker = DockerConfiguration()
         self.environment_variables = {}
+        self.strict_python = False  # fitserve's own: no newer Python in place of the one that is asked for
         self._environment = None
         if conda_dependencies is not None:
             self.environment.python.conda_dependencies = conda_dependencies

@@ -1,12 +1,15 @@
 """`azureml.core.script_run_config`: what to run. It only remembers; `Experiment.submit` acts."""
 
-from azureml._fitserve.texts import as_path
+from azureml._fitserve.texts import as_path, strict_python
 from azureml.core.runconfig import _DEFAULT_DURATION_S, RunConfiguration
 from azureml.exceptions import UserErrorException
 
 
 class ScriptRunConfig(object):
-    """A script, or a command, with the folder and the environment that it runs in."""
+    """A script, or a command, with the folder and the environment that it runs in.
+
+    `resource_configuration` (limits) and `strict_python` (no newer Python in place of the one asked for) are fitserve's own.
+    """
 
     def __init__(
         self,
@@ -23,6 +26,7 @@ class ScriptRunConfig(object):
         command=None,
         docker_runtime_config=None,
         resource_configuration=None,
+        strict_python=False,
     ):
         for name, value in (("distributed_job_config", distributed_job_config), ("resume_from", resume_from)):
             if value is not None:
@@ -39,6 +43,7 @@ class ScriptRunConfig(object):
                 run_config.environment = environment
             run_config.max_run_duration_seconds = max_run_duration_seconds
         self.run_config = run_config
+        self.strict_python = strict_python
 
     @property
     def script(self):
@@ -71,6 +76,10 @@ class ScriptRunConfig(object):
         if command is not None and not isinstance(command, str):
             command = [_text(word) for word in command]
         limits = self.resource_configuration
+        strict = (
+            getattr(self.run_config, "strict_python", False),
+            environment is not None and environment.python.strict_python,
+        )
         return {
             "source_directory": as_path(self.source_directory or "."),
             "script": self.script,
@@ -79,6 +88,7 @@ class ScriptRunConfig(object):
             "environment": described,
             "max_run_duration_seconds": self.run_config.max_run_duration_seconds,
             "resource_configuration": None if limits is None else limits._described(),
+            "strict_python": strict_python(self.strict_python, *strict),
         }
 
 

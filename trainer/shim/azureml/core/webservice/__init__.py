@@ -3,7 +3,7 @@
 import json
 
 from azureml._fitserve.client import call
-from azureml._fitserve.texts import as_texts, as_time, given
+from azureml._fitserve.texts import as_texts, as_time, given, ids_of
 from azureml._fitserve.unsupported import refuse
 from azureml.exceptions import WebserviceException
 
@@ -85,9 +85,8 @@ class Webservice(object):
     def models(self):
         from azureml.core.model import Model
 
-        (model,) = self._facts["models"]
-        which = {"id": model} if ":" in model else {"name": model}
-        return [Model(self.workspace, **which)]
+        named = self._facts["models"]
+        return [Model(self.workspace, **{"id" if ":" in model else "name": model}) for model in named]
 
     def serialize(self):
         return dict(self._facts)
@@ -170,11 +169,10 @@ class Webservice(object):
         """Replace what is given; no request is lost while another model takes over."""
         if args:
             raise WebserviceException("update takes its arguments by name")
-        if kwargs.get("inference_config") is not None:
-            refuse("Webservice.update with inference_config", "models are served without a scoring script")
-        models = kwargs.get("models")
+        models, inference = kwargs.get("models"), kwargs.get("inference_config")
         changes = given(
-            models=None if models is None else [model if isinstance(model, str) else model.id for model in models],
+            models=None if models is None else ids_of(models),
+            inference=None if inference is None else inference._described(self.workspace),
             auth_enabled=kwargs.get("auth_enabled"),
             tags=as_texts(kwargs.get("tags")),
             properties=as_texts(kwargs.get("properties")),
