@@ -22,7 +22,7 @@ from sklearn.datasets import load_iris
 from sklearn.svm import SVC
 
 from gateway.methods import METHODS
-from gateway.workers import child as wire
+from gateway.workers import wire
 from gateway.workers.process import ChildHandle, Nursery, Reaper, ScoringClient, become_subreaper, start_child
 
 X, LABELS = load_iris(return_X_y=True)

@@ -66,7 +66,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A child's answer that is none. `kind`: input, model, memory or method (see gateway.workers.child)."""
+    """A child's answer that is none. `kind`: input, model, memory or method (see gateway.workers.wire)."""
 
     kind: str
     type: str

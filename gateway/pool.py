@@ -1,4 +1,4 @@
-"""Connections to scoring children: frames out, frames in. Both ends of the wire are defined in `gateway.workers.child`."""
+"""Connections to scoring children: frames out, frames in. Both ends of the wire are defined in `gateway.workers.wire`."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ import numpy as np
 from gateway.batching import Frame, Refusal
 from gateway.joining import ReadyInputs
 from gateway.protocols.base import ArrayInput, ColumnsInput, FrameResult, ListInput, Output, Table
-from gateway.workers import child as wire
+from gateway.workers import wire
 
 log = logging.getLogger("fitserve.http")
 

@@ -128,7 +128,7 @@ ANY: Final = ModelSchema()
 def schema_for(
     description: Mapping[str, Json], sample: bytes | None = None, sample_name: str | None = None
 ) -> dict[str, Json]:
-    """The schema, as JSON, of a model that describes itself as `description` (see gateway.workers.child).
+    """The schema, as JSON, of a model that describes itself as `description` (see gateway.workers.describe).
 
     Args:
         sample: content of the sample file registered with the version (CSV, JSON, Parquet or .npy, by `sample_name`). Its

@@ -10,14 +10,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.workers import child as wire
+from gateway.workers import wire
 from registry.errors import EnvironmentBuildError
 from registry.interpreters import find_pythons, interpreter_for
 from tests.gateway.workers.models import Stored, stored
 from tests.gateway.workers.nest import nest
 
 WORKERS = Path(wire.__file__).parent
-ALONE = ("child.py", "describe.py", "fast.py", "loading.py", "nursery.py", "scoring.py", "script.py", "selfcare.py")
+ALONE = (
+    "child.py",
+    "describe.py",
+    "fast.py",
+    "loading.py",
+    "nursery.py",
+    "scoring.py",
+    "script.py",
+    "selfcare.py",
+    "server.py",
+    "wire.py",
+)
 
 # (Python, what is installed); an own empty spec would be our own Python with all of our packages.
 ENVIRONMENTS = {

@@ -8,11 +8,22 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("registry", "trainer", "gateway")
-# Run inside somebody else's Python: nothing of ours is there.
+# Run inside somebody else's Python: nothing of ours is there but what lies beside them.
 ALONE = (
     *(
         f"gateway/workers/{name}.py"
-        for name in ("child", "describe", "fast", "loading", "nursery", "scoring", "selfcare")
+        for name in (
+            "child",
+            "describe",
+            "fast",
+            "loading",
+            "nursery",
+            "scoring",
+            "script",
+            "selfcare",
+            "server",
+            "wire",
+        )
     ),
     "trainer/shim/",
 )
@@ -48,6 +59,8 @@ def wrong_arrows(file: Path) -> list[str]:
     elif name.startswith("gateway/") and not name.startswith("gateway/cli/"):
         forbidden = {"trainer"}
     found = [f"{name}:{line} imports {target}" for line, target in imported(file) if target.split(".")[0] in forbidden]
+    if name.startswith(ALONE):
+        found = [arrow for arrow in found if not f"{arrow.rpartition(' ')[2].replace('.', '/')}.py".startswith(ALONE)]
     if not name.startswith("gateway/cli/"):
         found += [f"{name}:{line} imports {t}" for line, t in imported(file) if t.startswith("gateway.cli")]
     return found

@@ -2,7 +2,7 @@
 
 Both ends are here. The desk (``python -m gateway.http.desk --fd N``) is started by the first large body, works on one after the
 other, and ends with its HTTP process. It keeps what the dialect wants to find again until the answer is formatted, so only
-arrays travel, in the frames of `gateway.workers.child`: read from the socket straight into their place, and passed on to the scoring child
+arrays travel, in the frames of `gateway.workers.wire`: read from the socket straight into their place, and passed on to the scoring child
 as they are. When the desk dies its work is done in the HTTP process, as that of small bodies always is.
 
 Not quicker than parsing in the loop, but beside it: the processor time is the same.
@@ -41,7 +41,7 @@ from gateway.protocols.base import (
     Target,
 )
 from gateway.table import VersionEntry
-from gateway.workers import child as wire
+from gateway.workers import wire
 from gateway.workers.selfcare import die_with
 from registry.records import Json
 

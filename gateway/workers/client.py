@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.workers import child as wire
+from gateway.workers import wire
 
 
 class ScoringError(Exception):

@@ -75,12 +75,12 @@ ROOTS = ("numpy", "scipy", "sklearn", "joblib", "pandas")
 
 
 def load_child() -> Any:
-    """child.py, which lies beside this file."""
+    """child.py, which lies beside this file, with all that it needs."""
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "child.py")
-    spec = importlib.util.spec_from_file_location("fitserve_child", path)
+    spec = importlib.util.spec_from_file_location("fitserve_child_start", path)
     assert spec is not None
     assert spec.loader is not None
-    module = sys.modules["fitserve_child"] = importlib.util.module_from_spec(spec)
+    module = sys.modules["fitserve_child_start"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.prepare()
     return module

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.workers import child as wire
+from gateway.workers import wire
 
 POISON = 666.0  # a row that holds it kills the child by SIGKILL
 REFUSED = 13.0  # ValueError: the caller's fault

@@ -24,7 +24,7 @@ from sklearn.preprocessing import LabelEncoder, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
 from gateway.methods import METHODS
-from gateway.workers import child as wire
+from gateway.workers import wire
 from gateway.workers.describe import describe
 from gateway.workers.scoring import Scorer
 from registry.errors import InvalidArgument

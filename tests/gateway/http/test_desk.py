@@ -23,7 +23,7 @@ from gateway.protocols import dialects
 from gateway.protocols.base import Answer, Call, FrameResult, ScoreResult
 from gateway.schema import schema_for
 from gateway.table import VersionEntry
-from gateway.workers import child as wire
+from gateway.workers import wire
 
 DIALECTS = {dialect.name: dialect for dialect in dialects()}
 PLAIN = {"methods": ["predict", "predict_proba"], "n_features": 3, "kind": "array", "allows_nan": False}

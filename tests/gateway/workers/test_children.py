@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
-from gateway.workers import child as wire
+from gateway.workers import wire
 from gateway.workers.process import ChildFailed, ChildHandle, ScoringClient, ScoringError
 from tests.gateway.workers.models import (
     IRIS,

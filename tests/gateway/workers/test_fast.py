@@ -23,8 +23,7 @@ from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
 from gateway.methods import METHODS
-from gateway.workers import child as wire
-from gateway.workers import describe, fast
+from gateway.workers import describe, fast, wire
 from gateway.workers.scoring import Scorer
 
 X, Y = load_iris(return_X_y=True)

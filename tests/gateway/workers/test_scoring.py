@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from gateway.workers import child as wire
+from gateway.workers import wire
 from gateway.workers.scoring import Scorer, quiet_warnings
 
 

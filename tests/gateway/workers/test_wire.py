@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.workers import child as wire
+from gateway.workers import wire
 
 
 def frame(header: dict[str, Any], body: wire.Body | None = None) -> bytes:
@@ -151,6 +151,6 @@ def test_a_body_without_memory_names_its_request() -> None:
 
 
 def test_importing_the_wire_is_light() -> None:
-    code = "import sys, gateway.workers.child; print([m for m in ('sklearn', 'pandas', 'scipy', 'joblib') if m in sys.modules])"
+    code = "import sys, gateway.workers.wire; print([m for m in ('sklearn', 'pandas', 'scipy', 'joblib') if m in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
