@@ -70,8 +70,29 @@ class ControlClosed(ControlError):
 
 
 def encode(message: Mapping[str, Json]) -> bytes:
-    """One line of the channel."""
-    return orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+    """One line of the channel. What people registered can hold what the line cannot: that is `mended`."""
+    options = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
+    try:
+        return orjson.dumps(message, option=options)
+    except TypeError:
+        return orjson.dumps(mended(message), option=options)
+
+
+def mended(value: Json, depth: int = 100) -> Json:
+    """`value` as orjson takes it: integers of more than 64 bits as floats, half of a surrogate pair as a question mark, and
+    nothing in deeper than `depth`."""
+    if isinstance(value, Mapping):
+        return {mended(str(key)): mended(item, depth - 1) for key, item in value.items()} if depth else None
+    if isinstance(value, list | tuple):
+        return [mended(item, depth - 1) for item in value] if depth else None
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        try:
+            return float(value)
+        except OverflowError:
+            return None
+    return value
 
 
 class Lines:

@@ -32,7 +32,7 @@ class Deaths:
             return 0.0
         unasked = self.in_a_row - self.over_requests
         longest = _LONGEST_PAUSE_S if unasked > 1 else _LONGEST_PAUSE_OVER_REQUESTS_S
-        return min(longest, 0.1 * 2 ** min(self.in_a_row - 2, 10))
+        return min(longest, 0.1 * 2.0 ** min(self.in_a_row - 2, 10))
 
     def against(self, *, proven: bool) -> int:
         """How many in a row speak against the version. `proven`: it is known to answer, so requests may be to blame."""

@@ -115,6 +115,13 @@ class ServedModel:
                 self._tried.add(number)
                 self.versions[number].start()
 
+    def crowded_out(self) -> list[Version]:
+        """What should run, and found no room when it was to start."""
+        target = self._target()
+        numbers = self.pinned if target is None else self.pinned | {target.record.version}
+        found = [self.versions[number] for number in numbers & self.versions.keys()]
+        return [version for version in found if version.crowded_out and not version.wanted]
+
     def forget_attempt(self, number: int) -> None:
         """Its limits or environment changed: it may be started ahead again."""
         self._tried.discard(number)
@@ -306,6 +313,18 @@ class ServedModels:
         self._machine.forget_crew(crew)
         self.admission.release(crew.key)
         self._close_log(version)
+        self._start_crowded_out()
+
+    def _start_crowded_out(self) -> None:
+        """Memory is free again: for those that should have started ahead and did not fit, the smallest first."""
+        if self.settings.start != "ahead":
+            return
+        waiting = [v for model in self.models.values() for v in model.crowded_out()]
+        free = self.admission.free
+        for version in sorted(waiting, key=lambda v: v.limits.memory_bytes):
+            free -= version.limits.memory_bytes
+            if free >= 0:
+                version.start()
 
     def _close_log(self, version: Version) -> None:
         if version.crew is None:  # else another crew of it writes on

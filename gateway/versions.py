@@ -108,6 +108,7 @@ class Version:
         self.crew: Crew | None = None
         self.wanted = False
         self.urgent = False  # somebody waits for it, so others may be stopped for it
+        self.crowded_out = False  # it was to start, and did not fit beside what is promised
         self.was_live = False
         self.description: Mapping[str, Json] | None = None
         self.schema: Mapping[str, Json] | None = None
@@ -143,6 +144,7 @@ class Version:
         self.urgent = self.urgent or urgent
         if not self.wanted:
             self.wanted = True
+            self.crowded_out = False
             self.reason = None
             self._wake.set()
 
@@ -330,6 +332,7 @@ class Version:
             self.crew = await self._host.open_crew(self)
         except NoRoomNow as error:
             self.wanted = self.urgent = False
+            self.crowded_out = True
             self._become("idle", str(error))
         except FitserveError as error:
             self._fail(str(error))

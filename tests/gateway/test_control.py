@@ -75,6 +75,20 @@ def test_a_line_that_is_no_message_is_refused(line: bytes) -> None:
         Lines().feed(line)
 
 
+def test_what_json_lines_cannot_hold_costs_nobody_else_a_message() -> None:
+    deep: object = "end"
+    for _ in range(600):
+        deep = [deep]
+    odd = {"large": 2**70, "larger": 10**400, "half": "\ud800", "deep": deep, "negative": -(2**64)}
+    line = encode({"op": "table", "set": {"odd": {"settings": odd, 2: [1]}, "sound": {"tags": {"a": "ü"}}}})
+    [message] = Lines().feed(line)
+    assert message["set"]["sound"] == {"tags": {"a": "ü"}}
+    settings = message["set"]["odd"]["settings"]
+    assert (settings["large"], settings["negative"]) == (2.0**70, -(2.0**64))
+    assert (settings["larger"], settings["half"]) == (None, "?")
+    assert message["set"]["odd"]["2"] == [1]
+
+
 def test_a_table_is_put_in_force_before_it_is_acknowledged() -> None:
     async def run() -> None:
         async with connected() as ends:

@@ -197,6 +197,47 @@ def test_a_crew_that_an_error_of_ours_keeps_from_starting_gives_its_memory_back(
     asyncio.run(story())
 
 
+def test_what_did_not_fit_ahead_starts_when_memory_is_free_again() -> None:
+    async def story() -> None:
+        models = ServedModels(Settings(), QuickMachine(), Admission(2 * GB, GB), Publisher(), Nobody())
+        large, small = record("large", 0.8), record("small", 0.6)
+        models.reconcile([large], None)
+        await eventually(lambda: models.version("large", 1).state == "live", "the first is live", timeout=5)
+        models.reconcile([large, small], None)
+        version = models.version("small", 1)
+        await eventually(lambda: version.crowded_out and not version.wanted, "it does not fit", timeout=5)
+        models.reconcile([small], None)
+        await eventually(lambda: version.state == "live", "it is live without having been asked for", timeout=5)
+        await models.close()
+
+    asyncio.run(story())
+
+
+def test_a_child_that_dies_as_it_joins_leaves_the_crew_before_it_serving() -> None:
+    class DiesAtOnce(QuickMachine):
+        async def start_child(self, version: Version, crew: Crew) -> Child:
+            child = await super().start_child(version, crew)
+            if len(self.preparing) == 2:
+                cast(Handle, child.handle).exited.set_result(Exit(code=3))
+            return child
+
+    async def story() -> None:
+        admission = Admission(2 * GB, GB)
+        models = ServedModels(Settings(), DiesAtOnce(), admission, Publisher(), Nobody())
+        small = record("small", 0.4)
+        models.reconcile([small], "small")
+        version = models.version("small", 1)
+        await eventually(lambda: version.state == "live", "it is live", timeout=5)
+        before = version.crew
+        models.reconcile([replace(small, environment="1" * 64)], "small")
+        await eventually(lambda: "not in force" in str(version.reason), "it was tried", timeout=5)
+        assert (version.state, version.crew, len(version.children)) == ("live", before, 1)
+        assert admission.promised == version.limits.memory_bytes
+        await models.close()
+
+    asyncio.run(story())
+
+
 ODD: list[object] = ["many", [2], {}, -3, 0, 10**9, float("inf"), float("nan")]
 SIZES: list[tuple[float, object, int]] = [(64, None, 2), (2, None, 2), (0.5, None, 1), (64, 8, 8), (1, 3.0, 3)]
 

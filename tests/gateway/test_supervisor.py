@@ -450,7 +450,7 @@ def test_requests_that_kill_a_model_do_not_take_it_from_others(gateway: Gateway,
     (code / "touchy_model.py").write_text(f"import os\n{source}")
     gateway.register("touchy", path, code)
     gateway.wait("touchy")
-    for _ in range(4):  # each is tried more than once: far more deaths in a row than a version may have that never answers
+    for _ in range(4):  # each is tried more than once: more deaths in a row than one that never answers may have
         assert gateway.score("touchy", [[666.0, 0, 0, 0]]).status_code == 503
     assert gateway.score("touchy", [[1.0, 0, 0, 0]]).status_code == 200
     told = gateway.version("touchy")
