@@ -22,6 +22,7 @@ import uvicorn
 
 from gateway.control import ControlClient, Message
 from gateway.fleet import Fleet
+from gateway.http.accepting import Acceptor
 from gateway.http.admin import Admin
 from gateway.http.app import Front
 from gateway.http.auth import Guard
@@ -45,11 +46,23 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, on_started: Callable[[], None], sweep_every_s: float) -> None:
         super().__init__(config)
         self._on_started, self._sweep_every_s = on_started, sweep_every_s
+        self._acceptors: list[Acceptor] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await super().startup([])  # it has none to accept on: the acceptor does that
+        for sock in sockets or ():
+            self._acceptors.append(Acceptor(sock, self._protocol))
+            self._acceptors[-1].open()
         self._on_started()
         self._sweep()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for acceptor in self._acceptors:
+            acceptor.close()
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return ScoringProtocol(self.config, self.server_state, self.lifespan.state)
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
