@@ -17,7 +17,7 @@ from gateway.pool import ChildLink
 from gateway.protocols.base import FrameResult, Target
 from gateway.sentences import without_paths
 from gateway.settings import Settings
-from gateway.table import STARTABLE, ChildAddress, ModelEntry, RoutingTable, VersionEntry
+from gateway.table import OF_SERVICE, STARTABLE, ChildAddress, ModelEntry, RoutingTable, VersionEntry
 from gateway.waiting import Load, Moved, Pending
 from registry.errors import FitserveError, ModelNotFound
 from registry.records import Json
@@ -284,6 +284,8 @@ class Fleet:
             ModelNotFound · ModelUnavailable · StartRefused · DeadlineExceeded · QueueFull
         """
         while True:
+            if model.entry is None:
+                model = self._successor(model)
             version = model.version(number)
             if version.open:
                 return version
@@ -292,6 +294,11 @@ class Fleet:
                     raise unavailable(version.entry)
                 self._want(model, version)
             await self._wait(model, version, deadline, timeout_ms, size)
+
+    def _successor(self, gone: Model) -> Model:
+        """What answers for a service now, when what answered for it alone is gone; else what is gone."""
+        service = self.table.services.get(gone.name.partition(OF_SERVICE)[2])
+        return gone if service is None else self.models.get(service.served_by, gone)
 
     async def _wait(self, model: Model, version: Version, deadline: float, timeout_ms: float, size: int) -> None:
         model.load.check(model.name, size)

@@ -75,8 +75,7 @@ class Machine:
 
     def log_of(self, version: Version) -> VersionLog:
         if version.id not in self._logs:
-            record = version.record
-            self._logs[version.id] = VersionLog(self._workspace.logs_dir, record.name, record.version)
+            self._logs[version.id] = VersionLog(self._workspace.logs_dir, version.model, version.record.version)
         return self._logs[version.id]
 
     @property
@@ -109,7 +108,7 @@ class Machine:
             group = self._backend.create(key, version.limits)
         except OSError as error:
             raise StartFailed("load", f"its limit group could not be made: {error.strerror}") from error
-        crew = Crew(record.id, group, version.limits, version.size, version.child_died)
+        crew = Crew(version.id, group, version.limits, version.size, version.child_died)
         self._files[key] = files, ready
         version.start_ms["prepare"] = _since(began)
         return crew
@@ -290,7 +289,7 @@ class Machine:
             version.description = child.description
             version.golden, version.unverified = report.to_json(), report.unverified is not None
         if report.problem is not None:
-            raise StartFailed("golden", f"model {record.id} {report.problem}")
+            raise StartFailed("golden", f"model {version.id} {report.problem}")
 
     def _adopt(self, version: Version, crew: Crew) -> None:
         """This crew's environment is the version's."""

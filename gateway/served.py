@@ -9,16 +9,16 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, Protocol
 
 from gateway.admission import Admission, Candidate
 from gateway.control import Message
 from gateway.crew import Child, Crew
+from gateway.deployed import OwnModel, read_services
 from gateway.settings import Settings
-from gateway.table import ModelEntry, Publisher, ServiceEntry
+from gateway.table import OF_SERVICE, ModelEntry, Publisher, ServiceEntry
 from gateway.versions import NoRoomNow, Version
-from registry import services
 from registry.errors import DoesNotFit, ModelNotFound
 from registry.records import ModelVersion, ServiceRecord
 from registry.resources import ResourceConfiguration
@@ -27,22 +27,6 @@ log = logging.getLogger("fitserve.supervisor")
 
 _NAME_IN_KEY: Final = 100  # it becomes a file name, whose length is bounded
 IN_USE_S: Final = 2.0  # HTTP processes tell once a second what answered
-
-
-def service_entry(record: ServiceRecord) -> ServiceEntry:
-    """What HTTP processes need to know of a service. With keys on and none made yet nobody gets in."""
-    model, version = services.target(record)
-    keys = tuple(record.settings.get("keys") or ()) if record.settings.get("auth_enabled") else None
-    return ServiceEntry(record.name, model, version, keys)
-
-
-def _entries(records: Sequence[ServiceRecord]) -> Iterator[ServiceEntry]:
-    """Of all whose records can be read."""
-    for record in records:
-        try:
-            yield service_entry(record)
-        except Exception:  # the other services and the models must not suffer from one odd record
-            log.exception("service %s: its record cannot be used", record.name)
 
 
 class Machine(Protocol):
@@ -64,10 +48,13 @@ class Outlet(Protocol):
 
 
 class ServedModel:
-    """One model. `live` is the version that answers when none is named, None until there is one."""
+    """One model, or one as a service with limits of its own has it. `live` is the version that answers when none is named,
+    None until there is one."""
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, settings: Settings, service: str | None = None) -> None:
         self.name = name
+        self.service = service
+        self.asked: int | None = None  # the version that the service names; None: the latest that proves right
         self.versions: dict[int, Version] = {}
         self.live: int | None = None
         self.pinned: frozenset[int] = frozenset()  # versions that services name: they run beside the live one
@@ -81,7 +68,9 @@ class ServedModel:
     def entry(self) -> ModelEntry:
         latest = max(self.versions)
         live = self.live
-        if live is None and self.versions[latest].rejected:
+        if self.asked is not None:
+            latest = self.asked if self.asked in self.versions else latest
+        elif live is None and self.versions[latest].rejected:
             target = self._target()
             live = None if target is None else target.record.version
         return ModelEntry(self.name, latest, live, {number: v.entry() for number, v in sorted(self.versions.items())})
@@ -126,7 +115,16 @@ class ServedModel:
         """Its limits or environment changed: it may be started ahead again."""
         self._tried.discard(number)
 
+    def left_behind(self) -> list[int]:
+        """Versions that a service has not asked for any more, and that need not answer for it any longer."""
+        if self.asked is None:
+            return []
+        return [number for number in self.versions if number not in {self.asked, self.live}]
+
     def _target(self) -> Version | None:
+        if self.asked is not None:
+            asked = self.versions.get(self.asked)
+            return None if asked is None or asked.rejected else asked
         usable = [number for number, version in self.versions.items() if not version.rejected]
         return self.versions[max(usable)] if usable else None
 
@@ -170,11 +168,16 @@ class ServedModels:
         self, records: Sequence[ModelVersion], default: str | None, deployed: Sequence[ServiceRecord] = ()
     ) -> None:
         """These are registered and deployed now, and `default`, a service or a model, answers ``/score``."""
-        self._services = list(_entries(deployed))
+        self._services, own = read_services(deployed, records)
         means = next((service.model for service in self._services if service.name == default), None)
         self._default = default if means is None else means
         self._default_service = None if means is None else default
         wanted = {(record.name, record.version): record for record in records}
+        for name, alone in own.items():
+            runs = self._runs(name, alone)
+            wanted |= {(name, number): alone.records[number] for number in runs}
+            if runs:
+                self._ask(name, alone)
         for (name, number), record in wanted.items():
             model = self.models.setdefault(name, ServedModel(name, self.settings))
             try:
@@ -188,7 +191,7 @@ class ServedModels:
         for name, model in list(self.models.items()):
             for number in [number for number in model.versions if (name, number) not in wanted]:
                 self._remove(model, model.versions.pop(number))
-            named = {s.version for s in self._services if s.model == name and s.version is not None}
+            named = {s.number for s in self._services if s.served_by == name and s.number is not None}
             model.pin(frozenset(named & model.versions.keys()))
         self.flush()
 
@@ -196,13 +199,28 @@ class ServedModels:
         """A record that is new, or may have changed."""
         version = model.versions.get(number)
         if version is None:
-            model.versions[number] = Version(record, self)
+            model.versions[number] = Version(record, self, model.service)
             self._mark(model.name)
         elif version.record != record:
             asked = version.record.resource_configuration, version.record.environment
             if asked != (record.resource_configuration, record.environment):
                 model.forget_attempt(number)
             version.update(record)
+
+    def _ask(self, name: str, own: OwnModel) -> None:
+        """What a service wants of a model of its own."""
+        model = self.models.setdefault(name, ServedModel(name, self.settings, own.service))
+        if model.asked != own.asked:
+            model.asked = own.asked
+            self._mark(name)
+
+    def _runs(self, name: str, own: OwnModel) -> list[int]:
+        """All versions where it follows the live one; else what it asks for, and what answers until that does."""
+        if own.asked is None:
+            return list(own.records)
+        model = self.models.get(name)
+        live = None if model is None else model.live
+        return [number for number in own.records if number in {own.asked, live}]
 
     def _remove(self, model: ServedModel, version: Version) -> None:
         log.info("%s: deleted", version.id)
@@ -218,6 +236,10 @@ class ServedModels:
         self._machine.close_log(version)
 
     # what HTTP processes ask and tell
+
+    def of_services(self, name: str) -> list[ServedModel]:
+        """That model as services with limits of their own have it."""
+        return [model for key, model in sorted(self.models.items()) if key.startswith(f"{name}{OF_SERVICE}")]
 
     def version(self, name: str, number: int | None) -> Version:
         """
@@ -279,7 +301,7 @@ class ServedModels:
     # Host, for the versions
 
     def changed(self, version: Version) -> None:
-        self._mark(version.record.name)
+        self._mark(version.model)
         if not self._flush_due:
             self._flush_due = True
             asyncio.get_running_loop().call_soon(self._flush_later)
@@ -287,7 +309,7 @@ class ServedModels:
     async def open_crew(self, version: Version) -> Crew:
         asked = version.limits.memory_bytes
         self.admission.check(f"model {version.id}", asked)
-        key = f"{version.record.name[:_NAME_IN_KEY]}-{version.record.version}-{next(self._numbers)}"
+        key = f"{version.model[:_NAME_IN_KEY]}-{version.record.version}-{next(self._numbers)}"
         try:
             return await self._machine.open_crew(version, key, lambda: self._make_room(version, key, asked))
         except BaseException:
@@ -336,7 +358,10 @@ class ServedModels:
         """Settle and publish now what changed."""
         dirty, self._dirty = self._dirty, set()
         for name in dirty & self.models.keys():
-            self.models[name].settle()
+            model = self.models[name]
+            model.settle()
+            for number in model.left_behind():
+                self._remove(model, model.versions.pop(number))
         entries = {}
         for name in dirty | self._dirty:
             try:
@@ -369,13 +394,13 @@ class ServedModels:
         """
         what = f"model {version.id}"
         async with self._room:
-            live = self.models[version.record.name].live_version if version.record.name in self.models else None
+            live = self.models[version.model].live_version if version.model in self.models else None
             replaced = live if live is not None and live is not version and live.crew is not None else None
             if version.urgent or replaced is not None or version.crew is not None:
                 await self._evict(asked, spared={version, replaced})
             if replaced is not None and asked > self.admission.free and self.settings.swap == "stop-first":
                 log.info("%s: stopped first, it does not fit beside %s", replaced.id, version.id)
-                self.models[version.record.name].live = version.record.version  # callers wait for the new one
+                self.models[version.model].live = version.record.version  # callers wait for the new one
                 replaced.stop()
                 await replaced.stopped()
             try:

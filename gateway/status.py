@@ -1,6 +1,6 @@
 """What the supervisor tells of models: the value of a "status" answer. Plain JSON, made when somebody asks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway.served import ServedModel, ServedModels
 from gateway.table import LastDeath
@@ -14,9 +14,16 @@ LOG_LINES = 20
 
 
 def model_status(
-    model: ServedModel, log_of: Callable[[Version], VersionLog], enforcement: Enforcement
+    model: ServedModel,
+    log_of: Callable[[Version], VersionLog],
+    enforcement: Enforcement,
+    services: Sequence[ServedModel] = (),
 ) -> dict[str, Json]:
-    """One model in full: what its answering version says, and all versions."""
+    """One model in full: what its answering version says, and all versions.
+
+    Args:
+        services: it, as services with limits of their own have it.
+    """
     versions = {number: version_status(v, log_of(v), enforcement) for number, v in sorted(model.versions.items())}
     entry = model.entry()
     current = versions[entry.current.version]
@@ -40,7 +47,16 @@ def model_status(
         "live": entry.live,
         **{key: current[key] for key in shared},
         "versions": list(versions.values()),
+        "services": [_service_status(service, log_of, enforcement) for service in services],
     }
+
+
+def _service_status(
+    model: ServedModel, log_of: Callable[[Version], VersionLog], enforcement: Enforcement
+) -> dict[str, Json]:
+    """What answers for a service alone, in full."""
+    version = model.versions[model.entry().current.version]
+    return {"service": model.service, **version_status(version, log_of(version), enforcement)}
 
 
 def version_status(version: Version, log: VersionLog, enforcement: Enforcement) -> dict[str, Json]:
@@ -107,7 +123,7 @@ def version_metrics(version: Version) -> dict[str, Json]:
     crew = version.crew
     usage = Usage() if crew is None else crew.usage()
     return {
-        "name": version.record.name,
+        "name": version.model,
         "version": version.record.version,
         "state": version.state,
         "children": len(version.children),

@@ -263,7 +263,7 @@ class Supervisor:
         model = self._models.models.get(name)
         if model is None:
             raise ModelNotFound(name, known=sorted(self._models.models))
-        return model_status(model, self._machine.log_of, enforcement)
+        return model_status(model, self._machine.log_of, enforcement, self._models.of_services(name))
 
     async def _metrics(self, peer: ControlPeer, message: Message) -> None:
         counted = await self._http.counted(_COUNT_S)

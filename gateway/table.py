@@ -17,6 +17,10 @@ State = Literal["preparing", "starting", "live", "failed", "idle", "stopped", "d
 STARTABLE: Final = frozenset({"preparing", "starting", "idle", "stopped", "draining"})
 
 
+#: Between a model's name and a service's, where that has children of its own; no name holds it.
+OF_SERVICE: Final = "@"
+
+
 @dataclass(frozen=True, slots=True)
 class ChildAddress:
     """A scoring child that takes frames. `id` is the supervisor's number for it, never given twice."""
@@ -119,22 +123,33 @@ class ServiceEntry:
     """A deployed service: another name for a model, or for one version of it.
 
     `version` None is whichever is live. `keys` holds SHA-256 hex digests of the service's own keys; None: it asks for
-    none beside those of the gateway.
+    none beside those of the gateway. `alone`: it has children of its own, under limits of its own.
     """
 
     name: str
     model: str
     version: int | None = None
     keys: tuple[str, ...] | None = None
+    alone: bool = False
+
+    @property
+    def served_by(self) -> str:
+        """The name in the table of what answers: the model, or the model as this service has it."""
+        return f"{self.model}{OF_SERVICE}{self.name}" if self.alone else self.model
+
+    @property
+    def number(self) -> int | None:
+        """The version that is asked there. What is the service's own has no other than the service wants."""
+        return None if self.alone else self.version
 
     def to_json(self) -> dict[str, Json]:
         keys = None if self.keys is None else list(self.keys)
-        return {"name": self.name, "model": self.model, "version": self.version, "keys": keys}
+        return {"name": self.name, "model": self.model, "version": self.version, "keys": keys, "alone": self.alone}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Json]) -> "ServiceEntry":
         keys = data["keys"]
-        return cls(data["name"], data["model"], data["version"], None if keys is None else tuple(keys))
+        return cls(data["name"], data["model"], data["version"], None if keys is None else tuple(keys), data["alone"])
 
 
 class RoutingTable:
@@ -151,6 +166,11 @@ class RoutingTable:
         self.default: str | None = None
         self.default_service: str | None = None
         self.keys: frozenset[str] | None = None
+
+    @property
+    def registered(self) -> dict[str, ModelEntry]:
+        """Without what is a service's own."""
+        return {name: entry for name, entry in self.models.items() if OF_SERVICE not in name}
 
     def model(self, name: str) -> ModelEntry | None:
         return self.models.get(name)
@@ -189,7 +209,7 @@ class RoutingTable:
         old, new = self.services, {each["name"]: ServiceEntry.from_json(each) for each in message["services"]}
         self.services = new
         different = [name for name in old.keys() | new.keys() if old.get(name) != new.get(name)]
-        means = {each.model for table in (old, new) for name in different if (each := table.get(name)) is not None}
+        means = {each.served_by for table in (old, new) for name in different if (each := table.get(name)) is not None}
         return (frozenset(different) | means) & self.models.keys()
 
 

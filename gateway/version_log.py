@@ -5,6 +5,12 @@ import os
 from pathlib import Path
 from typing import Final
 
+from gateway.table import OF_SERVICE
+from registry import services
+from registry.model import Model
+from registry.records import ServiceRecord
+from registry.workspace import Workspace
+
 LARGEST: Final = 10 * 2**20
 _TAIL: Final = 64 * 2**10
 _NAME_MAX: Final = 255  # bytes of a file's name, on every file system that we know
@@ -17,6 +23,19 @@ def log_name(name: str, version: int) -> str:
     if len(os.fsencode(name + ending + _OLD)) > _NAME_MAX:
         name = f"{name[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:32]}"  # at most 4 bytes to a character
     return name + ending
+
+
+def service_log(workspace: Workspace, service: ServiceRecord) -> Path:
+    """What answers for a service writes there.
+
+    Raises:
+        ModelNotFound
+    """
+    model, version = services.target(service)
+    if version is None:
+        version = Model(workspace, model).version
+    name = f"{model}{OF_SERVICE}{service.name}" if services.runs_alone(service) else model
+    return workspace.logs_dir / log_name(name, version)
 
 
 class VersionLog:

@@ -25,7 +25,7 @@ from typing import Any, Final, Protocol
 from gateway.crew import Child, Crew, StartFailed
 from gateway.deaths import Deaths
 from gateway.settings import Settings
-from gateway.table import LastDeath, State, VersionEntry
+from gateway.table import OF_SERVICE, LastDeath, State, VersionEntry
 from gateway.workers.process import Exit
 from registry.errors import FitserveError
 from registry.limits import machine_cores
@@ -101,8 +101,9 @@ class Host(Protocol):
 class Version:
     """See the module's text. `live()` and the attributes are for the supervisor's loop; nothing here is thread-safe."""
 
-    def __init__(self, record: ModelVersion, host: Host) -> None:
+    def __init__(self, record: ModelVersion, host: Host, service: str | None = None) -> None:
         self.record = record
+        self.service = service  # that it runs for alone, under limits of the service's own
         self.state: State = "idle"
         self.reason: str | None = None
         self.crew: Crew | None = None
@@ -133,7 +134,7 @@ class Version:
         self._closing = False
         self._loaded_at: float | None = None  # until the table that says so went out
         self._timer: asyncio.TimerHandle | None = None
-        self._driver = asyncio.create_task(self._drive(), name=f"version {record.id}")
+        self._driver = asyncio.create_task(self._drive(), name=f"version {self.id}")
 
     # intents: noted at once, acted upon by the version's own task
 
@@ -230,7 +231,13 @@ class Version:
 
     @property
     def id(self) -> str:
-        return self.record.id
+        return self.record.id if self.service is None else f"{self.record.id} of service {self.service}"
+
+    @property
+    def model(self) -> str:
+        """Its model's name in the table."""
+        name = self.record.name
+        return name if self.service is None else f"{name}{OF_SERVICE}{self.service}"
 
     @property
     def limits(self) -> ResourceConfiguration:
@@ -262,7 +269,7 @@ class Version:
         """It as HTTP processes see it."""
         record, limits = self.record, self.limits
         return VersionEntry(
-            name=record.name,
+            name=self.model,
             version=record.version,
             state=self.state,
             reason=None if self.reason is None else _PATH.sub("…", self.reason),

@@ -14,7 +14,7 @@ from gateway.asking import ask
 from gateway.background import ensure_gateway
 from gateway.service_errors import DeploymentFailed, DeploymentTimedOut, GatewaySilent, KeysAreOff, ServiceCallFailed
 from gateway.state import GatewayState, running_gateway
-from gateway.version_log import log_name
+from gateway.version_log import service_log
 from registry import services
 from registry.errors import InvalidArgument
 from registry.model import Model
@@ -42,6 +42,7 @@ class Webservice:
         self.workspace = workspace
         self._record = workspace.metadata.get_service(name)
         self._state, self._error = "Transitioning", ""
+        self._limits: Mapping[str, float] | None = None
         self.update_deployment_state()
 
     @classmethod
@@ -70,18 +71,20 @@ class Webservice:
         Args:
             models: exactly one, see `registry.services.deploy`.
             compute_type: how it calls itself; AKS services ask for a key unless `auth_enabled` says otherwise.
-            cpu, memory_in_gb: put in force for the model version that is named; its other services share them.
+            cpu, memory_in_gb: of its own, in processes of its own; what is not given of the two is the version's. With neither
+                it shares the version's processes.
             port: of a gateway that has to be started.
             say: gets the sentences for a person.
 
         Raises:
-            ServiceExists, ModelNotFound, InvalidName, InvalidArgument, GatewayNotStarted
+            ServiceExists, ModelNotFound, InvalidName, InvalidArgument, InvalidResource, GatewayNotStarted
         """
         if compute_type not in COMPUTE_TYPES:
             raise InvalidArgument("compute_type", f"{compute_type!r} is not one of: {', '.join(COMPUTE_TYPES)}")
         if auth_enabled is None:
             auth_enabled = compute_type == "AKS"
         settings: dict[str, Json] = {"compute_type": compute_type, "auth_enabled": bool(auth_enabled)}
+        settings |= services.own_resources(cpu, memory_in_gb)
         if auth_enabled:
             chosen = {"Primary": primary_key, "Secondary": secondary_key}
             settings.update(service_keys.first_keys(workspace.root, name, chosen))
@@ -96,8 +99,6 @@ class Webservice:
             description=description,
             default=default,
         )
-        if (cpu, memory_in_gb) != (None, None):
-            _limit(workspace, name, cpu, memory_in_gb, say)
         state = ensure_gateway(workspace, port, say)
         if port is not None and state.port != port:
             say(f"port {port} is not used: the gateway of this workspace answers on port {state.port}")
@@ -174,6 +175,18 @@ class Webservice:
         return [Model(self.workspace, name, version=version)]
 
     @property
+    def own_limits(self) -> bool:
+        """Whether it has processes of its own, under `limits`; else it shares those of the version, and their limits."""
+        return services.runs_alone(self._record)
+
+    @property
+    def limits(self) -> ResourceConfiguration:
+        """What its processes may use."""
+        if self._limits is not None:
+            return ResourceConfiguration(cpu=self._limits["cpu"], memory_in_gb=self._limits["memory_in_gb"])
+        return services.own_version(self._record, self.models[0].record).resource_configuration
+
+    @property
     def state(self) -> str:
         """Transitioning, Healthy, Unhealthy or Failed, as of the last `update_deployment_state` or wait."""
         return self._state
@@ -208,6 +221,8 @@ class Webservice:
             "scoringUri": self.scoring_uri,
             "swaggerUri": self.swagger_uri,
             "models": [record.models[0]],
+            "containerResourceRequirements": {"cpu": self.limits.cpu, "memoryInGB": self.limits.memory_in_gb},
+            "ownLimits": self.own_limits,
             "tags": self.tags,
             "properties": self.properties,
             "description": record.description,
@@ -230,7 +245,7 @@ class Webservice:
             return
         told = self._told(gateway, start)
         name, version = services.target(self._record)
-        if told is None or (told["model"], told["asked_version"]) != (name, version):
+        if told is None or (told["model"], told["asked_version"]) != (name, version) or not self._in_force(told):
             self._state, self._error = "Transitioning", ""  # the gateway has not seen the change yet
             return
         state, reason = str(told["state"]), told["reason"]
@@ -240,6 +255,13 @@ class Webservice:
             self._state = "Healthy"
         else:
             self._state = "Unhealthy" if resting and reason else _FAILED.get(state, "Transitioning")
+
+    def _in_force(self, told: Mapping[str, Any]) -> bool:
+        """Whether the gateway has taken over the limits that the record asks for."""
+        own = self._record.settings.get(services.RESOURCES) or {}
+        asked = {name: value for name, value in own.items() if value is not None}
+        self._limits = told["limits"]
+        return bool(told["own_limits"] == bool(own) and asked.items() <= told["limits"].items())
 
     def _told(self, gateway: GatewayState, start: bool) -> dict[str, Any] | None:
         """What the gateway says of it; None while it does not know it."""
@@ -309,10 +331,7 @@ class Webservice:
 
     def get_logs(self, num_lines: int = 5000) -> str:
         """The last lines of what the model's processes wrote, and of what became of them."""
-        name, version = services.target(self._record)
-        if version is None:
-            version = Model(self.workspace, name).version
-        path = self.workspace.logs_dir / log_name(name, version)
+        path = service_log(self.workspace, self._record)
         with contextlib.suppress(FileNotFoundError):
             return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-num_lines:]) + "\n"
         return ""
@@ -355,12 +374,17 @@ class Webservice:
         models: Sequence[Model | str] | None = None,
         *,
         auth_enabled: bool | None = None,
+        cpu: float | None = None,
+        memory_in_gb: float | None = None,
         tags: Mapping[str, object] | None = None,
         properties: Mapping[str, object] | None = None,
         description: str | None = None,
     ) -> None:
-        """Replace what is given. No request is lost while another model takes over."""
-        settings: dict[str, Json] = {}
+        """Replace what is given. No request is lost while another model or other limits take over."""
+        own = self._record.settings.get(services.RESOURCES) or {"cpu": None, "memory_in_gb": None}
+        settings = services.own_resources(
+            own["cpu"] if cpu is None else cpu, own["memory_in_gb"] if memory_in_gb is None else memory_in_gb
+        )
         if auth_enabled is not None:
             settings["auth_enabled"] = auth_enabled
             if auth_enabled and not self._record.settings.get("keys"):
@@ -383,19 +407,6 @@ class Webservice:
 
 def _bearer(key: str | None) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"} if key else {}
-
-
-def _limit(
-    workspace: Workspace, service: str, cpu: float | None, memory_in_gb: float | None, say: Callable[[str], None]
-) -> None:
-    """Limits of a deployment are those of the version that it serves."""
-    name, version = services.target(workspace.metadata.get_service(service))
-    model = Model(workspace, name, version=version)
-    old = model.resource_configuration
-    new = ResourceConfiguration(cpu=cpu or old.cpu, memory_in_gb=memory_in_gb or old.memory_in_gb)
-    if new != old:
-        model.update(resource_configuration=new)
-        say(f"model {model.id} now has {new.cpu:g} cores and {new.memory_in_gb:g} GB, as {service} asks for")
 
 
 def _printer(show: bool) -> Callable[[str], None]:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Final
 from registry.errors import InvalidArgument, ServiceExists, ServiceNotFound
 from registry.model import Model, split_id
 from registry.names import SERVICE_NAME, check_name
-from registry.records import Json, ServiceRecord
+from registry.records import Json, ModelVersion, ServiceRecord
 from registry.registration import as_text
+from registry.resources import ResourceConfiguration
 
 if TYPE_CHECKING:
     from registry.workspace import Workspace
 
 DEFAULT: Final = "default_service"  # of the workspace's values: the service or model behind ``/score``
+RESOURCES: Final = "resources"  # of a service's settings: {"cpu", "memory_in_gb"} of its own; None is the version's
 
 
 def deploy(
@@ -88,6 +90,37 @@ def update(
         description=old.description if description is None else description,
     )
     return workspace.metadata.put_service(new)
+
+
+def own_resources(cpu: float | None, memory_in_gb: float | None) -> dict[str, Json]:
+    """Limits of a service's own as its settings keep them; nothing where neither is given.
+
+    Raises:
+        InvalidResource
+    """
+    if cpu is None and memory_in_gb is None:
+        return {}
+    ResourceConfiguration(cpu=cpu, memory_in_gb=memory_in_gb)
+    return {RESOURCES: {"cpu": cpu, "memory_in_gb": memory_in_gb}}
+
+
+def runs_alone(service: ServiceRecord) -> bool:
+    """Whether it has children of its own instead of sharing the version's."""
+    return bool(service.settings.get(RESOURCES))
+
+
+def own_version(service: ServiceRecord, version: ModelVersion) -> ModelVersion:
+    """A version of its model as a service that runs alone has it: what the service names comes before what the version has.
+
+    Raises:
+        InvalidResource
+    """
+    own, its = service.settings.get(RESOURCES) or {}, version.resource_configuration
+    limits = ResourceConfiguration(
+        cpu=its.cpu if own.get("cpu") is None else own["cpu"],
+        memory_in_gb=its.memory_in_gb if own.get("memory_in_gb") is None else own["memory_in_gb"],
+    )
+    return replace(version, resource_configuration=limits)
 
 
 def delete(workspace: "Workspace", name: str) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from gateway.version_log import log_name
-from registry.errors import InvalidArgument, RunNotFound
+from gateway.version_log import log_name, service_log
+from registry import services
+from registry.errors import InvalidArgument, ModelNotFound, RunNotFound
 from registry.model import Model
 from registry.workspace import Workspace
 from trainer import Run
@@ -25,7 +26,7 @@ TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
 @click.option("--follow", "-f", is_flag=True, help="Go on as the log grows.")
 @click.pass_obj
 def logs(obj: dict[str, Any], name: str, lines: int, follow: bool) -> None:
-    """Show the log of NAME: a run's id, a model, or a version as MODEL:VERSION."""
+    """Show the log of NAME: a run's id, a model, a version as MODEL:VERSION, or a service."""
     with Workspace.open(obj["workspace"], create=False) as workspace:
         path, run = find_log(workspace, name)
         data = path.read_bytes() if path.exists() else b""
@@ -38,10 +39,11 @@ def logs(obj: dict[str, Any], name: str, lines: int, follow: bool) -> None:
 
 
 def find_log(workspace: Workspace, name: str) -> tuple[Path, Run | None]:
-    """The file that holds the log of a run or of a model version.
+    """The file that holds the log of a run, of a model version, or of a service, which is its version's unless it has processes
+    of its own. A model's name comes before a service's.
 
     Raises:
-        ModelNotFound: it is neither.
+        ModelNotFound: it is none of them.
     """
     try:
         run = Run.get(workspace, name)
@@ -51,7 +53,13 @@ def find_log(workspace: Workspace, name: str) -> tuple[Path, Run | None]:
     model, _, version = name.partition(":")
     if version and not version.isdigit():
         raise InvalidArgument("NAME", f"{name!r} is not a run's id, MODEL or MODEL:VERSION")
-    found = Model(workspace, name=model, version=int(version) if version else None)
+    try:
+        found = Model(workspace, name=model, version=int(version) if version else None)
+    except ModelNotFound:
+        service = None if version else services.find(workspace, name)
+        if service is None:
+            raise
+        return service_log(workspace, service), None
     return workspace.logs_dir / log_name(found.name, found.version), None
 
 

@@ -9,6 +9,7 @@ from gateway.cli.options import pairs
 from gateway.cli.output import age, print_json, print_table
 from gateway.webservice import Webservice
 from registry import services as desired
+from registry.resources import parse_memory
 from registry.workspace import Workspace
 
 
@@ -17,6 +18,12 @@ from registry.workspace import Workspace
 @click.argument("model", required=False)
 @click.option("--overwrite", is_flag=True, help="Replace a service of that name.")
 @click.option("--auth/--no-auth", "auth", default=None, help="Ask for a key of its own; it is shown once.")
+@click.option(
+    "--cpu",
+    type=float,
+    help="Cores of its own, in processes of its own; without --cpu and --memory it shares the model's.",
+)
+@click.option("--memory", help="Memory of its own, such as 0.5 (GB), 512Mi or 2Gi.")
 @click.option("--description", help="What it is.")
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag; repeat it.")
 @click.option("--default", "as_default", is_flag=True, help="Put it behind /score.")
@@ -29,6 +36,8 @@ def deploy(
     model: str | None,
     overwrite: bool,
     auth: bool | None,
+    cpu: float | None,
+    memory: str | None,
     description: str | None,
     tags: tuple[str, ...],
     as_default: bool,
@@ -51,6 +60,8 @@ def deploy(
             name,
             [model],
             auth_enabled=bool(auth),
+            cpu=cpu,
+            memory_in_gb=None if memory is None else parse_memory(memory),
             overwrite=overwrite,
             tags=pairs(tags, "--tag"),
             description=description,
@@ -59,6 +70,8 @@ def deploy(
         )
         service.wait_for_deployment()
         click.echo(f"{name} is {service.state}: {service.record.models[0]} at {service.scoring_uri}")
+        if service.own_limits:
+            click.echo(f"limits of its own: {_limits(service)}")
         if service.auth_enabled:
             click.echo(f"key: {service.get_keys()[0]}")
 
@@ -75,12 +88,13 @@ def services(obj: dict[str, Any], as_json: bool) -> None:
             print_json([service.serialize() | {"default": service.name == default} for service in found])
             return
         print_table(
-            ("SERVICE", "MODEL", "STATE", "DEFAULT", "CREATED", "SCORING URI"),
+            ("SERVICE", "MODEL", "STATE", "LIMITS", "DEFAULT", "CREATED", "SCORING URI"),
             [
                 (
                     service.name,
                     service.record.models[0],
                     service.state,
+                    _limits(service) if service.own_limits else "the model's",
                     "yes" if service.name == default else "",
                     age(service.created_time),
                     service.scoring_uri or "",
@@ -89,6 +103,11 @@ def services(obj: dict[str, Any], as_json: bool) -> None:
             ],
             empty="no services yet: fitserve deploy NAME MODEL; every model answers at /models/MODEL/score without one",
         )
+
+
+def _limits(service: Webservice) -> str:
+    limits = service.limits
+    return f"{limits.cpu:g} cpu, {limits.memory_in_gb:g} GB"
 
 
 @click.command()

@@ -13,7 +13,7 @@ from gateway.errors import InvalidRequest, ModelUnavailable, RouteNotFound
 from gateway.fleet import Fleet, Version
 from gateway.http.hot import VERSION
 from gateway.openapi import gateway_openapi, swagger
-from gateway.table import ModelEntry, VersionEntry
+from gateway.table import OF_SERVICE, ModelEntry, VersionEntry
 from registry.errors import ModelNotFound, ServiceNotFound
 
 
@@ -78,7 +78,7 @@ class Admin:
     async def models(self, request: Request) -> Response:
         """All models in short."""
         default = self.fleet.table.default
-        entries = sorted(self.fleet.table.models.values(), key=lambda entry: entry.name)
+        entries = sorted(self.fleet.table.registered.values(), key=lambda entry: entry.name)
         return Json({"models": [_short(entry, request, default) for entry in entries], "default": default})
 
     async def model(self, request: Request) -> Response:
@@ -116,7 +116,9 @@ class Admin:
         if name is None or name not in self.fleet.models:
             raise RouteNotFound("no model is registered yet, so there is no default service")
         service = self.fleet.table.services.get(self.fleet.table.default_service or "")
-        return self._swagger(name, "", request, None if service is None else service.version)
+        if service is None:
+            return self._swagger(name, "", request)
+        return self._swagger(service.served_by, "", request, service.number)
 
     async def model_swagger(self, request: Request) -> Response:
         name = self._model(request).name
@@ -129,7 +131,9 @@ class Admin:
     async def service(self, request: Request) -> Response:
         """What a service means now. With ``?start=1`` its version is started when it rests, as by a request."""
         model, asked = self._service(request)
-        one = self.fleet.models[model]
+        one, service = self.fleet.models[model], self.fleet.table.services.get(request.path_params["name"])
+        if service is not None and service.alone:
+            asked = service.version  # what it wants, whatever answers until that does
         if asked is not None and asked not in one.versions:
             raise ModelNotFound(model, asked, sorted(one.versions))
         version = one.version(asked)
@@ -138,13 +142,15 @@ class Admin:
             self.fleet.begin(one, version)
         body = {
             "name": request.path_params["name"],
-            "model": model,
-            "asked_version": asked,
+            "model": entry.name.partition(OF_SERVICE)[0],
+            "asked_version": None if service is None else service.version,
             "version": entry.version,
             "state": entry.state,
             "reason": entry.reason,
             "ready": version.open,
             "loaded": entry.description is not None,
+            "limits": {"cpu": entry.cpu, "memory_in_gb": entry.memory_in_gb},
+            "own_limits": service is not None and service.alone,
         }
         return Json(body)
 
@@ -159,7 +165,8 @@ class Admin:
 
     async def openapi(self, _: Request) -> Response:
         """One document for the whole gateway."""
-        targets = [model.version(None).target for _, model in sorted(self.fleet.models.items())]
+        models = [self.fleet.models[name] for name in sorted(self.fleet.table.registered)]
+        targets = [model.version(None).target for model in models]
         return Json(gateway_openapi(targets, "fitserve", VERSION))
 
     async def no_default(self, _: Request) -> Response:
@@ -174,18 +181,18 @@ class Admin:
 
     def _model(self, request: Request) -> ModelEntry:
         name = request.path_params["name"]
-        entry = self.fleet.table.models.get(name)
+        entry = self.fleet.table.registered.get(name)
         if entry is None:
-            raise ModelNotFound(name, None, sorted(self.fleet.table.models))
+            raise ModelNotFound(name, None, sorted(self.fleet.table.registered))
         return entry
 
     def _service(self, request: Request) -> tuple[str, int | None]:
-        """Model and version that a service's path means; a model's own name is a service's too."""
+        """What a service's path means: a model's name in the table and a version; a model's own name is a service's too."""
         name = request.path_params["name"]
         service = self.fleet.table.services.get(name)
-        if service is not None and service.model in self.fleet.table.models:
-            return service.model, service.version
-        if name in self.fleet.table.models:
+        if service is not None and service.served_by in self.fleet.table.models:
+            return service.served_by, service.number
+        if name in self.fleet.table.registered:
             return name, None
         raise ServiceNotFound(name)
 

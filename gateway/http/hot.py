@@ -27,7 +27,7 @@ from gateway.http.logging import AccessLog
 from gateway.methods import METHODS
 from gateway.protocols.azure import SERVICE_PATH
 from gateway.protocols.base import Answer, Call, Dialect, ScoreResult
-from gateway.table import ServiceEntry
+from gateway.table import OF_SERVICE, ServiceEntry
 from gateway.waiting import ClientGone, Moved, Pending
 from registry.errors import FitserveError, ModelError
 
@@ -89,7 +89,7 @@ class Routes:
                 self._remove(route.path)
         by_model: dict[str, list[ServiceEntry]] = {}
         for service in self._fleet.table.services.values() if names else ():
-            by_model.setdefault(service.model, []).append(service)
+            by_model.setdefault(service.served_by, []).append(service)
         for name in names:
             model = self._fleet.models.get(name)
             if model is not None:
@@ -107,6 +107,8 @@ class Routes:
     def _made_for(self, model: Model, named: bool = True) -> list[Route]:
         """Routes of the paths that name a model, or of those that mean the default one."""
         routes: list[Route] = []
+        if named and OF_SERVICE in model.name:
+            return routes  # it answers for its service alone
         for path, dialect in self._patterns:
             if path == SERVICE_PATH and model.name in self._fleet.table.services:
                 continue  # the service of that name answers there
@@ -116,24 +118,24 @@ class Routes:
 
     def _made_for_default(self) -> list[Route]:
         table = self._fleet.table
-        model = self._fleet.models.get(table.default or "")
+        service = table.services.get(table.default_service or "")
+        model = self._fleet.models.get((table.default or "") if service is None else service.served_by)
         if model is None:
             return []
         routes = self._made_for(model, named=False)
-        service = table.services.get(table.default_service or "")
         if service is None:
             return routes
         return [made for route in routes for made in self._made_for_service(service, route.path, model)]
 
     def _made_for_service(self, service: ServiceEntry, path: str, model: Model) -> list[Route]:
         """Nothing for a version that is not there (any more)."""
-        if service.version is not None and service.version not in model.versions:
+        if service.number is not None and service.number not in model.versions:
             return []
         guard: Guard | None = None
         if service.keys is not None:
             guard = Guard()
             guard.update((*service.keys, *(self._fleet.table.keys or ())))
-        return [Route(path, dialect, model, service.version, guard=guard) for dialect in self._of_path(path)]
+        return [Route(path, dialect, model, service.number, guard=guard) for dialect in self._of_path(path)]
 
     def _of_path(self, path: str) -> list[Dialect]:
         """Whose path it is."""

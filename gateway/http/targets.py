@@ -3,14 +3,14 @@
 from gateway.methods import METHODS
 from gateway.protocols.base import Target
 from gateway.schema import ModelSchema
-from gateway.table import VersionEntry
+from gateway.table import OF_SERVICE, VersionEntry
 
 
 def target_of(entry: VersionEntry) -> Target:
     """Compiled once per change of the entry. While nothing is known of the model every allow-listed method may be asked."""
     description = entry.description or {}
     return Target(
-        model=entry.name,
+        model=entry.name.partition(OF_SERVICE)[0],
         version=entry.version,
         methods=tuple(description.get("methods", METHODS)),
         description=description,

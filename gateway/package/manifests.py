@@ -16,6 +16,8 @@ import yaml
 from gateway.package.contents import Contents
 from gateway.package.manifest import environment_key
 from gateway.package.patterns import checked
+from registry import services
+from registry.resources import ResourceConfiguration
 from registry.stores import disk
 
 Manifest = Mapping[str, Any]
@@ -68,8 +70,9 @@ class Plan:
         records = [packaged.record for packaged in contents.models]
         environments = {environment_key(packaged.environment) for packaged in contents.models}
         overhead = GATEWAY_MIB + ENVIRONMENT_MIB * (len(environments) - 1)
-        cores = sum(record.resource_configuration.cores for record in records)
-        models_mib = sum(math.ceil(record.resource_configuration.memory_bytes / 2**20) for record in records)
+        limits = [record.resource_configuration for record in records] + _own_limits(contents)
+        cores = sum(limit.cores for limit in limits)
+        models_mib = sum(math.ceil(limit.memory_bytes / 2**20) for limit in limits)
         size = sum(record.artifact.size for record in records)
         return cls(
             name=checked("a name in Kubernetes", kubernetes_name(name)),
@@ -281,6 +284,17 @@ def _labels(plan: Plan) -> dict[str, str]:
 def _probe(path: str, *, period: int, failures: int) -> Manifest:
     get = {"path": path, "port": _PORT}
     return {"httpGet": get, "periodSeconds": period, "failureThreshold": failures, "timeoutSeconds": 4}
+
+
+def _own_limits(contents: Contents) -> list[ResourceConfiguration]:
+    """Of the services that have processes of their own, each beside those of its model."""
+    found = []
+    for service in filter(services.runs_alone, contents.services):
+        name, number = services.target(service)
+        versions = [p.record for p in contents.models if p.record.name == name and number in (None, p.record.version)]
+        latest = max(versions, key=lambda record: record.version)
+        found.append(services.own_version(service, latest).resource_configuration)
+    return found
 
 
 def _cpu(cores: float) -> str:

@@ -16,7 +16,6 @@ from gateway.service_keys import first_keys, keys_of, renewed
 from gateway.state import running_gateway
 from registry.errors import InvalidArgument, OperatorError, ServiceExists, ServiceNotFound
 from registry.model import Model
-from registry.resources import ResourceConfiguration
 from registry.workspace import Workspace
 from tests.e2e.gateway import eventually
 from tests.e2e.models import code_model, iris_probabilities, iris_svc
@@ -96,13 +95,6 @@ def test_a_pinned_version_stays_and_a_name_follows(workspace: Workspace, tmp_pat
     assert pinned.tags == {"moved": "yes"}
     for service in (pinned, follows):
         service.delete()
-
-
-def test_limits_of_a_deployment_are_put_in_force(workspace: Workspace) -> None:
-    service = deploy(workspace, "limited", "iris:1", memory_in_gb=0.75)
-    assert Model(workspace, id="iris:1").resource_configuration == ResourceConfiguration(cpu=1, memory_in_gb=0.75)
-    assert service.run(ROW) == {"predict": [0]}
-    service.delete()
 
 
 def test_a_service_with_keys(workspace: Workspace) -> None:

@@ -154,7 +154,9 @@ def test_the_operators_key_stays_when_a_package_is_written_anew(
 
 
 def test_a_service_goes_along_without_its_keys(workspace: Workspace, tmp_path: Path) -> None:
-    services.deploy(workspace, "flowers", ["iris:1"], settings={"auth_enabled": True, "keys": {"Primary": "ab"}})
+    limits = services.own_resources(0.5, None)
+    kept = {"auth_enabled": True, "keys": {"Primary": "ab"}} | limits
+    services.deploy(workspace, "flowers", ["iris:1"], settings=kept)
     (workspace.root / "settings.toml").write_text('port = 9999\nbatch_rows = 7\nkey_file = "/etc/key"\n')
     found = collect(workspace, services=["flowers"])
     folder = context.write(workspace, found, tmp_path / "p")
@@ -163,7 +165,7 @@ def test_a_service_goes_along_without_its_keys(workspace: Workspace, tmp_path: P
     with Workspace.open(tmp_path / "inside") as inside:
         load.load(folder, inside)
         assert inside.metadata.get_service("flowers").models == ("iris:1",)
-        assert inside.metadata.get_service("flowers").settings == {}
+        assert inside.metadata.get_service("flowers").settings == limits
         assert inside.metadata.get_value("default_service") == "flowers"
     with pytest.raises(ServiceNotFound):
         collect(workspace, services=["nothing"])

@@ -12,7 +12,7 @@ from gateway.package.contents import Contents, collect
 from gateway.package.errors import UnsafeValue
 from gateway.package.manifests import Plan
 from gateway.settings import Settings
-from registry import Workspace
+from registry import Workspace, services
 
 RELEASES = ("1.29", "1.33")
 IMAGE = "registry.example.com/team/iris:1.0"
@@ -95,6 +95,14 @@ def test_memory_is_what_the_models_and_the_gateway_need(workspace: Workspace) ->
         assert 0 <= limit - reserve * 2**30 - promised < len(names) * 2**20
         cores = sum(p.record.resource_configuration.cores for p in found.models)
         assert int(resources["requests"]["cpu"].removesuffix("m")) == pytest.approx(1000 * cores + 100, abs=1)
+
+
+def test_limits_of_a_services_own_are_added_to_those_of_its_model(workspace: Workspace) -> None:
+    shared = Plan.of(collect(workspace, ["iris:1"]), image=IMAGE)
+    services.deploy(workspace, "mine", ["iris:1"], settings=services.own_resources(0.5, 2))
+    plan = Plan.of(collect(workspace, services=["mine"]), image=IMAGE)
+    assert plan.memory_mib - shared.memory_mib == 2048
+    assert plan.cpu[1] - shared.cpu[1] == pytest.approx(0.5)
 
 
 def test_pods_end_after_the_gateway_has_drained(plan: Plan) -> None:
