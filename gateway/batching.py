@@ -17,19 +17,19 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-import numpy as np
-
 from gateway.errors import (
     DeadlineExceeded,
     InputRejected,
     MemoryLimitExceeded,
     ModelDied,
     ModelFailed,
+    NotInTime,
     UnknownMethod,
 )
-from gateway.joining import ReadyInputs, join, settle_alone
+from gateway.joining import ReadyInputs, join, settle_alone, splits
 from gateway.meter import Meter
-from gateway.protocols.base import FrameResult, Output, ScoreResult, Table
+from gateway.pace import Pace
+from gateway.protocols.base import FrameResult, ScoreResult
 from gateway.sentences import without_paths
 from gateway.table import LastDeath, VersionEntry
 from gateway.waiting import Lanes, Load, Pending
@@ -40,6 +40,7 @@ log = logging.getLogger("fitserve.http")
 MAX_FRAMES: Final = 2
 MAX_DEATHS: Final = 3
 _REMEMBERED: Final = 64
+IN_TIME: Final = 0.8  # of a deadline: a request that is expected to need more is refused
 VERDICT_WAIT_S: Final = 3.0  # how long a lone request waits for the supervisor to say what its child died of
 
 
@@ -136,6 +137,7 @@ class VersionQueue:
         self.answers = 0  # requests answered well, ever
         self.frames = 0
         self.meter = Meter()
+        self._pace = Pace()
 
     # the way in
 
@@ -144,9 +146,11 @@ class VersionQueue:
 
         Raises:
             QueueFull: too much waits for this model already.
+            NotInTime: the answer is expected after the deadline.
         """
         if self.load.requests or self.load.nbytes:
             self.load.check(self.entry.name, pending.request.nbytes)
+            self._check_time(pending)
         self._next_deadline = min(self._next_deadline, pending.deadline)
         if not self._awake:
             self._awake = True
@@ -161,6 +165,18 @@ class VersionQueue:
         self._lanes.add(pending)
         if not self._flush_due:
             self._flush_soon()
+
+    def _check_time(self, pending: Pending) -> None:
+        if not self.links:
+            return  # they start, or start again: nobody knows how long that takes
+        frames, rows = len(self._lanes.turn) + 1, self._lanes.rows + pending.request.n_rows
+        for link in self.links:
+            for frame in link.frames:
+                frames += 1
+                rows += frame.rows
+        wait_s = self._pace.seconds(frames, rows) / len(self.links)
+        if wait_s * 1000 > IN_TIME * pending.timeout_ms:
+            raise NotInTime(self.entry.name, wait_s, pending.timeout_ms)
 
     @property
     def waiting(self) -> bool:
@@ -249,6 +265,7 @@ class VersionQueue:
     def _deliver(self, frame: Frame, result: FrameResult) -> None:
         batch = frame.batch
         self.meter.compute.add(result.exec_ns / 1e9)
+        self._pace.learn(frame.rows, self._loop.time() - frame.sent_at)
         if len(batch) == 1:
             self.answers += 1
             if not batch[0].answer.done():
@@ -440,12 +457,3 @@ class VersionQueue:
                 for pending in frame.batch:
                     keep(pending)
         self._next_deadline = soonest
-
-
-def splits(output: Output, rows: int) -> bool:
-    """Whether every part of an answer to so many `rows` has them first, so that it can be split among callers."""
-    if isinstance(output, np.ndarray):
-        return output.ndim > 0 and output.shape[0] == rows
-    if isinstance(output, Table):
-        return bool(output.array.shape[0] == rows)
-    return bool(output) and all(splits(part, rows) for part in output)

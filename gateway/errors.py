@@ -7,7 +7,9 @@
     │   ├── SchemaMismatch          400, columns, widths and types
     │   ├── UnknownMethod · InputRejected · AnswerTooLarge
     ├── Unauthorized 401 · Forbidden 403 · RouteNotFound 404 · MethodNotAllowed 405 · SlowSender 408
-    ├── BodyTooLarge 413 · UnsupportedMediaType 415 · QueueFull 429 · HeaderTooLong 431
+    ├── BodyTooLarge 413 · UnsupportedMediaType 415 · HeaderTooLong 431
+    ├── QueueFull               429, too much waits
+    │   ├── NotInTime           429, expected after the deadline
     OperatorError                   a 5xx that whoever runs the gateway can mend
     ├── ModelUnavailable            503, starting, failed, stopped
     │   ├── MemoryLimitExceeded · ModelDied
@@ -23,6 +25,7 @@
 Statuses are not known here: `gateway.http.errors` maps them. No sentence holds a path, a pid or a traceback.
 """
 
+import math
 from collections.abc import Sequence
 
 from registry.errors import CallerError, ModelError, OperatorError, shown
@@ -129,6 +132,17 @@ class QueueFull(CallerError):
         super().__init__(f"model {model} has {waiting:,} {unit} waiting, its limit is {limit:,}; try again shortly")
 
 
+class NotInTime(QueueFull):
+    """So much waits already that the answer would come after the caller's deadline. Times in seconds and milliseconds."""
+
+    def __init__(self, model: str, wait_s: float, timeout_ms: float) -> None:
+        self.retry_after = max(1, math.ceil(wait_s))
+        super(QueueFull, self).__init__(
+            f"model {model} has so much to do that the answer would take about {wait_s:.2g} s, and the request's deadline is "
+            f"{timeout_ms:g} ms; try again shortly"
+        )
+
+
 class HeaderTooLong(CallerError):
     """Azure's sentences."""
 
@@ -201,4 +215,6 @@ class ScriptAnswerUnusable(OperatorError):
 
 class NoScoringMethod(ModelError):
     def __init__(self) -> None:
-        super().__init__("this model has no method that can be called with new data")
+        super().__init__(
+            "this model has no method that can be called with new data; a scoring script answers at /score and at /models/NAME/score only"
+        )

@@ -15,9 +15,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from gateway.batching import splits
 from gateway.crew import Child
+from gateway.joining import splits
+from gateway.pool import output_of
 from gateway.protocols.base import sliced
+from gateway.workers.client import Question
 from gateway.workers.process import ChildFailed, ScoringClient, ScoringError
 from registry.errors import FitserveError
 from registry.golden import GoldenInput, Recording, compare, expected_answers, make_inputs, max_ulp_difference
@@ -103,17 +105,10 @@ class GoldenRows:
         patience = 2 * _BUDGET_S if recording is None else self._timeout_s
         try:
             async with asyncio.timeout(patience), await ScoringClient.open(child.socket) as client:
-                client.proving = True
-                if recording is not None:
-                    report = await _replayed(client, recording)
-                else:
-                    report = await self._record(record, child, client, sample)
-                    recording = self._recorded.get(record.id)
-                client.proving = False
-                if recording is not None and report.problem is None:
-                    child.description["unbatchable"] = await unbatchable(client, recording)
-                child.description["scoring"] = await client.scoring()
-                return report
+                if recording is None:
+                    return await self._record(record, child, client, sample)
+                child.recording = recording
+                return await _replayed(client, recording)
         except TimeoutError:
             if recording is None:
                 return Report(
@@ -125,6 +120,17 @@ class GoldenRows:
                 self._fatal.add(record.id)
             end = await child.handle.end(_LAST_WORDS_S)
             raise ChildFailed("died", "its process ended over its golden rows", end) from None
+
+    async def together(self, child: Child) -> dict[str, Json]:
+        """What `unbatchable` says of a child that has been checked.
+
+        Raises:
+            OSError, TimeoutError: the child died or did not answer in time.
+        """
+        if child.recording is None:
+            return {}
+        async with asyncio.timeout(self._timeout_s), await ScoringClient.open(child.socket) as client:
+            return await unbatchable(client, child.recording)
 
     async def close(self) -> None:
         if self._storing:
@@ -144,7 +150,7 @@ class GoldenRows:
         except FitserveError as error:
             return Report(unverified=str(error))
         if record.settings.get("expected"):
-            return await self._checked(record, client, inputs)
+            return await self._checked(record, child, client, inputs)
         if not inputs:
             return Report(unverified="the model does not tell enough of its input; register it with a sample")
         recorded_in = {name: child.description.get(name) for name in _VERSIONS}
@@ -156,17 +162,18 @@ class GoldenRows:
         implausible = _implausible(record, child, recording)
         if implausible is not None:
             return Report(recorded_in=recorded_in, implausible=implausible)
+        child.recording = recording
         self._keep(record, recording)
         return Report(recorded_in=recorded_in, answers=sum(map(len, recording.answers)))
 
     async def _checked(
-        self, record: ModelVersion, client: ScoringClient, inputs: Sequence[GoldenInput] | None
+        self, record: ModelVersion, child: Child, client: ScoringClient, inputs: Sequence[GoldenInput] | None
     ) -> Report:
         """The truth came from outside, with the registration; it is kept when the model answers so."""
         truth = await asyncio.to_thread(self._workspace.artifacts.read_bytes, record.settings["expected"])
         if not inputs:
             return Report(unverified="the answers that were registered need a sample as their input")
-        recording = expected_answers(truth, inputs[0])
+        recording = child.recording = expected_answers(truth, inputs[0])
         report = await _replayed(client, recording)
         if report.difference is None:
             self._keep(record, recording)
@@ -187,31 +194,34 @@ async def _recorded(
     kept: list[tuple[GoldenInput, dict[str, Any]]] = []
     steady: dict[str, bool] = {}
     for given in inputs:
-        answers: dict[str, Any] = {}
-        for method in methods:
-            if time.monotonic() > until or steady.get(method) is False:
+        asked = [(m, again) for m in methods if steady.get(m) is not False for again in _times(m, steady)]
+        told = await _ask(client, given, [method for method, _ in asked], until)
+        found: dict[str, Any] = {}
+        for (method, again), answer in zip(asked, told, strict=False):
+            if isinstance(answer, ScoringError):
                 continue
-            try:
-                answer = await _ask(client, method, given)
-                if method not in steady:
-                    steady[method] = compare(answer, await _ask(client, method, given)) is None
-            except ScoringError as error:
-                if error.kind == "memory":
-                    raise ConnectionResetError from None  # the child ends itself
-                continue
-            if steady[method] and _size(answer) <= _MOST_VALUES:
-                answers[method] = answer
+            if again:
+                steady[method] = compare(found[method], answer) is None if method in found else True
+            else:
+                found[method] = answer
+        answers = {m: found[m] for m in found if steady.get(m) and _size(found[m]) <= _MOST_VALUES}
         if answers:
             kept.append((given, answers))
     return Recording(recorded_in, tuple(given for given, _ in kept), tuple(answers for _, answers in kept))
+
+
+def _times(method: str, steady: Mapping[str, bool]) -> tuple[bool, ...]:
+    """Whether it is asked again, beside once."""
+    return (False,) if method in steady else (False, True)
 
 
 async def _replayed(client: ScoringClient, recording: Recording) -> Report:
     worst: dict[str, tuple[float, str]] = {}  # by method
     largest, count = 0.0, 0
     for given, answers in zip(recording.inputs, recording.answers, strict=True):
-        for method, expected in answers.items():
-            found, ulp = await _difference(client, method, given, expected)
+        now = await _ask(client, given, list(answers))
+        for (method, expected), got in zip(answers.items(), now, strict=True):
+            found, ulp = _difference(method, expected, got)
             count += 1
             if found is not None and ulp > worst.get(method, (-1.0, ""))[0]:
                 worst[method] = ulp, found
@@ -220,16 +230,10 @@ async def _replayed(client: ScoringClient, recording: Recording) -> Report:
     return Report(difference, None, recording.recorded_in, count, largest)
 
 
-async def _difference(
-    client: ScoringClient, method: str, given: GoldenInput, expected: Any
-) -> tuple[str | None, float]:
+def _difference(method: str, expected: Any, got: Any) -> tuple[str | None, float]:
     """What is wrong with one answer now, if anything, and how far it is off in units in the last place."""
-    try:
-        got = await _ask(client, method, given)
-    except ScoringError as error:
-        if error.kind == "memory":
-            raise ConnectionResetError from None
-        return f"{method} fails with {error}", math.inf
+    if isinstance(got, ScoringError):
+        return f"{method} fails with {got}", math.inf
     found = compare(expected, got)
     return found and f"{method}, {found}", max_ulp_difference(expected, got)
 
@@ -252,30 +256,41 @@ async def unbatchable(client: ScoringClient, recording: Recording) -> dict[str, 
 
 async def _apart(client: ScoringClient, method: str, given: GoldenInput, rows: int) -> float:
     """The largest difference of the first `rows` rows asked together and one by one."""
-    try:
-        together = await _ask(client, method, given.part(0, rows))
-        if not splits(together, rows):
-            return 0.0  # such a method is never batched
-        worst = 0.0
-        for row in range(rows):
-            alone = await _ask(client, method, given.part(row, row + 1))
-            worst = max(worst, max_ulp_difference(alone, sliced(together, row, row + 1)))
-    except ScoringError as error:
-        if error.kind == "memory":
-            raise ConnectionResetError from None
+    parts = [given.part(0, rows), *(given.part(row, row + 1) for row in range(rows))]
+    together, *alone = await client.ask_all([_question(method, part) for part in parts])
+    if isinstance(together, ScoringError):
         return math.inf
-    return worst
+    whole = output_of(together)
+    if not splits(whole, rows):
+        return 0.0  # such a method is never batched
+    if any(isinstance(answer, ScoringError) for answer in alone):
+        return math.inf
+    return max(
+        max_ulp_difference(output_of(answer), sliced(whole, row, row + 1)) for row, answer in enumerate(alone)
+    )
 
 
-async def _ask(client: ScoringClient, method: str, given: GoldenInput) -> Any:
+async def _ask(client: ScoringClient, given: GoldenInput, methods: Sequence[str], until: float = math.inf) -> list[Any]:
+    """What the public `methods` answer, or their errors, in order; fewer when the time is over.
+
+    Raises:
+        ConnectionError: the child died, or ends itself for want of memory.
+    """
+    answers = await client.ask_all([_question(method, given, remember=True) for method in methods], until)
+    if any(isinstance(answer, ScoringError) and answer.kind == "memory" for answer in answers):
+        raise ConnectionResetError
+    return answers
+
+
+def _question(method: str, given: GoldenInput, *, remember: bool = False) -> Question:
     match given.kind:
         case "array":
             assert given.array is not None
-            return await client.array(method, given.array)
+            return Question.array(method, given.array, remember=remember)
         case "columns":
-            return await client.columns(method, given.names, given.columns)
+            return Question.columns(method, given.names, given.columns, remember=remember)
         case "list":
-            return await client.values(method, given.values)
+            return Question.values(method, given.values, remember=remember)
 
 
 def _implausible(record: ModelVersion, child: Child, recording: Recording) -> str | None:

@@ -6,7 +6,7 @@ from typing import cast
 
 import numpy as np
 
-from gateway.protocols.base import Array, ArrayInput, ColumnsInput, ListInput, RowsInput, ScoreRequest
+from gateway.protocols.base import Array, ArrayInput, ColumnsInput, ListInput, Output, RowsInput, ScoreRequest, Table
 
 #: Inputs that can be sent as they are.
 ReadyInputs = ArrayInput | ColumnsInput | ListInput
@@ -52,3 +52,12 @@ def settle_alone(request: ScoreRequest) -> None:
         array = request.inputs.reader.alone(request.inputs.rows)
         request.inputs = ArrayInput(array)
         request.key = (request.method, "array", array.dtype.str, array.shape[1:], request.checked)
+
+
+def splits(output: Output, rows: int) -> bool:
+    """Whether every part of an answer to so many `rows` has them first, so that it can be split among callers."""
+    if isinstance(output, np.ndarray):
+        return output.ndim > 0 and output.shape[0] == rows
+    if isinstance(output, Table):
+        return bool(output.array.shape[0] == rows)
+    return bool(output) and all(splits(part, rows) for part in output)

@@ -97,6 +97,7 @@ class Lanes:
         self._load = load
         self._lines: dict[Hashable, deque[Pending]] = {}
         self.turn: deque[Hashable] = deque()
+        self.rows = 0  # of all that wait here
 
     def __iter__(self) -> Iterator[Pending]:
         return (pending for line in self._lines.values() for pending in line)
@@ -107,6 +108,7 @@ class Lanes:
             self._lines[pending.key] = line = deque()
             self.turn.append(pending.key)
         line.append(pending)
+        self.rows += pending.request.n_rows
         self._load.add(pending.request.nbytes)
 
     def put_back(self, batch: Iterable[Pending]) -> None:
@@ -119,6 +121,7 @@ class Lanes:
                 self._lines[pending.key] = line = deque()
                 self.turn.appendleft(pending.key)
             line.appendleft(pending)
+            self.rows += pending.request.n_rows
             self._load.add(pending.request.nbytes)
 
     def take(self, rows: int, nbytes: int) -> tuple[list[Pending], int]:
@@ -145,6 +148,7 @@ class Lanes:
             if batch and (total + request.n_rows > rows or size + request.nbytes > nbytes):
                 break
             line.popleft()
+            self.rows -= request.n_rows
             load.requests -= 1
             load.nbytes -= request.nbytes
             if pending.answer.done():
@@ -160,7 +164,7 @@ class Lanes:
     def clear(self, keep: Callable[[Pending], bool]) -> None:
         """Drop all for which `keep` is false; it has told them."""
         waiting = list(self)
-        self._lines, self.turn = {}, deque()
+        self._lines, self.turn, self.rows = {}, deque(), 0
         for pending in waiting:
             self._load.remove(pending.request.nbytes)
         for pending in waiting:
