@@ -6,6 +6,7 @@ as a float, which is what JSON readers do with it.
 """
 
 import difflib
+import re
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ Where = Callable[[int], str]
 
 EXACT: Final = 2**53  # up to here float64 holds every integer
 LEAST, GREATEST = -(2**63), 2**63 - 1  # of int64
+_FINER: Final = re.compile(r"[.,]\d{6}(\d{1,3})")  # digits of nanoseconds, which `datetime` does not have
+_FIRST, _LAST = np.datetime64("1678-01-01", "us"), np.datetime64("2261-12-31", "us")  # of nanoseconds in 64 bits
 _FEW: Final = 32  # values that Python compares sooner than numpy has started
 
 _EXPECTED: Final[dict[str, str]] = {
@@ -42,7 +45,7 @@ class Column:
     Attributes:
         name: None for a model that was fitted without names.
         type: None when neither the model nor a sample tells; then the values decide.
-        dtype: of the sample, where that is a narrower float; None means float64.
+        dtype: of the sample, where that is a narrower float (None means float64); of times, with their unit (None: microseconds).
         categories: the values seen at fitting.
         closed: whether the model refuses other values than `categories`.
         nullable: whether values may be missing, where that differs between the columns of a model.
@@ -143,7 +146,7 @@ def column_array(column: Column, values: list[Any], where: Where, allows_nan: bo
     elif column.type == "boolean":
         result = _booleans(values, where, allows_nan)
     elif column.type == "datetime":
-        result = _times(values, where, allows_nan)
+        result = _times(values, where, allows_nan, column.dtype)
     else:
         result = guessed(values, where)
     if column.closed and column.categories:
@@ -247,8 +250,10 @@ def _booleans(values: list[Any], where: Where, allows_nan: bool | None) -> Array
     return np.array(values, np.bool_)
 
 
-def _times(values: list[Any], where: Where, allows_nan: bool | None) -> Array:
+def _times(values: list[Any], where: Where, allows_nan: bool | None, dtype: str | None) -> Array:
+    """Microseconds, or the unit of `dtype`: models that turn times into numbers answer by it."""
     result = np.empty(len(values), "datetime64[us]")
+    nanoseconds = np.zeros(len(values), "timedelta64[ns]")
     for index, value in enumerate(values):
         if value is None:
             _missing(where, index, allows_nan)
@@ -261,7 +266,20 @@ def _times(values: list[Any], where: Where, allows_nan: bool | None) -> Array:
         except (TypeError, ValueError, OverflowError):
             raise SchemaMismatch(f"{where(index)}: expected {_EXPECTED['datetime']}, got {described(value)}") from None
         result[index] = moment
-    return result
+        finer = _FINER.search(value)
+        if finer is not None:
+            nanoseconds[index] = int(finer[1].ljust(3, "0"))
+    if dtype is None:
+        return result
+    if np.dtype(dtype) != "datetime64[ns]":
+        return result.astype(dtype)
+    outside = (result < _FIRST) | (result > _LAST)  # never true of NaT
+    if outside.any():
+        index = int(np.argmax(outside))
+        raise SchemaMismatch(
+            f"{where(index)}: the model's times reach from the year 1678 to 2261, not {described(values[index])}"
+        )
+    return result.astype(dtype) + nanoseconds
 
 
 def _missing(where: Where, index: int, allows_nan: bool | None) -> None:

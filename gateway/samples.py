@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import PurePath
 from typing import Any, Final, cast
@@ -45,6 +45,7 @@ class Sample:
         names: of its columns, or None.
         rows: lists of JSON values, one a column; or plain values (texts, dicts) where `table` is False.
         dtype: of an array that was stored as floats narrower than 64 bits.
+        times: the dtype of columns of times, by name, where the file tells their unit.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Sample:
     rows: list[Any]
     table: bool = True
     dtype: str | None = None
+    times: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def width(self) -> int:
@@ -97,11 +99,7 @@ def widened(schema: ModelSchema, sample: Sample) -> ModelSchema:
     names = schema.names or sample.names
     described = schema.columns or (Column(),) * sample.width
     columns = tuple(
-        replace(
-            column,
-            name=names[index] if names else None,
-            type=column.type or _type_of([row[index] for row in sample.rows]),
-        )
+        _widened_column(column, names[index] if names else None, [row[index] for row in sample.rows], sample.times)
         for index, column in enumerate(described)
     )
     if not names and not schema.columns and all(column.type in ("number", None) for column in columns):
@@ -116,6 +114,12 @@ def widened(schema: ModelSchema, sample: Sample) -> ModelSchema:
         example=tuple(example),
     )
     return replace(wider, sample=documented(wider))
+
+
+def _widened_column(column: Column, name: str | None, values: Sequence[Any], times: Mapping[str, str]) -> Column:
+    kind = column.type or _type_of(values)
+    dtype = times.get(name, column.dtype) if kind == "datetime" and name is not None else column.dtype
+    return replace(column, name=name, type=kind, dtype=dtype)
 
 
 def _widened_list(schema: ModelSchema, sample: Sample) -> ModelSchema:
@@ -230,7 +234,10 @@ def _read_parquet(content: bytes, name: str) -> Sample:
         raise BadSample(name, str(error)[:200]) from None
     names = tuple(key for key in table.column_names if not key.startswith("__index_level_"))
     columns = [[_json_value(value) for value in table.column(key)[:TYPED_ROWS].to_pylist()] for key in names]
-    return Sample(name, names, [list(row) for row in zip(*columns, strict=True)])
+    times = {
+        key: f"<M8[{kind.unit}]" for key in names if arrow.types.is_timestamp(kind := table.schema.field(key).type)
+    }
+    return Sample(name, names, [list(row) for row in zip(*columns, strict=True)], times=times)
 
 
 def _json_value(value: Any) -> Any:

@@ -142,6 +142,8 @@ def schema_for(
         from gateway.samples import read_sample, widened
 
         schema = widened(schema, read_sample(sample, sample_name or "sample.json"))
+    if any(column.type == "datetime" and column.dtype is None for column in schema.columns):
+        schema = replace(schema, columns=tuple(_with_time_dtype(description, column) for column in schema.columns))
     if not schema.example:
         schema = replace(schema, example=_made_up(schema))
     return schema.to_json()
@@ -182,6 +184,12 @@ def _described_column(description: Mapping[str, Json], key: str, named: bool) ->
         key in (description.get("closed_categories") or ()),
         (description.get("nullable") or {}).get(key),
     )
+
+
+def _with_time_dtype(description: Mapping[str, Json], column: Column) -> Column:
+    """Times in the unit that the pandas of the model's environment gives to those it reads."""
+    dtype: str | None = description.get("time_dtype")
+    return replace(column, dtype=dtype) if column.type == "datetime" and column.dtype is None else column
 
 
 def _made_up(schema: ModelSchema) -> tuple[Any, ...]:

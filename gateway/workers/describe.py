@@ -74,6 +74,7 @@ def describe(model: Any, methods: "Sequence[str]", caught: "Sequence[Any]" = ())
         "column_types": types,
         "categories": categories,
         "closed_categories": closed,  # columns whose unknown categories the model refuses
+        "time_dtype": _time_dtype(kind),
         "nullable": nullable,  # per column, where columns differ in whether they may be missing
         "allows_nan": _allows_nan(model),
         "warnings": _notes(caught),
@@ -279,6 +280,17 @@ def _keeps_columns(step: Any, width: int) -> bool:
         kept = not any(_missing(value) for value in np.asarray(fill, object).tolist())
         return kept and len(fill) == width and not _get(step, "add_indicator", False)
     return any(_is(step, name) for name in ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler"))
+
+
+def _time_dtype(kind: str) -> "Optional[str]":
+    """The unit in which pandas here reads times from text; None where no pandas is needed."""
+    if kind != "columns":
+        return None
+    try:
+        import pandas
+    except ImportError:
+        return None
+    return "<M8[us]" if int(pandas.__version__.split(".")[0]) >= 3 else "<M8[ns]"
 
 
 def _takes_numbers(estimator: Any) -> bool:

@@ -24,6 +24,8 @@ for _name in (
     "LOKY_MAX_CPU_COUNT",
 ):
     os.environ[_name] = "1"
+# pandas imports pyarrow where that is installed, and pyarrow's allocator would start a thread.
+os.environ["JE_ARROW_MALLOC_CONF"] = "background_thread:false"
 
 import array
 import errno

@@ -3,24 +3,20 @@
 A new release with a new estimator fails here until somebody says what data suits it, or why it is left out.
 """
 
-import asyncio
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import joblib
-import numpy as np
-import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
 
 from registry import Model, ResourceConfiguration, Workspace
 from tests.e2e.gateway import Gateway, serving
-from tests.sweep.comparing import differences, local, part_of
-from tests.sweep.estimators import LEFT_OUT, NOT_BY_ROW, ROWS, ULP, WITHOUT_METHOD, estimators, fitted, methods_of
+from tests.sweep.asking import asked, dense, reference_input
+from tests.sweep.estimators import LEFT_OUT, ROWS, WITHOUT_METHOD, estimators, fitted, methods_of
 
 pytestmark = [
     pytest.mark.timeout(400),
@@ -30,7 +26,6 @@ pytestmark = [
 ]
 
 SERVED = {name: kind for name, kind in estimators().items() if name not in LEFT_OUT}
-CALLERS = 6
 
 
 @pytest.fixture(scope="module")
@@ -69,65 +64,12 @@ def test_answers_over_http_are_the_models_own(served: tuple[Gateway, dict[str, A
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for method in methods:
-            given = _dense(model.transform(rows)) if method == "inverse_transform" else _reference_input(rows)
+            given = dense(model.transform(rows)) if method == "inverse_transform" else reference_input(rows)
             assert len(given) == ROWS
-            found += [f"{method}, {text}" for text in _asked(gateway, model, name, method, given, rows)]
+            found += [f"{method}, {text}" for text in asked(gateway, model, name, method, given, rows)]
     assert not found
     refused = gateway.score(name, [[0]], method="fit")
     assert refused.json()["message"] == f"the model has no method 'fit'; it has: {', '.join(methods)}"
-
-
-def _asked(gateway: Gateway, model: Any, name: str, method: str, given: Any, rows: Any) -> Iterator[str]:
-    path = f"/models/{name}/{method}"
-    expected = local(getattr(model, method)(given))
-    whole = gateway.http.post(path, json={"data": _rows(given)})
-    yield from differences("whole", whole, method, expected)
-    size = ROWS // CALLERS
-    parts = [given[start : start + size] for start in range(0, ROWS, size)]
-    answers = asyncio.run(_together(gateway.url, path, [{"data": _rows(part)} for part in parts]))
-    for number, (part, answer) in enumerate(zip(parts, answers, strict=True)):
-        what, start = f"caller {number} of {CALLERS}", number * size
-        if name in NOT_BY_ROW:
-            yield from differences(what, answer, method, local(getattr(model, method)(part)))
-        else:
-            yield from differences(what, answer, method, part_of(expected, start, start + size, ROWS), ULP.get(name, 4))
-    if isinstance(rows, pd.DataFrame) and method != "inverse_transform":
-        shuffled = gateway.http.post(path, json={"data": _records(rows[rows.columns[::-1]])})
-        yield from differences("shuffled columns", shuffled, method, expected)
-
-
-async def _together(url: str, path: str, bodies: Sequence[Any]) -> list[httpx.Response]:
-    async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
-        return await asyncio.gather(*(client.post(path, json=body) for body in bodies))
-
-
-def _reference_input(rows: Any) -> Any:
-    """The array in the schema's dtypes, as the gateway sends it; a DataFrame where columns are not all numbers."""
-    if isinstance(rows, pd.DataFrame) and all(kind.kind in "biuf" for kind in rows.dtypes):
-        return np.ascontiguousarray(rows.to_numpy(float))
-    return rows
-
-
-def _dense(value: Any) -> Any:
-    return value.toarray() if hasattr(value, "toarray") else np.asarray(value)
-
-
-def _rows(given: Any) -> Any:
-    if isinstance(given, pd.DataFrame):
-        return {"columns": list(given.columns), "data": _without_nan(given.to_numpy(object).tolist())}
-    return _without_nan(given.tolist() if isinstance(given, np.ndarray) else given)
-
-
-def _records(frame: pd.DataFrame) -> Any:
-    return _without_nan(frame.to_dict(orient="records"))
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_without_nan(part) for part in value]
-    if isinstance(value, dict):
-        return {key: _without_nan(part) for key, part in value.items()}
-    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def test_the_list_is_scikit_learns_own() -> None:
