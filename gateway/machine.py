@@ -105,7 +105,7 @@ class Machine:
             version.serving, version.notes = files.serving, _notes(files.serving, ready)
         await admit()
         try:
-            group = self._backend.create(key, version.limits)
+            group = self._backend.create(key, version.limits, tasks=self._settings.model_tasks)
         except OSError as error:
             raise StartFailed("load", f"its limit group could not be made: {error.strerror}") from error
         crew = Crew(version.id, group, version.limits, version.size, version.child_died)

@@ -62,7 +62,14 @@ class Backend(Protocol):
     enforcement: Enforcement
 
     def available(self) -> str | None: ...
-    def create(self, name: str, limits: ResourceConfiguration) -> Group: ...
+    def create(self, name: str, limits: ResourceConfiguration, *, tasks: int | None = None) -> Group:
+        """A group; at most so many `tasks`, which are processes and threads. Past that no more can be made, or, where only we
+        hold the limit, the group is killed.
+
+        Raises:
+            LimitsUnavailable
+        """
+
     def close(self) -> None:
         """End all groups and leave nothing behind."""
 

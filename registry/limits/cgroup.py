@@ -1,23 +1,18 @@
 """What the two versions of control groups have in common: where they are, how groups are named, filled, and removed."""
 
 import contextlib
-import errno
 import itertools
 import logging
 import os
 import re
 import signal
-import threading
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from registry.limits import proc
-from registry.limits.base import Enforcement
-from registry.resources import ResourceConfiguration
 
 log = logging.getLogger(__name__)
 
@@ -175,102 +170,6 @@ def quota(cores: float) -> tuple[int, int]:
 def why(error: OSError) -> str:
     """An error of a kernel file as part of a sentence."""
     return f"{error.filename or 'a control file'}: {error.strerror}"
-
-
-# groups
-
-
-class Graveyard:
-    """Removes folders of groups: a group that still has dying processes cannot be removed, so it is tried again."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._folders: set[Path] = set()
-        self._thread: threading.Thread | None = None
-
-    def bury(self, folders: Iterable[Path]) -> None:
-        """Never blocks."""
-        left = {folder for folder in folders if not _removed(folder)}
-        with self._lock:
-            self._folders |= left
-            if left and self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="fitserve-cgroups", daemon=True)
-                self._thread.start()
-
-    def close(self, seconds: float = 5.0) -> None:
-        """Wait until all is removed."""
-        thread = self._thread
-        if thread is not None:
-            thread.join(seconds)
-        for folder in sorted(self._folders):
-            log.warning("the control group %s still has processes and stays", folder)
-
-    def _run(self) -> None:
-        pause = 0.002
-        while True:
-            time.sleep(pause)
-            pause = min(pause * 1.5, 0.25)
-            with self._lock:
-                folders = list(self._folders)
-            gone = {folder for folder in folders if _removed(folder)}
-            with self._lock:  # more may have come meanwhile
-                self._folders -= gone
-                if not self._folders:
-                    self._thread = None
-                    return
-
-
-class CgroupGroup(ABC):
-    """What both versions do alike. `folders` are the group's, one for each hierarchy, the first tells the members."""
-
-    enforcement: Enforcement
-
-    def __init__(self, name: str, limits: ResourceConfiguration, folders: Sequence[Path], graveyard: Graveyard) -> None:
-        self.name, self.limits = name, limits
-        self._folders = list(folders)
-        self._graveyard = graveyard
-
-    def add(self, pid: int) -> None:
-        for folder in self._folders:
-            write(folder / "cgroup.procs", pid)
-
-    def rlimits(self) -> dict[str, int]:
-        return {}
-
-    def pids(self) -> Sequence[int]:
-        return members(self._folders[0])
-
-    @abstractmethod
-    def kill(self) -> None:
-        """SIGKILL to all of it."""
-
-    def close(self) -> None:
-        self.kill()
-        self._graveyard.bury(self._folders)
-
-
-def stale(folder: Path, names: Names) -> Iterator[Path]:
-    """Groups in `folder` that were left behind."""
-    try:
-        entries = list(folder.iterdir())
-    except OSError:
-        return
-    yield from (entry for entry in entries if names.is_stale(entry.name))
-
-
-def _removed(folder: Path) -> bool:
-    """Try to remove a group with what its processes may have made inside; True when it is gone."""
-    for inner, _, _ in os.walk(folder, topdown=False):
-        try:
-            os.rmdir(inner)
-        except FileNotFoundError:
-            continue
-        except OSError as e:
-            if e.errno not in (errno.EBUSY, errno.ENOTEMPTY):
-                log.warning("the control group %s cannot be removed: %s", inner, e.strerror)
-                return True
-            return False
-    return True
 
 
 def _namespace() -> int:

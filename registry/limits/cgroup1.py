@@ -12,57 +12,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from registry.errors import LimitsUnavailable
 from registry.limits import cgroup
 from registry.limits.base import Enforcement, Usage
-from registry.limits.cgroup import CgroupGroup, Graveyard, Names
+from registry.limits.cgroup_groups import CgroupBackend, CgroupGroup, Graveyard, stale
 from registry.limits.probe import probe
 from registry.resources import ResourceConfiguration
 
 log = logging.getLogger(__name__)
 
 _NEEDED: Final = ("memory", "cpu", "cpuacct")
-_WELCOME: Final = ("freezer",)
+_WELCOME: Final = ("freezer", "pids")
 _FREEZE_S: Final = 0.1
 
 
-class Cgroup1:
+class Cgroup1(CgroupBackend["Cgroup1Group"]):
     enforcement: Enforcement = "cgroup1"
 
     def __init__(self, prefix: str) -> None:
-        self._names = Names(prefix)
-        self._graveyard = Graveyard()
+        super().__init__(prefix)
         self._watch = OomWatch()
-        self._groups: list[Cgroup1Group] = []
         self._bases: dict[str, Path] = {}
         self._reason: str | None = "not tried yet"
 
     def available(self) -> str | None:
         if not self._bases:
             self._reason = self._find() or probe(self)
+            if self._reason:
+                self.close()
         return self._reason
 
-    def create(self, name: str, limits: ResourceConfiguration) -> "Cgroup1Group":
-        folder = self._names.new(name)
-        group = Cgroup1Group(name, limits, self._hierarchies(folder), self._graveyard, self._watch)
-        try:
-            group.make()
-        except OSError as e:
-            group.close()
-            raise LimitsUnavailable(self.enforcement, cgroup.why(e)) from e
-        self._groups = [g for g in self._groups if not g.closed] + [group]
-        return group
+    def _new(self, name: str, limits: ResourceConfiguration) -> "Cgroup1Group":
+        return Cgroup1Group(name, limits, self._hierarchies(self._names.new(name)), self._graveyard, self._watch)
 
     def close(self) -> None:
-        for group in self._groups:
-            group.close()
-        self._groups.clear()
+        super().close()
         self._watch.close()
-        self._graveyard.close()
 
     def clean_stale(self) -> int:
         bases = self._bases or {c: found[1] for c in _NEEDED + _WELCOME if (found := cgroup.here(c))}
-        names = {folder.name for base in set(bases.values()) for folder in cgroup.stale(base, self._names)}
+        names = {folder.name for base in set(bases.values()) for folder in stale(base, self._names)}
         for name in names:
             hierarchies = {c: base / name for c, base in bases.items() if (base / name).is_dir()}
             Cgroup1Group(name, ResourceConfiguration(), hierarchies, self._graveyard, self._watch).close()
@@ -103,13 +91,11 @@ class Cgroup1Group(CgroupGroup):
         watch: "OomWatch",
     ) -> None:
         super().__init__(name, limits, list(dict.fromkeys(hierarchies.values())), graveyard)
-        self.closed = False
         self._at = hierarchies
         self._watch = watch
         self._overfull = 0  # times that a new limit was below what it had
 
     def make(self) -> None:
-        """Make the folders and set the memory limit; raises OSError."""
         for folder in self._folders:
             folder.mkdir()
         self._limit_memory(self.limits.memory_bytes)
@@ -156,11 +142,9 @@ class Cgroup1Group(CgroupGroup):
             cgroup.kill_all(self._folders[0])
 
     def close(self) -> None:
-        if not self.closed:
-            self.closed = True
-            if "memory" in self._at:
-                self._watch.remove(self._at["memory"])
-            super().close()
+        if not self.closed and "memory" in self._at:
+            self._watch.remove(self._at["memory"])
+        super().close()
 
     def _limit_memory(self, limit: int) -> None:
         """The limit with swap must never be the smaller one, so the order depends on the direction."""

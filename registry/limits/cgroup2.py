@@ -15,27 +15,26 @@ from typing import Final
 from registry.errors import LimitsUnavailable
 from registry.limits import cgroup
 from registry.limits.base import Enforcement, Usage
-from registry.limits.cgroup import CgroupGroup, Graveyard, Names
+from registry.limits.cgroup_groups import CgroupBackend, CgroupGroup, Graveyard, stale
 from registry.limits.probe import probe
 from registry.resources import ResourceConfiguration
 
 log = logging.getLogger(__name__)
 
 CONTROLLERS: Final = frozenset({"cpu", "memory"})
+_WELCOME: Final = frozenset({"pids"})
 LEAF: Final = "fitserve.supervisor"
 SCOPE: Final = re.compile(r"fitserve.*\.scope")
 _LEAF_NAME: Final = re.compile(re.escape(LEAF) + r"-(\d+)-(\d+)-(\d+)")
 
 
-class Cgroup2:
-    """The back end. `base` is for tests: the folder to divide, instead of the one this process is in."""
+class Cgroup2(CgroupBackend["Cgroup2Group"]):
+    """The back end."""
 
     enforcement: Enforcement = "cgroup2"
 
     def __init__(self, prefix: str) -> None:
-        self._names = Names(prefix)
-        self._graveyard = Graveyard()
-        self._groups: list[Cgroup2Group] = []
+        super().__init__(prefix)
         self._base: Path | None = None
         self._leaf: Path | None = None
         self._enabled: frozenset[str] = frozenset()
@@ -48,23 +47,13 @@ class Cgroup2:
                 self.close()
         return self._reason
 
-    def create(self, name: str, limits: ResourceConfiguration) -> "Cgroup2Group":
+    def _new(self, name: str, limits: ResourceConfiguration) -> "Cgroup2Group":
         if self._base is None:
             raise LimitsUnavailable(self.enforcement, self._reason or "it was not looked for")
-        group = Cgroup2Group(name, limits, self._base / self._names.new(name), self._graveyard)
-        try:
-            group.make()
-        except OSError as e:
-            group.close()
-            raise LimitsUnavailable(self.enforcement, cgroup.why(e)) from e
-        self._groups = [g for g in self._groups if not g.closed] + [group]
-        return group
+        return Cgroup2Group(name, limits, self._base / self._names.new(name), self._graveyard)
 
     def close(self) -> None:
-        for group in self._groups:
-            group.close()
-        self._groups.clear()
-        self._graveyard.close()
+        super().close()
         if self._base is not None:
             self._give_back(self._base)
         self._base = self._leaf = None
@@ -73,7 +62,7 @@ class Cgroup2:
         base = self._base or own_base()
         if base is None:
             return 0
-        left = list(cgroup.stale(base, self._names))
+        left = list(stale(base, self._names))
         for folder in left:
             Cgroup2Group(folder.name, ResourceConfiguration(), folder, self._graveyard).close()
         for leaf in base.glob(f"{LEAF}-*"):
@@ -108,7 +97,8 @@ class Cgroup2:
         return None
 
     def _divide(self, base: Path) -> None:
-        wanted = CONTROLLERS - words(base / "cgroup.subtree_control")
+        wanted = CONTROLLERS | (_WELCOME & words(base / "cgroup.controllers"))
+        wanted -= words(base / "cgroup.subtree_control")
         for attempt in range(10):
             if not wanted:
                 return
@@ -155,12 +145,10 @@ class Cgroup2Group(CgroupGroup):
 
     def __init__(self, name: str, limits: ResourceConfiguration, folder: Path, graveyard: Graveyard) -> None:
         super().__init__(name, limits, [folder], graveyard)
-        self.closed = False
         self._at = folder
         self._peak = 0  # for kernels before 5.19, which keep none
 
     def make(self) -> None:
-        """Make the folder and set the memory limit; raises OSError."""
         self._at.mkdir()
         for name, value in (("memory.swap.max", 0), ("memory.oom.group", 1)):
             if (self._at / name).exists():
@@ -196,11 +184,6 @@ class Cgroup2Group(CgroupGroup):
             self._freeze("1")
             cgroup.kill_all(self._at)
             self._freeze("0")
-
-    def close(self) -> None:
-        if not self.closed:
-            self.closed = True
-            super().close()
 
     def _freeze(self, value: str) -> None:
         try:

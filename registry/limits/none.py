@@ -5,6 +5,7 @@ import signal
 from collections.abc import Sequence
 
 from registry.limits.base import Enforcement, Usage
+from registry.limits.guarding import GUARD
 from registry.resources import ResourceConfiguration
 
 
@@ -17,7 +18,8 @@ class Unlimited:
     def available(self) -> str | None:
         return None
 
-    def create(self, name: str, limits: ResourceConfiguration) -> "UnlimitedGroup":
+    def create(self, name: str, limits: ResourceConfiguration, *, tasks: int | None = None) -> "UnlimitedGroup":  # noqa: ARG002
+        GUARD.keep(self)
         group = UnlimitedGroup(name, limits)
         self._groups.append(group)
         return group
@@ -26,6 +28,7 @@ class Unlimited:
         for group in self._groups:
             group.close()
         self._groups.clear()
+        GUARD.leave(self)
 
     def clean_stale(self) -> int:
         return 0
@@ -43,6 +46,7 @@ class UnlimitedGroup:
 
     def add(self, pid: int) -> None:
         os.kill(pid, 0)  # raises ProcessLookupError
+        GUARD.mark(pid, 0)
         self._pids.append(pid)
 
     def rlimits(self) -> dict[str, int]:

@@ -17,6 +17,7 @@ class Stat(NamedTuple):
     faults: int  # minor page faults: every copied or newly touched page is one
     cpu_ns: int
     children_cpu_ns: int  # of children that ended and were waited for
+    threads: int
     started: int  # clock ticks after boot; with the pid it names a process for good
 
     @property
@@ -51,6 +52,7 @@ def stat(pid: int) -> Stat | None:
         faults=int(f[7]),
         cpu_ns=(int(f[11]) + int(f[12])) * _NS_PER_TICK,
         children_cpu_ns=(int(f[13]) + int(f[14])) * _NS_PER_TICK,
+        threads=int(f[17]),
         started=int(f[19]),
     )
 

@@ -2,7 +2,7 @@
 
 Memory: each process bounds its own data segment (`Group.rlimits`), and a thread here looks at the whole group every
 100 ms, adds up what it has to itself whenever it ran long enough to have come near the limit, and kills it when it is
-past. CPU: the group is pinned to as many
+past. The same look counts its processes and threads. CPU: the group is pinned to as many
 CPUs as its limit rounds up to, and stopped and continued (SIGSTOP, SIGCONT) so that what it uses on average is the
 limit. Both are measured, so being late by a few milliseconds is made good afterwards.
 
@@ -13,12 +13,10 @@ children die by their parent-death signal and all else by `registry.limits.guard
 Not covered: files in /dev/shm that nobody maps, and processes that take off their mark on purpose.
 """
 
-import itertools
 import logging
 import math
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -30,6 +28,7 @@ from registry.limits import guard, proc
 from registry.limits.base import Enforcement, Usage
 from registry.limits.duty import DutyCycle
 from registry.limits.footprint import Footprint
+from registry.limits.guarding import GUARD
 from registry.limits.pins import Pins
 from registry.resources import ResourceConfiguration
 
@@ -52,13 +51,11 @@ class Watchdog:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.pins = Pins(available_cpus())
-        self.mark_limit = guard.mark_limit() or 0
-        self.owner = guard.owner_mark(os.getpid(), proc.start_time(os.getpid()) or 0)
+        self.mark_limit = GUARD.limit
+        self.owner = GUARD.owner
         self._groups: dict[int, WatchdogGroup] = {}
-        self._numbers = itertools.count(1)
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
         self._closed = False
         self._strangers: set[int] = set()
         self._newest_pid = b""
@@ -73,11 +70,11 @@ class Watchdog:
             return "/proc is not mounted, or does not show this process"
         return None
 
-    def create(self, name: str, limits: ResourceConfiguration) -> "WatchdogGroup":
+    def create(self, name: str, limits: ResourceConfiguration, *, tasks: int | None = None) -> "WatchdogGroup":
         if reason := self.available():
             raise LimitsUnavailable(self.enforcement, reason)
         with self.lock:
-            group = WatchdogGroup(self, next(self._numbers), name, limits)
+            group = WatchdogGroup(self, GUARD.new_number(), name, limits, tasks)
             self._groups[group.number] = group
             self._start()
         self.wake()
@@ -93,7 +90,7 @@ class Watchdog:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        self._end_guard()
+        GUARD.leave(self)
 
     def clean_stale(self) -> int:
         """Kills what carries the mark of a supervisor that is gone. Its guard has done so already, as a rule."""
@@ -141,19 +138,7 @@ class Watchdog:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="fitserve-watchdog", daemon=True)
             self._thread.start()
-        if self._guard is None or self._guard.poll() is not None:
-            self._end_guard()
-            command = [sys.executable, "-I", "-S", guard.__file__, str(self.mark_limit), str(self.owner)]
-            self._guard = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, cwd="/", bufsize=0
-            )
-
-    def _end_guard(self) -> None:
-        if self._guard is not None:
-            assert self._guard.stdin is not None
-            self._guard.stdin.close()
-            self._guard.wait()
-            self._guard = None
+        GUARD.keep(self)
 
     def _run(self) -> None:
         while not self._closed:
@@ -195,8 +180,11 @@ class WatchdogGroup:
 
     enforcement: Enforcement = "watchdog"
 
-    def __init__(self, backend: Watchdog, number: int, name: str, limits: ResourceConfiguration) -> None:
+    def __init__(
+        self, backend: Watchdog, number: int, name: str, limits: ResourceConfiguration, tasks: int | None
+    ) -> None:
         self.name, self.limits, self.number = name, limits, number
+        self._most_tasks = sys.maxsize if tasks is None else tasks
         self.due = 0.0
         self._backend = backend
         self._mark = guard.group_mark(backend.owner, number)
@@ -312,6 +300,7 @@ class WatchdogGroup:
         used = self._cpu_ns()
         ran = used - self._sampled_cpu_ns
         fits = self._footprint.bytes + ran * _BYTES_PER_CPU_NS <= self._memory_limit
+        fits = fits and len(self._members) <= self._most_tasks
         if self._sampled and (ran == 0 or (fits and now - self._sampled < _SURELY_S)):
             return  # who did not run did not allocate, and who ran a little did not allocate much
         self._sampled = now
@@ -319,6 +308,12 @@ class WatchdogGroup:
         self._sampled_cpu_ns = max(self._cpu_ns(), used)
         self._ended_cpu_ns += self._sampled_cpu_ns - self._cpu_ns()
         before = self._footprint.bytes
+        if (tasks := sum(member.threads for member in self._members.values())) > self._most_tasks:
+            log.warning(
+                "%s has %d processes and threads, more than %d, and is killed", self.name, tasks, self._most_tasks
+            )
+            self.kill()
+            return
         if self._footprint.update(faults, self._memory_limit, now):
             self._oom_kills += 1
             log.warning(
@@ -339,6 +334,7 @@ class WatchdogGroup:
                 self._footprint.inherited.pop(pid, None)
                 continue
             member.children_cpu_ns = found.children_cpu_ns
+            member.threads = found.threads if found.alive else 0
             if found.alive:
                 faults[pid] = found.faults
         return faults
@@ -356,12 +352,13 @@ class WatchdogGroup:
 class _Member:
     """What is known of one process of a group."""
 
-    __slots__ = ("children_cpu_ns", "cpu_ns", "started")
+    __slots__ = ("children_cpu_ns", "cpu_ns", "started", "threads")
 
     def __init__(self, started: int) -> None:
         self.started = started
         self.cpu_ns = 0
         self.children_cpu_ns = 0
+        self.threads = 1
 
 
 def available_cpus() -> set[int]:

@@ -57,6 +57,29 @@ while True:
     if os.fork(): os._exit(0)
 """
 
+# 300 at most, also where nothing holds it; who may fork no more says how many there are
+FORKS = """
+import os, time
+for number in range(300):
+    try:
+        if os.fork() == 0: os.close(1); time.sleep(600)
+    except BlockingIOError:
+        print(number, "no more", flush=True); break
+    time.sleep(0.002)
+else:
+    time.sleep(600)
+"""
+THREADS = """
+import threading, time
+for number in range(300):
+    try:
+        threading.Thread(target=time.sleep, args=(20,), daemon=True).start()
+    except RuntimeError:
+        print(number, "no more", flush=True); import os; os._exit(0)
+    time.sleep(0.002)
+while True: sum(range(10**5))
+"""
+
 _PRELUDE = """
 import json, resource, sys
 extra = json.loads(sys.stdin.readline()).get("RLIMIT_DATA_EXTRA")
@@ -314,6 +337,23 @@ time.sleep(600)
             eventually(lambda: dead(*group.pids()))
             assert eventually(lambda: not [pid for pid in group.pids() if not dead(pid)])
 
+    def test_who_forks_without_end_stays_within_its_tasks(self, backend: Backend) -> None:
+        group = backend.create("forks-1-1", ResourceConfiguration(cpu=1, memory_in_gb=0.25), tasks=40)
+        with running(FORKS, group) as process:
+            said, _ = process.communicate(timeout=30)
+            assert "no more" in said or process.returncode == -signal.SIGKILL
+            if "no more" in said:
+                assert 0 < int(said.split()[0]) < 40
+            eventually(lambda: len(group.pids()) <= 40)
+        group.close()
+
+    def test_threads_count_among_the_tasks(self, backend: Backend) -> None:
+        group = backend.create("threads-1-1", ResourceConfiguration(cpu=1, memory_in_gb=0.25), tasks=40)
+        with running(THREADS, group) as process:
+            said, _ = process.communicate(timeout=30)
+            assert "no more" in said or process.returncode == -signal.SIGKILL
+        group.close()
+
     def test_a_group_that_was_killed_can_be_used_again(self, group: Group) -> None:
         group.set_cpu(0.2)
         with running(SPIN, group):
@@ -364,15 +404,21 @@ group.add(child.pid)
 group.set_cpu(0.2)
 print(file=child.stdin, flush=True)
 while group.usage().throttled_seconds == 0: time.sleep(0.01)
+sys.stdin.readline()
 os.kill(os.getpid(), signal.SIGKILL)
 """
         command = [sys.executable, "-c", supervisor]
-        with running("input()", group) as mine, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
+        with (
+            running("input()", group) as mine,
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as started,
+        ):
+            assert started.stdin is not None
             assert started.stdout is not None
             left = [int(started.stdout.readline()) for _ in range(2)]
+            print(file=started.stdin, flush=True)
             assert started.wait(timeout=30) == -signal.SIGKILL
+            eventually(lambda: dead(*left))  # its guard ended them; of what the kernel keeps, folders are left
             assert backend.clean_stale() in ((0, 1) if backend.enforcement == "watchdog" else (1,))
-            eventually(lambda: dead(*left))
             eventually(lambda: backend.clean_stale() == 0)
             assert not dead(mine.pid)
             assert group.pids() == [mine.pid]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.limits import cgroup, proc
+from registry.limits import cgroup, cgroup_groups, proc
 from tests.contracts.limits import eventually
 
 DOCKER_V1 = """\
@@ -79,11 +79,11 @@ def test_what_is_buried_while_another_is_removed_is_not_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Folders that hold a file stand for groups whose processes are still dying."""
-    graveyard, first, second = cgroup.Graveyard(), tmp_path / "first", tmp_path / "second"
+    graveyard, first, second = cgroup_groups.Graveyard(), tmp_path / "first", tmp_path / "second"
     for folder in (first, second):
         folder.mkdir()
         (folder / "process").touch()
-    remove = cgroup._removed
+    remove = cgroup_groups._removed
 
     def remove_and_bury(folder: Path) -> bool:
         if folder == first and threading.current_thread() is not threading.main_thread():
@@ -91,7 +91,7 @@ def test_what_is_buried_while_another_is_removed_is_not_forgotten(
             graveyard.bury([second])
         return remove(folder)
 
-    monkeypatch.setattr(cgroup, "_removed", remove_and_bury)
+    monkeypatch.setattr(cgroup_groups, "_removed", remove_and_bury)
     graveyard.bury([first])
     eventually(lambda: not first.exists())
     assert second.exists()

@@ -1,0 +1,86 @@
+"""The guard's process, which ends what the groups of this process leave behind, however this process ends.
+
+There is one for all back ends: it is started with the first group, again when somebody killed it, and ended with the last back end.
+What it does is in `registry.limits.guard`.
+"""
+
+import contextlib
+import itertools
+import os
+import subprocess
+import sys
+import threading
+from typing import Final
+
+from registry.limits import guard, proc
+
+_NUMBERS: Final = ~guard.OWNER_MASK  # the highest number of a group
+
+
+class Guard:
+    """Thread-safe. Where marks cannot be set it does nothing, and `limit` is 0."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._users: set[int] = set()
+        self._numbers = itertools.count()
+
+    @property
+    def limit(self) -> int:
+        """The resource limit that carries marks."""
+        return guard.mark_limit() or 0
+
+    @property
+    def owner(self) -> int:
+        """What the marks of all groups of this process have in common."""
+        return guard.owner_mark(os.getpid(), proc.start_time(os.getpid()) or 0)
+
+    def new_number(self) -> int:
+        """For the next group's mark; the same comes back after a quarter of a million of them."""
+        return next(self._numbers) % _NUMBERS + 1
+
+    def keep(self, user: object) -> None:
+        """Have it run at least until `user` leaves; also in place of one that was killed."""
+        if not self.limit:
+            return
+        with self._lock:
+            self._users.add(id(user))
+            if self._process is None or self._process.poll() is not None:
+                self._end()
+                command = [sys.executable, "-I", "-S", guard.__file__, str(self.limit), str(self.owner)]
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    start_new_session=True,
+                    cwd="/",
+                    bufsize=0,
+                )
+
+    def mark(self, pid: int, number: int) -> None:
+        """Put a process, and all that it will start, under the guard.
+
+        Raises:
+            ProcessLookupError: it is gone.
+        """
+        if self.limit:
+            with contextlib.suppress(PermissionError):  # another user's
+                guard.write_mark(self.limit, pid, guard.group_mark(self.owner, number))
+
+    def leave(self, user: object) -> None:
+        """The groups of `user` are closed."""
+        with self._lock:
+            self._users.discard(id(user))
+            if not self._users:
+                self._end()
+
+    def _end(self) -> None:
+        if self._process is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            self._process.wait()
+            self._process = None
+
+
+GUARD: Final = Guard()
