@@ -8,6 +8,7 @@ from typing import Final, Literal
 from gateway.table import ChildAddress, LastDeath
 from gateway.workers.process import ChildHandle, Exit
 from registry.errors import FitserveError
+from registry.golden import Recording
 from registry.limits.base import Group, Usage
 from registry.records import Json
 from registry.resources import GB, ResourceConfiguration
@@ -42,6 +43,8 @@ class Child:
         self.handle = handle
         self.socket = socket
         self.description = description
+        self.recording: Recording | None = None  # its golden rows
+        self.proved = False  # how it may be asked was found out, or given up
         self.answered = False
         self.over_request = False
         self.stuck = False  # killed because it computed too long

@@ -411,17 +411,14 @@ def _refused(model: str, refusal: ControlError) -> FitserveError:
 
 
 def _policy(settings: Settings, entry: VersionEntry) -> BatchPolicy:
-    own = entry.settings
-    described: Iterable[object] = (
-        (entry.description or {}).get("batchable"),
-        own.get("batching"),
-        own.get("batchable"),
-    )
+    own, description = entry.settings, entry.description or {}
+    described: Iterable[object] = (description.get("batchable"), own.get("batching"), own.get("batchable"))
+    known = not description.get("proving")  # whether rows together are answered as each alone
     return BatchPolicy(
         rows=settings.batch_rows,
         nbytes=int(settings.batch_mb * 1e6),
-        batching=all(word is not False for word in described),
-        alone=frozenset((entry.description or {}).get("unbatchable") or ()),
+        batching=known and all(word is not False for word in described),
+        alone=frozenset(description.get("unbatchable") or ()),
         max_compute_s=_positive(own.get("max_compute_s")) or settings.max_compute_s,
     )
 

@@ -121,6 +121,14 @@ class GoldenRows:
             end = await child.handle.end(_LAST_WORDS_S)
             raise ChildFailed("died", "its process ended over its golden rows", end) from None
 
+    def store(self, record: ModelVersion) -> None:
+        """Write down what was recorded, in the background: when nobody waits for the version any more."""
+        recording = self._recorded.get(record.id)
+        if recording is not None and record.golden is None:
+            task = asyncio.create_task(asyncio.to_thread(_store, self._workspace, record, recording))
+            self._storing.add(task)
+            task.add_done_callback(self._storing.discard)
+
     async def together(self, child: Child) -> dict[str, Json]:
         """What `unbatchable` says of a child that has been checked.
 
@@ -163,7 +171,7 @@ class GoldenRows:
         if implausible is not None:
             return Report(recorded_in=recorded_in, implausible=implausible)
         child.recording = recording
-        self._keep(record, recording)
+        self._recorded[record.id] = recording
         return Report(recorded_in=recorded_in, answers=sum(map(len, recording.answers)))
 
     async def _checked(
@@ -176,14 +184,8 @@ class GoldenRows:
         recording = child.recording = expected_answers(truth, inputs[0])
         report = await _replayed(client, recording)
         if report.difference is None:
-            self._keep(record, recording)
+            self._recorded[record.id] = recording
         return report
-
-    def _keep(self, record: ModelVersion, recording: Recording) -> None:
-        self._recorded[record.id] = recording
-        task = asyncio.create_task(asyncio.to_thread(_store, self._workspace, record, recording))
-        self._storing.add(task)
-        task.add_done_callback(self._storing.discard)
 
 
 async def _recorded(
@@ -265,9 +267,7 @@ async def _apart(client: ScoringClient, method: str, given: GoldenInput, rows: i
         return 0.0  # such a method is never batched
     if any(isinstance(answer, ScoringError) for answer in alone):
         return math.inf
-    return max(
-        max_ulp_difference(output_of(answer), sliced(whole, row, row + 1)) for row, answer in enumerate(alone)
-    )
+    return max(max_ulp_difference(output_of(answer), sliced(whole, row, row + 1)) for row, answer in enumerate(alone))
 
 
 async def _ask(client: ScoringClient, given: GoldenInput, methods: Sequence[str], until: float = math.inf) -> list[Any]:

@@ -35,6 +35,7 @@ log = logging.getLogger("fitserve.supervisor")
 
 _SECONDS_PER_GB: Final = 10.0
 _SOUND_NURSERY_S: Final = 0.5  # one that died sooner is started again only when it is needed
+_PROOF_S: Final = 60.0
 _IMPORTS: Final = 40  # modules that are asked for before a fork
 _KINDS: Final[dict[str, FailureKind]] = {"digest": "digest", "load": "load", "memory": "memory", "timeout": "timeout"}
 
@@ -69,6 +70,7 @@ class Machine:
         self._loads = asyncio.Semaphore(max(2, round(cores) * 2))  # more at once would only wait for each other
         self._ids = itertools.count(1)
         self._files: dict[str, tuple[Files, Ready]] = {}  # by key of the crew
+        self._proofs: dict[tuple[str | None, ...], dict[str, Json]] = {}  # by `_same_answers`
         self._logs: dict[str, VersionLog] = {}
         self._tails: dict[str, LogTail] = {}
         self._closing = False
@@ -116,6 +118,31 @@ class Machine:
     async def start_child(self, version: Version, crew: Crew) -> Child:
         async with self._loads:
             return await self._start(version, crew)
+
+    async def prove(self, version: Version, crew: Crew, child: Child) -> None:
+        """Find out how a child may be asked, and put it into its description: which methods have shorter ways, and which answer
+        differently for rows together. Callers are answered meanwhile, by the public methods and each alone.
+
+        What an earlier child with the same bytes in the same environment found is true of this one too.
+        """
+        if child.proved:
+            return
+        child.proved = True
+        self._golden.store(version.record)
+        began = time.monotonic()
+        key = _same_answers(version.record, self._files[crew.key])
+        known = self._proofs.get(key)
+        try:
+            scoring = await child.handle.prove(known and known["scoring"], _PROOF_S)
+            together = known["unbatchable"] if known else await self._golden.together(child)
+        except (ChildFailed, OSError, TimeoutError) as error:  # of its death others hear
+            log.warning("%s: child %d: how it may be asked is not known: %s", crew.what, child.pid, error)
+            return
+        self._proofs[key] = {"scoring": scoring, "unbatchable": together}
+        child.description = {**child.description, **self._proofs[key], "proving": False}
+        version.start_ms["proof"] = _since(began)
+        if crew is version.crew or not version.children:
+            version.description = child.description
 
     def forget_crew(self, crew: Crew) -> None:
         """The crew has been closed."""
@@ -183,6 +210,7 @@ class Machine:
             description = await handle.go(self._order(version, crew, files, listen), self._patience(version.record))
             version.start_ms["load"] = _since(began)
             child = Child(number, handle, listen, description)
+            self._say_what_is_known(version, crew, child)
             began = time.monotonic()
             await self._learn(version, crew, child)
             version.start_ms["golden"] = _since(began)
@@ -291,6 +319,16 @@ class Machine:
         if report.problem is not None:
             raise StartFailed("golden", f"model {version.id} {report.problem}")
 
+    def _say_what_is_known(self, version: Version, crew: Crew, child: Child) -> None:
+        """Until the proof: nothing is asked together unless that is known to be right."""
+        known = self._proofs.get(_same_answers(version.record, self._files[crew.key]))
+        if known is not None:
+            child.description["unbatchable"] = known["unbatchable"]
+        elif child.description["kind"] == "script":
+            child.proved = True
+        else:
+            child.description["proving"] = True
+
     def _adopt(self, version: Version, crew: Crew) -> None:
         """This crew's environment is the version's."""
         files, ready = self._files[crew.key]
@@ -348,6 +386,11 @@ class Machine:
 def _notes(serving: ServingEnvironment, ready: Ready) -> list[str]:
     """What a person should know of an environment, each once."""
     return list(dict.fromkeys((*serving.warnings, *ready.warnings)))
+
+
+def _same_answers(record: ModelVersion, files: tuple[Files, Ready]) -> tuple[str | None, ...]:
+    """What decides how a model answers: its bytes, its code, its interpreter; and which rows were proved."""
+    return record.artifact.digest, record.code, files[1].digest, record.sample
 
 
 def _ignore(done: "asyncio.Task[Nursery]") -> None:

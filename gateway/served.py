@@ -36,6 +36,7 @@ class Machine(Protocol):
         """Everything that a child needs made ready, then `admit`, then an empty group."""
 
     async def start_child(self, version: Version, crew: Crew) -> Child: ...
+    async def prove(self, version: Version, crew: Crew, child: Child) -> None: ...
     def forget_crew(self, crew: Crew) -> None: ...
     def close_log(self, version: Version) -> None: ...
 
@@ -319,6 +320,14 @@ class ServedModels:
 
     async def start_child(self, version: Version, crew: Crew) -> Child:
         return await self._machine.start_child(version, crew)
+
+    async def prove(self, version: Version, crew: Crew, child: Child) -> None:
+        await self._machine.prove(version, crew, child)
+
+    def has_stand_in(self, version: Version) -> bool:
+        model = self.models.get(version.record.name)
+        live = None if model is None else model.live_version
+        return live is not None and live is not version and live.state == "live"
 
     async def promise(self, version: Version, crew: Crew, limits: ResourceConfiguration) -> None:
         try:

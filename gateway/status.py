@@ -100,6 +100,7 @@ def version_status(version: Version, log: VersionLog, enforcement: Enforcement) 
             **_decided(version),
         },
         "scoring": (version.description or {}).get("scoring"),
+        "proving": bool((version.description or {}).get("proving")),
         "batching": _batching(version),
         "start_ms": {phase: round(ms, 1) for phase, ms in version.start_ms.items()},
         "log": log.tail(LOG_LINES),

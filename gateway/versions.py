@@ -38,7 +38,7 @@ log = logging.getLogger("fitserve.supervisor")
 RESTING: Final = frozenset({"failed", "quarantined"})
 QUARANTINE_S: Final = 300.0
 MOST_CHILDREN: Final = 1000
-_INTERRUPTIBLE: Final = frozenset({"_open", "_fill"})  # steps that `stop` need not wait for
+_INTERRUPTIBLE: Final = frozenset({"_open", "_fill", "_prove"})  # steps that `stop` need not wait for
 _PATH: Final = re.compile(r"(?<![\w.])/[\w.+-]+(?:/[\w.+-]*)+")  # callers are not told where things lie here
 _NEWS_S: Final = 0.2  # HTTP processes tell what a child died over, a moment after its death
 _STEADY_S: Final = 60.0  # a child that lived this long was sound, asked or not
@@ -86,6 +86,12 @@ class Host(Protocol):
         Raises:
             StartFailed
         """
+
+    async def prove(self, version: "Version", crew: Crew, child: Child) -> None:
+        """Find out how a loaded child may be asked; it answers meanwhile. Once for each child."""
+
+    def has_stand_in(self, version: "Version") -> bool:
+        """Another version answers for the model until this one does."""
 
     async def promise(self, version: "Version", crew: Crew, limits: ResourceConfiguration) -> None:
         """Have memory promised to a running crew under other limits.
@@ -329,6 +335,9 @@ class Version:
             return self._relimit(self.crew)
         if len(self.crew.children) < self.crew.size:
             return self._fill(self.crew)
+        unproved = next((child for child in self.crew.children.values() if not child.proved), None)
+        if unproved is not None:
+            return self._prove(self.crew, unproved)
         return None
 
     async def _open(self) -> None:
@@ -358,6 +367,8 @@ class Version:
             crew.group.set_cpu(None)  # a small quota must not slow a start
         try:
             child = await self._host.start_child(self, crew)
+            if crew.children or self._host.has_stand_in(self):  # nobody waits: it comes when it is at its best
+                await self._host.prove(self, crew, child)
         except StartFailed as error:
             self._not_started(crew, error)
         else:
@@ -365,6 +376,11 @@ class Version:
                 self._loaded(crew)
             else:
                 self._count_death(crew, crew.verdict(child.handle.exited.result()))
+
+    async def _prove(self, crew: Crew, child: Child) -> None:
+        """The rest of a start that callers did not have to wait for."""
+        await self._host.prove(self, crew, child)
+        self._host.changed(self)
 
     async def _relimit(self, crew: Crew) -> None:
         """Other limits, another number of children or another environment, without losing a request."""

@@ -17,18 +17,8 @@ from tests.gateway.workers.models import Stored, stored
 from tests.gateway.workers.nest import nest
 
 WORKERS = Path(wire.__file__).parent
-ALONE = (
-    "child.py",
-    "describe.py",
-    "fast.py",
-    "loading.py",
-    "nursery.py",
-    "scoring.py",
-    "script.py",
-    "selfcare.py",
-    "server.py",
-    "wire.py",
-)
+WORDS = "child describe fast loading nursery probes proof scoring script selfcare server trees ways wire"
+ALONE = [f"{name}.py" for name in WORDS.split()]
 
 # (Python, what is installed); an own empty spec would be our own Python with all of our packages.
 ENVIRONMENTS = {

@@ -30,7 +30,7 @@ def sibling(name: str) -> Any:
 
 def prepare() -> None:
     """Import what a child needs before its model is known: called in the nursery, so that its children need not."""
-    for name in ("describe", "fast", "loading", "scoring", "selfcare", "server", "wire"):
+    for name in ("describe", "loading", "scoring", "selfcare", "server", "wire"):
         sibling(name)
 
 
@@ -87,7 +87,7 @@ def _start(control: "Control", order: "Header") -> "Server":
     description["memory_bytes"] = describe.memory_bytes(resident)
     description["load_ms"] = round((time.time() - started) * 1000, 2)
     control.send(event="loaded", description=description)
-    server: "Server" = sibling("server").Server(control, listener, scorer.answer, scorer.scoring)
+    server: "Server" = sibling("server").Server(control, listener, scorer.answer, scorer.prove, scorer.scoring)
     return server
 
 
@@ -99,9 +99,8 @@ def _model(order: "Header", threads: "Optional[int]") -> "Tuple[Any, Header]":
     if threads is not None:
         sibling("selfcare").limit_threads(threads)
     description = describe.describe(model, order["methods"], caught)
-    fast = None if order.get("fast") is False else sibling("fast")
-    dense_limit = order.get("dense_limit_bytes") or scoring.DENSE_LIMIT
-    scorer = scoring.Scorer(model, description, wire.arrays_from, wire.Body, dense_limit, fast)
+    dense_limit, shorter = order.get("dense_limit_bytes") or scoring.DENSE_LIMIT, order.get("fast") is not False
+    scorer = scoring.Scorer(model, description, wire.arrays_from, wire.Body, dense_limit, shorter)
     description["scoring"] = scorer.scoring()
     return scorer, description
 

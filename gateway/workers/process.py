@@ -84,6 +84,8 @@ class ChildHandle:
         self._buffer = bytearray()
         self._hello: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._loaded: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._proved: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._expected = {"hello": self._hello, "loaded": self._loaded, "failed": self._loaded, "proved": self._proved}
         control.setblocking(False)
         asyncio.get_running_loop().add_reader(control, self._readable)
         exited.add_done_callback(self._on_exit)
@@ -116,6 +118,20 @@ class ChildHandle:
         description: dict[str, Any] = message["description"]
         self.description = description
         return description
+
+    async def prove(self, known: Mapping[str, Any] | None, timeout: float) -> dict[str, Any]:
+        """Have it find shorter ways to its answers, while it answers. By method: path, gain and number of its way.
+
+        Args:
+            known: what an earlier child found with the same bytes in the same environment.
+
+        Raises:
+            ChildFailed: it ended, or took longer than `timeout` seconds.
+        """
+        self.send("prove", known=known)
+        message = await self._awaited(self._proved, timeout, "prove shorter ways")
+        scoring: dict[str, Any] = message["scoring"]
+        return scoring
 
     def send(self, op: str, **values: Any) -> None:
         """A control message; lost when the child has ended, of which `exited` tells."""
@@ -174,7 +190,7 @@ class ChildHandle:
     def _heard(self, line: bytearray) -> None:
         try:
             message = json.loads(line)
-            future = {"hello": self._hello, "loaded": self._loaded, "failed": self._loaded}.get(message["event"])
+            future = self._expected.get(message["event"])
         except (ValueError, LookupError, TypeError):
             self._distrust()
             return

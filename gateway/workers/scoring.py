@@ -7,9 +7,12 @@ import sys
 import time
 import traceback
 import warnings
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Set, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
 
 import numpy as np
+
+from .proof import Proof
+from .ways import NotHere, finite
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 DENSE_LIMIT = 50 * 1000 * 1000  # bytes of a sparse answer written out
 MAX_MESSAGE = 1000
+MOST_GOLDEN = 1000 * 1000  # values of golden rows and answers that are kept for the proof
 
 _clock = getattr(time, "perf_counter_ns", None) or (lambda: int(time.perf_counter() * 1e9))  # before Python 3.7
 
@@ -32,7 +36,7 @@ class Scorer(object):
 
     Args:
         description: of the model; see describe.py.
-        fast: the module fast.py, or None.
+        shorter: whether to look for shorter ways, see `prove`.
         arrays_from, new_body: the wire's, from child.py.
     """
 
@@ -43,11 +47,13 @@ class Scorer(object):
         arrays_from: "Callable[[Header, Any], Any]",
         new_body: "Callable[[], Any]",
         dense_limit: int = DENSE_LIMIT,
-        fast: Any = None,
+        shorter: bool = True,
     ) -> None:
         self._methods = {name: getattr(model, name) for name in description["methods"]}
-        self._fast = fast  # the module fast.py; None: all goes through the public methods
-        self._ways: "Dict[str, Any]" = {} if fast is None else fast.find(model, self._methods)
+        self._model, self._shorter = model, shorter
+        self._ways: "Dict[str, Any]" = {}  # in force; what has none goes through the public method
+        self._golden: "List[Any]" = []
+        self._golden_values = 0
         self._width = description.get("n_features")
         self._names: "List[str]" = description.get("feature_names") or []
         self._frames = description["kind"] == "columns"
@@ -91,10 +97,20 @@ class Scorer(object):
             return {"id": number, "ok": False, "error": _error(kind, type(error).__name__, str(error))}, [], False
 
     def scoring(self) -> "Dict[str, Header]":
-        """By method, which way its answers go (`path`), and what that gained with one row (`gain`, public time / own time)."""
+        """By method, which way its answers go (`path`), what that gained with one row (`gain`, public time / own time), and the
+        way's number among the candidates."""
         told: "Dict[str, Header]" = {name: {"path": "public"} for name in self._methods}
-        told.update({name: {"path": way.name, "gain": way.gain} for name, way in self._ways.items()})
+        told.update({name: {"path": w.name, "gain": w.gain, "way": w.number} for name, w in self._ways.items()})
         return told
+
+    def prove(self, known: "Optional[Dict[str, Header]]" = None) -> "Iterator[None]":
+        """Find shorter ways, step by step; each is in force as soon as it is proved. `known`: see `Proof`."""
+        if self._shorter:
+            proof = Proof(self._model, self._methods, self._golden, known)
+            self._ways = proof.found
+            for _ in proof.steps():
+                yield
+        self._golden = []
 
     def _several(self, header: "Header") -> "Optional[Callable[[Any], Any]]":
         """What answers for methods joined with commas: a tuple of their answers for the same rows. None: it has not all of them."""
@@ -106,29 +122,30 @@ class Scorer(object):
 
     def _called(self, name: str, public: "Callable[[Any], Any]", X: Any, header: "Header") -> Any:
         """What the public method answers, by a shorter way where one is proved and `X` is what it was proved for."""
-        way = self._ways.get(name)
-        if way is None or type(X) is not np.ndarray or X.dtype != np.float64 or X.ndim != 2:
-            return public(X)
-        if X.shape[1] != self._width or not len(X) or not (header.get("checked") or self._fast.finite(X)):
-            return public(X)
         if header.get("prove"):
-            return self._proved(name, public, X)
+            return self._remembered(name, public, X)
+        way = self._ways.get(name)
+        if way is None or not self._fits(X) or not (header.get("checked") or finite(X)):
+            return public(X)
         try:
             return way.call(X)
-        except self._fast.NotHere:
+        except NotHere:
             return public(X)
 
-    def _proved(self, name: str, public: "Callable[[Any], Any]", X: "Array") -> Any:
-        """The public method's answer; the way is given up unless it has the same bits."""
-        expected = public(X.copy())
-        try:
-            right = self._fast.same(expected, self._ways[name].call(X))
-        except self._fast.NotHere:
-            right = True
-        if not right:
-            sys.stderr.write("the shorter way to {} differs on golden rows and is not used\n".format(name))
-            del self._ways[name]
-        return expected
+    def _fits(self, X: Any) -> bool:
+        return (
+            type(X) is np.ndarray and X.dtype == np.float64 and X.ndim == 2 and X.shape[1] == self._width and len(X) > 0
+        )
+
+    def _remembered(self, name: str, public: "Callable[[Any], Any]", X: Any) -> Any:
+        """The public method's answer, kept until a shorter way has been held against it."""
+        if not self._shorter or not self._fits(X) or not finite(X):
+            return public(X)
+        answer = public(X.copy())
+        self._golden_values += X.size + int(np.size(answer))
+        if self._golden_values <= MOST_GOLDEN:
+            self._golden.append((name, X, answer))
+        return answer
 
     def _input(self, given: "Header", body: Any, method: str) -> Any:
         kind = given["kind"]

@@ -15,7 +15,7 @@ import sys
 import time
 import traceback
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -98,15 +98,30 @@ class Headers(dict):  # type: ignore[type-arg]
 
 
 class Response:
-    """Azure's AMLResponse."""
+    """Azure's AMLResponse. What is no JSON is text/html unless `response_headers` says otherwise, as there."""
 
     def __init__(
-        self, message: Any = "", status_code: int = 200, response_headers: Any = None, json_str: bool = False, **_: Any
+        self,
+        message: Any = "",
+        status_code: int = 200,
+        response_headers: Any = None,
+        json_str: bool = False,
+        run_function_failed: bool = False,
+        **_: Any,
     ) -> None:
         self.status_code = status_code
-        self.headers = dict(response_headers or {})
-        self._body = json.dumps(message) if json_str else message
-        self.headers.setdefault("Content-Type", "application/json")
+        given = dict(response_headers or {})
+        as_json = json_str or message is None
+        self.headers = {} if as_json else {"Content-Type": "text/html; charset=utf-8"}
+        for name, value in given.items():
+            if name.lower() == "content-type":
+                self.headers.pop("Content-Type", None)
+            self.headers[name] = value
+        if as_json:
+            self.headers.setdefault("Content-Type", "application/json")
+        if run_function_failed:
+            self.headers["x-ms-run-function-failed"] = "True"
+        self._body = json.dumps({} if message is None else message) if as_json else message
 
     def get_data(self) -> bytes:
         return self._body if isinstance(self._body, bytes) else str(self._body).encode("utf-8")
@@ -201,6 +216,10 @@ class Script:
             documented.get(part, {}).pop("request_headers", None)
         return documented
 
+    def prove(self, known: Any = None) -> "Iterator[None]":  # noqa: ARG002 - as `Scorer.prove`
+        """Nothing: there is one way to answer."""
+        return iter(())
+
     def scoring(self) -> "dict[str, Header]":
         return {METHOD: {"path": "script"}}
 
@@ -270,6 +289,8 @@ class Script:
                 given[parameter.name] = body[parameter.name]
             elif parameter.default is parameter.empty:
                 raise Refused("input", f"A value is not provided for the {parameter.name!r} parameter.")
+            else:  # said aloud, as Azure does: a schema decorator does not know of defaults
+                given[parameter.name] = parameter.default
         return given
 
     # the answer's side

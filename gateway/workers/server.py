@@ -9,7 +9,7 @@ import select
 import socket
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from .selfcare import OUT_OF_MEMORY, freeze, leave
 from .wire import CHUNK, BrokenFrame, FrameReader, NoMemoryForFrame, encode_frame
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .wire import Array, Header, Part
 
 MOST_QUEUED = 4  # frames of one connection that wait here; more stay in its socket
+PROVE_EVERY_S = 0.02  # a step of the proof this often where callers leave no time for it
 MOST_UNSENT = 64 << 20  # bytes a slow reader may leave unread before it is no longer read from
 
 
@@ -123,8 +124,8 @@ class Connection(object):
 class Server(object):
     """Frames of all connections in order of arrival, one computed at a time, until the control socket closes.
 
-    `answer(header, body)` gives the header and arrays of the answer, and whether to end after it; `scoring()` says which way
-    each method's answers go.
+    `answer(header, body)` gives the header and arrays of the answer, and whether to end after it. `prove(known)` is work that is done
+    between frames when the supervisor says so, and `scoring()` tells afterwards which way each method's answers go.
     """
 
     def __init__(
@@ -132,9 +133,13 @@ class Server(object):
         control: Control,
         listener: socket.socket,
         answer: "Callable[[Header, Any], Tuple[Header, Sequence[Array], bool]]",
+        prove: "Callable[[Any], Iterator[None]]",
         scoring: "Callable[[], Header]",
     ) -> None:
-        self.control, self.listener, self.answer, self.scoring = control, listener, answer, scoring
+        self.control, self.listener = control, listener
+        self.answer, self.prove, self.scoring = answer, prove, scoring
+        self.proof: "Optional[Iterator[None]]" = None
+        self.proof_due = 0.0
         self.frames: "Deque[Tuple[Connection, Header, Any]]" = deque()
         self.connections: "Dict[int, Connection]" = {}
         self.poll = select.poll()
@@ -155,12 +160,23 @@ class Server(object):
                 self._compute(*self.frames.popleft())
             elif self.ending and not events and not self._unsent():
                 return
+            if self.proof is not None and (not self.frames or time.monotonic() > self.proof_due):
+                self._prove_on(self.proof)
 
     def _patience(self) -> "Optional[int]":
         """How long to wait for the next event, ms; None is for ever."""
-        if self.frames or self.control.pending:
+        if self.frames or self.control.pending or self.proof is not None:
             return 0
         return (10 if self._unsent() else 0) if self.ending else None
+
+    def _prove_on(self, proof: "Iterator[None]") -> None:
+        """One step of the proof."""
+        try:
+            next(proof)
+        except StopIteration:
+            self.proof = None
+            self.control.send(event="proved", scoring=self.scoring())
+        self.proof_due = time.monotonic() + PROVE_EVERY_S
 
     def _unsent(self) -> bool:
         return any(connection.unsent for connection in self.connections.values())
@@ -199,9 +215,7 @@ class Server(object):
         answer: "Header" = {"id": header.get("id"), "ok": True}
         arrays: "Sequence[Array]" = ()
         fatal = False
-        if header.get("op") == "scoring":
-            answer["scoring"] = self.scoring()
-        elif header.get("op") != "ping":
+        if header.get("op") != "ping":
             answer, arrays, fatal = self.answer(header, body)
         connection.queued -= 1
         if fatal:
@@ -257,5 +271,7 @@ class Server(object):
             self.ending = True
         elif message["op"] == "serve":
             freeze()
+        elif message["op"] == "prove":
+            self.proof = self.prove(message.get("known"))
         elif message["op"] == "ping":
             self.control.send(event="pong")

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 PREFIX = struct.Struct("<IIQ")
 ALIGN = 16
 CHUNK = 1 << 16
+#: More values than this travel in the body as JSON text, so that whoever only passes a frame on need not read them.
+MOST_VALUES = 1000
 #: A longer header or body is a broken peer, not a request.
 MAX_HEADER = 1 << 30
 MAX_BODY = 1 << 47
@@ -62,9 +64,15 @@ class Body(object):
         self.nbytes = 0
 
     def add(self, array: "Array") -> "Header":
-        """The description A of `array` (any shape): raw for numbers, bool and datetime64, else its values in the header."""
+        """The description A of `array` (any shape): raw for numbers, bool and datetime64; else its values in the header, or as JSON
+        text in the body where they are many.
+        """
         if array.dtype.kind not in "biufcmM":
-            return {"values": [_plain(value) for value in array.ravel().tolist()], "shape": list(array.shape)}
+            values = [_plain(value) for value in array.ravel().tolist()]
+            if len(values) <= MOST_VALUES:
+                return {"values": values, "shape": list(array.shape)}
+            text = self.add(np.frombuffer(_to_json(values).encode("ascii"), np.uint8))
+            return {"text": text, "shape": list(array.shape)}
         array = np.asarray(array, order="C")
         spec = {"dtype": array.dtype.str, "shape": list(array.shape), "offset": self.nbytes, "nbytes": array.nbytes}
         self.arrays.append(array)
@@ -97,6 +105,16 @@ def encode_frame(header: "Header", arrays: "Sequence[Array]" = ()) -> "List[Part
         total += nbytes + -nbytes % ALIGN
     parts.insert(0, PREFIX.pack(len(text), 0, total) + text)
     return parts
+
+
+def encode_described(header: "Header", described: "Part", body: "Part") -> "List[Part]":
+    """As `encode_frame`, of a request whose "input" is JSON text already, and whose body lies in one piece."""
+    text = _to_json(header).encode("ascii")[:-1] + b',"input":'
+    end = b"}" + b" " * (-(len(text) + len(described) + 1) % ALIGN)
+    padding = -len(body) % ALIGN
+    prefix = PREFIX.pack(len(text) + len(described) + len(end), 0, len(body) + padding)
+    parts = [prefix + text, described, end, body, b"\0" * padding]
+    return [part for part in parts if len(part)]
 
 
 def _plain_text(header: "Header") -> "Optional[bytes]":
@@ -258,9 +276,14 @@ def arrays_from(part: "Header", body: "Union[bytes, bytearray, memoryview]") -> 
         if not count:
             return np.empty(part["shape"], dtype)
         return np.frombuffer(body, dtype, count, part["offset"]).reshape(part["shape"])
-    if "values" in part:
-        values = np.empty(len(part["values"]), object)
-        values[:] = part["values"]
+    if "values" in part or "text" in part:
+        found = (
+            part["values"]
+            if "values" in part
+            else json.loads(arrays_from(part["text"], body).tobytes().decode("ascii"))
+        )
+        values = np.empty(len(found), object)
+        values[:] = found
         return values.reshape(part["shape"])
     if "list" in part:
         return [arrays_from(item, body) for item in part["list"]]

@@ -71,6 +71,9 @@ class QuickMachine:
         cast(Group, crew.group).handles.append(handle)
         return Child(next(self.numbers), cast(ChildHandle, handle), "/nowhere", {})
 
+    async def prove(self, version: Version, crew: Crew, child: Child) -> None:
+        child.proved = True
+
     def forget_crew(self, crew: Crew) -> None:
         pass
 

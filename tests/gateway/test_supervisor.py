@@ -338,9 +338,15 @@ def test_what_cannot_be_verified_is_live_and_says_why(gateway: Gateway, tmp_path
     assert gateway.workspace.metadata.get_model(name).golden is None
 
 
+def proved(gateway: Gateway, name: str) -> dict[str, Any]:
+    """Its status when it is known how it may be asked, which is soon after it is live."""
+    gateway.wait(name)
+    return eventually(lambda: gateway.version(name), lambda told: told["proving"] is False)
+
+
 def test_the_status_tells_which_way_answers_go_and_what_that_gained(gateway: Gateway, tmp_path: Path) -> None:
     gateway.register("ways", iris_svc(tmp_path))
-    told = gateway.wait("ways")
+    told = proved(gateway, "ways")
     assert told["scoring"]["predict"]["path"] == "libsvm"
     assert told["scoring"]["predict"]["gain"] > 1
     assert told["batching"] == {"on": True, "alone": {}}
@@ -349,7 +355,7 @@ def test_the_status_tells_which_way_answers_go_and_what_that_gained(gateway: Gat
 def test_rows_of_a_model_that_looks_at_its_neighbours_travel_alone(gateway: Gateway, tmp_path: Path) -> None:
     path, code = code_model(tmp_path, "return np.asarray(X)[:, 0] / np.asarray(X)[:, 0].sum()", name="neighbours")
     gateway.register("neighbours", path, code)
-    told = gateway.wait("neighbours")
+    told = proved(gateway, "neighbours")
     assert told["scoring"] == {"predict": {"path": "public"}}
     assert told["batching"]["alone"]["predict"] > 4
     with ThreadPoolExecutor(16) as pool:

@@ -23,7 +23,7 @@ from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
 from gateway.methods import METHODS
-from gateway.workers import describe, fast, wire
+from gateway.workers import describe, fast, proof, ways, wire
 from gateway.workers.scoring import Scorer
 
 X, Y = load_iris(return_X_y=True)
@@ -65,13 +65,24 @@ def fitted(name: str) -> Any:
 @pytest.fixture(autouse=True)
 def _quiet_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The machine may be busy: no proof ends for lack of time. One thread, as in a child."""
-    monkeypatch.setattr(fast, "PATIENCE_S", 60)
+    monkeypatch.setattr(proof, "PATIENCE_S", 60)
     with threadpool_limits(1):
         yield
 
 
 def scorer_of(model: Any) -> Scorer:
-    return Scorer(model, describe.describe(model, METHODS), wire.arrays_from, wire.Body, fast=fast)
+    """One that has proved what it can."""
+    scorer = Scorer(model, describe.describe(model, METHODS), wire.arrays_from, wire.Body)
+    for _ in scorer.prove():
+        pass
+    return scorer
+
+
+def ways_of(model: Any) -> dict[str, proof.Fast]:
+    proved = proof.Proof(model, {method: getattr(model, method) for method in METHODS if hasattr(model, method)})
+    for _ in proved.steps():
+        pass
+    return proved.found
 
 
 def asked(scorer: Scorer, method: str, rows: Any, **more: Any) -> Any:
@@ -95,20 +106,20 @@ def test_every_method_of_the_usual_models_has_a_way(name: str) -> None:
 def test_the_bits_are_those_of_the_public_method(name: str) -> None:
     model = fitted(name)
     methods = {method: getattr(model, method) for method in METHODS if hasattr(model, method)}
-    ways = fast.find(model, methods)
-    assert ways
+    found = ways_of(model)
+    assert found
 
     @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.lists(value, min_size=4, max_size=4), min_size=1, max_size=40))
     def check(rows: list[list[float]]) -> None:
         Z = np.array(rows)
         with np.errstate(all="ignore"):
-            for method, way in ways.items():
+            for method, way in found.items():
                 try:
                     got = way.call(Z.copy())
-                except fast.NotHere:
+                except ways.NotHere:
                     continue
-                assert fast.same(methods[method](Z.copy()), got), method
+                assert proof.same(methods[method](Z.copy()), got), method
 
     check()
 
@@ -146,25 +157,69 @@ def test_models_with_code_of_others_have_no_way() -> None:
     assert scorer_of(pipeline).scoring()["predict"] == {"path": "public"}
 
 
-def test_a_way_that_differs_in_one_bit_is_not_taken() -> None:
-    probes = [X[:2], X[:5]]
-    proof = fast.Proof(probes, float("inf"))
-    public = fitted("ridge of two").predict
-    assert proof.gain("predict", public, lambda Z: public(Z) + 0) is not None
-    assert proof.gain("predict", public, lambda Z: np.nextafter(public(Z), np.inf)) is None
-    assert proof.gain("predict", public, lambda Z: public(Z).astype(np.float32)) is None
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        (lambda found: found + 0, True),
+        (lambda found: np.nextafter(found, np.inf), False),
+        (lambda found: found.astype(np.float32), False),
+        (lambda found: found[:1], False),
+    ],
+)
+def test_a_way_that_differs_in_one_bit_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch, wrong: Callable[[Any], Any], right: bool
+) -> None:
+    model = fitted("ridge of two")
+    usual = fast.candidates(model)[1][0][2]
+    monkeypatch.setattr(fast, "candidates", lambda _: (4, [("predict", "odd", lambda Z: wrong(usual(Z)))]))
+    assert ("predict" in ways_of(model)) is right
 
 
-def test_golden_rows_that_differ_end_a_way() -> None:
-    scorer = scorer_of(fitted("ridge of two"))
-    scorer._ways["predict"].call = lambda Z: fitted("ridge of two").predict(Z) * (1 + 1e-15)
-    _, arrays = asked(scorer, "predict", X[:3], prove=True)
-    assert arrays[0].tobytes() == fitted("ridge of two").predict(X[:3]).tobytes()
+def test_golden_rows_that_differ_end_a_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = fitted("ridge of two")
+    usual = fast.candidates(model)[1][0][2]
+    odd = X[2:3] + 1e-3  # no probe is this row
+    monkeypatch.setattr(fast, "candidates", lambda _: (4, [("predict", "odd", lambda Z: usual(Z) + (odd == Z).all())]))
+    assert "predict" in ways_of(model)
+    scorer = Scorer(model, describe.describe(model, METHODS), wire.arrays_from, wire.Body)
+    _, arrays = asked(scorer, "predict", odd, prove=True)
+    assert arrays[0].tobytes() == model.predict(odd).tobytes()
+    for _ in scorer.prove():
+        pass
     assert scorer.scoring()["predict"] == {"path": "public"}
 
 
+def test_what_an_earlier_child_proved_is_taken_over_but_for_golden_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = scorer_of(fitted("svc")).scoring()
+    monkeypatch.setattr(proof, "probes", None)  # not asked again
+
+    def second() -> Scorer:
+        return Scorer(fitted("svc"), describe.describe(fitted("svc"), METHODS), wire.arrays_from, wire.Body)
+
+    scorer = second()
+    asked(scorer, "predict", X[:3], prove=True)
+    for _ in scorer.prove(known):
+        pass
+    assert scorer.scoring() == known
+    scorer = second()
+    scorer._golden.append(("predict", X[:1], np.array(["another"])))
+    for _ in scorer.prove(known):
+        pass
+    assert scorer.scoring()["predict"] == {"path": "public"}
+    assert scorer.scoring()["decision_function"] == known["decision_function"]
+
+
+def test_until_the_proof_the_public_method_answers_also_between_its_steps() -> None:
+    scorer = Scorer(fitted("forest"), describe.describe(fitted("forest"), METHODS), wire.arrays_from, wire.Body)
+    expected = fitted("forest").predict_proba(X[:5]).tobytes()
+    for _ in scorer.prove():
+        _, arrays = asked(scorer, "predict_proba", X[:5])
+        assert arrays[0].tobytes() == expected
+    assert scorer.scoring()["predict_proba"]["path"] == "trees"
+
+
 def test_without_time_for_a_proof_there_is_no_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast, "PATIENCE_S", 0)
+    monkeypatch.setattr(proof, "PATIENCE_S", 0)
     assert scorer_of(fitted("forest")).scoring()["predict"] == {"path": "public"}
 
 
@@ -172,6 +227,6 @@ def test_deep_trees_and_many_rows_give_the_same_bits() -> None:
     random = np.random.default_rng(0)
     Z = random.normal(size=(2000, 4))
     model = RandomForestRegressor(20, random_state=0).fit(Z, random.normal(size=2000))
-    way = fast.find(model, {"predict": model.predict})["predict"]
+    way = ways_of(model)["predict"]
     for rows in (1, 3, 500):
-        assert fast.same(model.predict(Z[:rows]), way.call(Z[:rows]))
+        assert proof.same(model.predict(Z[:rows]), way.call(Z[:rows]))
