@@ -5,7 +5,12 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
 from tests.e2e.gateway import fitserve, serving
 
@@ -29,6 +34,33 @@ def test_a_large_file_goes_in_parts_that_the_gateway_takes(tmp_path: Path) -> No
         refused = fitserve("score", "m", "[[1, 1, 1, 1]]", "--output", "answers.txt", workspace=workspace)
         assert refused.returncode == 2
         assert ".csv" in refused.stderr
+
+
+def test_parquet_is_a_sample_and_the_file_that_is_scored_and_written(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "town": ["Bern", "Oslo", None, "Bern"] * 10,
+            "at": pd.date_range("2026-01-01", periods=40, freq="7h").astype("datetime64[ms]"),
+            "size": [1.5, None, 3.0, 4.0] * 10,
+        }
+    )
+    year = FunctionTransformer(pd.DataFrame.astype, kw_args={"dtype": "int64"})
+    columns = ColumnTransformer(
+        [("town", OneHotEncoder(), ["town"]), ("at", year, ["at"]), ("size", SimpleImputer(), ["size"])]
+    )
+    model = make_pipeline(columns, LinearRegression()).fit(frame, np.arange(40.0))
+    joblib.dump(model, tmp_path / "model.joblib")
+    frame.to_parquet(tmp_path / "rows.parquet")
+    workspace, rows, out = tmp_path / "ws", str(tmp_path / "rows.parquet"), tmp_path / "out.parquet"
+    register = ("register", str(tmp_path / "model.joblib"), "--name", "m", "--sample", rows)
+    assert fitserve(*register, workspace=workspace).returncode == 0
+    with serving(workspace) as gateway:
+        gateway.wait_for("m")
+        done = fitserve("score", "m", rows, "--rows", "7", "--output", str(out), workspace=workspace)
+        assert done.returncode == 0, done.stderr
+        assert np.allclose(pd.read_parquet(out)["predict"], model.predict(frame), rtol=1e-9)
+        document = gateway.http.get("/models/m/swagger.json?version=3").json()
+    assert document["components"]["schemas"]["ServiceInput"]["example"]["data"][0]["town"] == "Bern"
 
 
 def test_a_sample_that_cannot_be_read_is_refused_before_anything_is_stored(tmp_path: Path) -> None:

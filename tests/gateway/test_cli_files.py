@@ -86,16 +86,16 @@ def test_answers_are_put_together_in_order_and_written(tmp_path: Path) -> None:
     assert several.columns() == {"kneighbors_0_0": [0.5, 0.6, 0.7, 0.8], "kneighbors_1_0": [1, 2, 3, 4]}
 
 
-def test_parquet_in_and_out_or_the_extra_that_is_missing(tmp_path: Path) -> None:
+def test_parquet_in_and_out_or_the_extra_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = Answers()
     answers.add({"predict": [1, 2]}, 2)
     file = tmp_path / "out.parquet"
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError:
+    with monkeypatch.context() as patch:
+        for name in [name for name in sys.modules if name.split(".")[0] == "pyarrow"]:
+            patch.setitem(sys.modules, name, None)
+        patch.setitem(sys.modules, "pyarrow", None)
         with pytest.raises(MissingExtra, match=r"fitserve\[parquet\]"):
             write_answers(answers, file)
-        return
     write_answers(answers, file)
     assert json.loads(read_rows(str(file), sys.stdin).body(0, 2))["data"] == {
         "columns": ["predict"],

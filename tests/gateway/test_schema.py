@@ -1,11 +1,15 @@
 import io
 import json
 import math
+import sys
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 
+from gateway.columns import column_array
+from gateway.errors import SchemaMismatch
 from gateway.samples import BadSample, read_sample
 from gateway.schema import ModelSchema, schema_for
 from registry.errors import MissingExtra
@@ -140,15 +144,48 @@ def test_a_sample_with_other_names_is_refused() -> None:
         schema_for(NAMED, b"age,x,town,member\n1,2,Bern,true\n", "s.csv")
 
 
-def test_parquet_needs_an_extra() -> None:
-    try:
-        import pyarrow  # type: ignore[import-not-found,unused-ignore]  # noqa: F401
-    except ImportError:
-        with pytest.raises(MissingExtra, match="pyarrow"):
-            schema_for(PLAIN, b"PAR1", "s.parquet")
-    else:
-        with pytest.raises(BadSample):
-            schema_for(PLAIN, b"PAR1", "s.parquet")
+def test_parquet_needs_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtra, match="pyarrow"):
+        schema_for(PLAIN, b"PAR1", "s.parquet")
+
+
+def parquet(frame: pandas.DataFrame) -> bytes:
+    file = io.BytesIO()
+    frame.to_parquet(file)
+    return file.getvalue()
+
+
+def test_a_parquet_sample_gives_names_types_and_an_example() -> None:
+    with pytest.raises(BadSample, match=r"s\.parquet cannot be used"):
+        schema_for(PLAIN, b"PAR1", "s.parquet")
+    frame = pandas.DataFrame({"age": [31.5, None], "town": ["Bern", None], "member": [True, False], "n": [1, 2]})
+    found = schema({"kind": "columns", "feature_names": ["n", "age", "town", "member"]}, parquet(frame), "s.parquet")
+    assert [column.name for column in found.columns] == ["n", "age", "town", "member"]
+    assert [column.type for column in found.columns] == ["number", "number", "string", "boolean"]
+    assert found.example[0] == {"n": 1, "age": 31.5, "town": "Bern", "member": True}
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_times_have_the_unit_of_a_parquet_sample(unit: str) -> None:
+    stored = "ms" if unit == "s" else unit  # Parquet has no seconds
+    times = np.array(["2026-01-31T22:15:01", "NaT"], f"datetime64[{unit}]")
+    sample = parquet(pandas.DataFrame({"at": times}))
+    found = schema({"kind": "columns", "feature_names": ["at"], "time_dtype": "<M8[s]"}, sample, "s.parquet")
+    assert found.columns[0].dtype == f"<M8[{stored}]"
+    array = column_array(found.columns[0], ["2026-01-31T23:15:01.123456789+01:00", None], str)
+    expected = np.array(["2026-01-31T22:15:01.123456789", "NaT"], f"datetime64[{stored}]")
+    assert array.dtype == expected.dtype
+    assert array.astype(str).tolist() == expected.astype(str).tolist()
+
+
+def test_times_of_an_unknown_unit_have_that_of_the_models_pandas() -> None:
+    named = {"kind": "columns", "feature_names": ["at"], "time_dtype": "<M8[ns]"}
+    assert schema(named, b"at\n2026-01-01\n", "s.csv").columns[0].dtype == "<M8[ns]"
+    told = schema({**named, "column_types": {"at": "datetime"}}).columns[0]
+    assert told.dtype == "<M8[ns]"
+    with pytest.raises(SchemaMismatch, match="from the year 1678 to 2261"):
+        column_array(told, ["1066-10-14"], str)
 
 
 def test_a_sample_of_text_and_of_records() -> None:
