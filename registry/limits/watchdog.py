@@ -185,6 +185,7 @@ class WatchdogGroup:
     ) -> None:
         self.name, self.limits, self.number = name, limits, number
         self._most_tasks = sys.maxsize if tasks is None else tasks
+        self._crowded = False
         self.due = 0.0
         self._backend = backend
         self._mark = guard.group_mark(backend.owner, number)
@@ -308,12 +309,14 @@ class WatchdogGroup:
         self._sampled_cpu_ns = max(self._cpu_ns(), used)
         self._ended_cpu_ns += self._sampled_cpu_ns - self._cpu_ns()
         before = self._footprint.bytes
-        if (tasks := sum(member.threads for member in self._members.values())) > self._most_tasks:
-            log.warning(
-                "%s has %d processes and threads, more than %d, and is killed", self.name, tasks, self._most_tasks
-            )
+        tasks = sum(member.threads for member in self._members.values())
+        if tasks > self._most_tasks:
+            if not self._crowded:  # once: they take a while to die
+                log.warning("%s has %d processes and threads of %d and is killed", self.name, tasks, self._most_tasks)
+            self._crowded = True
             self.kill()
             return
+        self._crowded = False
         if self._footprint.update(faults, self._memory_limit, now):
             self._oom_kills += 1
             log.warning(

@@ -38,17 +38,29 @@ return np.zeros(len(X))
 """
 
 
+FORKING = """\
+import os, time
+if X[0, 0] == 888:
+    for _ in range(200):
+        if os.fork() == 0:
+            time.sleep(600)
+return np.zeros(len(X))
+"""
+
+
 @pytest.fixture(scope="module", params=["cgroup2", "cgroup1", "watchdog"])
 def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     backend = request.param
     if WORKING.get(backend, "unknown") is not None:
         pytest.skip(f"{backend}: {WORKING.get(backend)}")
     folder = tmp_path_factory.mktemp(backend)
-    with serving(folder / "ws", env={"FITSERVE_LIMITS": backend}) as gateway:
+    with serving(folder / "ws", "--model-tasks", "40", env={"FITSERVE_LIMITS": backend}) as gateway:
         hungry, hungry_code = code_model(folder, HUNGRY, name="hungry")
         spinning, spinning_code = code_model(folder, SPINNING, name="spinning")
+        forking, forking_code = code_model(folder, FORKING, name="forking")
         for name, file, more in (
             ("iris", iris_svc(folder), ()),
+            ("forking", forking, ("--code", str(forking_code))),
             ("hungry", hungry, ("--code", str(hungry_code), "--memory", "0.3")),
             ("spinning", spinning, ("--code", str(spinning_code), "--cpu", "0.5")),
             ("pair", spinning, ("--code", str(spinning_code), "--cpu", "0.5", "--children", "2")),
@@ -143,3 +155,26 @@ def test_no_group_is_left_behind(tmp_path: Path) -> None:
         if gateway.status("iris")["limits"]["enforcement"].startswith("cgroup"):
             assert groups(pid)
     assert groups(pid) == []
+
+
+def test_who_forks_without_end_costs_nobody_else_an_answer(gateway: Gateway) -> None:
+    gateway.wait_for("forking")
+    gateway.wait_for("iris")
+    failures, stop = [], threading.Event()
+
+    def neighbour() -> None:
+        while not stop.is_set():
+            answer = gateway.score("iris", [SETOSA])
+            if answer.status_code != 200:
+                failures.append(answer.text)
+
+    thread = threading.Thread(target=neighbour)
+    thread.start()
+    try:
+        answer = gateway.score("forking", [[888, 0, 0, 0]])
+    finally:
+        stop.set()
+        thread.join()
+    assert answer.status_code in (500, 503), answer.text
+    assert failures == []
+    eventually(lambda: gateway.score("forking", [[1, 0, 0, 0]]), lambda a: a.status_code == 200)
