@@ -1,6 +1,6 @@
 """Conda environment files, and how their packages are called and compared on PyPI.
 
-What is installed comes from PyPI: conda itself is neither needed nor used. Packages that exist in conda only
+conda itself is not needed: without it (see `conda_tool`) what is installed comes from PyPI, and packages that exist in conda only
 (compilers, CUDA, BLAS switches) are left out and named.
 """
 
@@ -131,6 +131,8 @@ class CondaFile:
     pip_lines: tuple[str, ...]  # the section of pip, unread
     variables: Mapping[str, str]
     name: str | None = None
+    entries: tuple[str, ...] = ()  # what conda itself is to install, in its own words; Python is not among it
+    channels: tuple[str, ...] = ()
 
 
 def read_conda_file(path: Path) -> CondaFile:
@@ -159,6 +161,7 @@ def parse_conda(data: Json, source: str) -> CondaFile:
     if not isinstance(data, dict) or not isinstance(data.get("dependencies", []), list):
         raise InvalidArgument(source, "it is not a conda environment: a mapping with a list 'dependencies' is expected")
     python: str | None = None
+    entries: list[str] = []
     packages: list[str] = []
     skipped: list[str] = []
     pip_lines: list[str] = []
@@ -169,7 +172,9 @@ def parse_conda(data: Json, source: str) -> CondaFile:
         name, version = conda_requirement(entry, source)
         if name == "python":
             python = version.removeprefix("==").removesuffix(".*") or None
-        elif name in CONDA_ONLY:
+            continue
+        entries.append(entry.strip())
+        if name in CONDA_ONLY:
             skipped.append(name)
         elif name != "pip":
             packages.append(f"{PYPI_NAMES.get(name, name)}{version}")
@@ -180,6 +185,8 @@ def parse_conda(data: Json, source: str) -> CondaFile:
         tuple(pip_lines),
         _variables(data.get("variables"), source),
         data.get("name"),
+        tuple(sorted(set(entries))),
+        _channels(data.get("channels"), source),
     )
 
 
@@ -233,6 +240,14 @@ def _pip_section(lines: Any, source: str) -> Sequence[str]:
     if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
         raise InvalidArgument(source, "the section 'pip' must be a list of requirements")
     return lines
+
+
+def _channels(values: Any, source: str) -> tuple[str, ...]:
+    if values is None:
+        return ()
+    if not isinstance(values, list) or not all(isinstance(value, str) and value for value in values):
+        raise InvalidArgument(source, "the section 'channels' must be a list of names")
+    return tuple(dict.fromkeys(values))
 
 
 def _variables(values: Any, source: str) -> dict[str, str]:

@@ -46,6 +46,7 @@ class CondaDependencies:
         self._conda: list[str] = []
         self._pip: list[str] = []
         self._pip_options: list[str] = []
+        self._channels: list[str] = []
 
     @classmethod
     def create(
@@ -68,6 +69,10 @@ class CondaDependencies:
     @property
     def conda_packages(self) -> list[str]:
         return list(self._conda)
+
+    @property
+    def conda_channels(self) -> list[str]:
+        return list(self._channels)
 
     @property
     def pip_packages(self) -> list[str]:
@@ -95,7 +100,12 @@ class CondaDependencies:
         self._conda = [p for p in self._conda if p != conda_package]
 
     def add_channel(self, channel: str) -> None:
-        """Accepted for Azure's sake: packages come from PyPI, not from conda's channels."""
+        """Where conda looks, where conda is used; the first one first."""
+        if channel not in self._channels:
+            self._channels.append(channel)
+
+    def remove_channel(self, channel: str) -> None:
+        self._channels = [each for each in self._channels if each != channel]
 
     def set_python_version(self, version: str) -> None:
         self.python_version = version
@@ -155,8 +165,9 @@ class Environment:
         """The canonical description: equal specs make equal interpreters.
 
         ``{"python": version | range | None, "pip": [requirement, …], "variables": {…}}`` and, where there are any,
-        ``"options"`` for the installer, ``"shimmed"`` requirements that the azureml shim stands in for, and
-        ``"skipped"`` packages that exist in conda only.
+        ``"options"`` for the installer, ``"shimmed"`` requirements that the azureml shim stands in for, and of a conda
+        environment: its ``"conda"`` entries and ``"channels"``, and the ``"skipped"`` packages that exist in conda only.
+        ``"pip"`` is all that is needed without conda.
 
         Raises:
             InvalidArgument: an entry is not a requirement; the sentence names it.
@@ -172,9 +183,12 @@ class Environment:
             "pip": list(found.packages),
             "variables": variables,
         }
-        for key, value in (("options", found.options), ("shimmed", found.shimmed), ("skipped", conda.skipped)):
+        for key, value in (("options", found.options), ("conda", conda.entries), ("channels", wanted.conda_channels)):
             if value:
-                spec[key] = list(value) if key == "options" else sorted(set(value))
+                spec[key] = list(value)
+        for key, value in (("shimmed", found.shimmed), ("skipped", conda.skipped)):
+            if value:
+                spec[key] = sorted(set(value))
         return spec
 
     @property
@@ -190,8 +204,10 @@ class Environment:
         environment.environment_variables = dict(spec.get("variables") or {})
         wanted = environment.python.conda_dependencies
         wanted.python_version = spec.get("python")
-        wanted._pip = [*(spec.get("pip") or []), *(spec.get("shimmed") or [])]
-        wanted._conda = list(spec.get("skipped") or [])
+        wanted._conda = list(spec.get("conda") or spec.get("skipped") or [])
+        wanted._channels = list(spec.get("channels") or [])
+        brought = requirements.parse_lines(parse_conda({"dependencies": wanted._conda}, name).packages, name).packages
+        wanted._pip = [line for line in spec.get("pip") or [] if line not in brought] + list(spec.get("shimmed") or [])
         wanted._pip_options = list(spec.get("options") or [])
         return environment
 
@@ -215,6 +231,8 @@ class Environment:
                 "python": _checked_python(conda.python, path.name),
                 "pip": list(found.packages),
                 "variables": conda.variables,
+                "conda": list(conda.entries),
+                "channels": list(conda.channels),
                 "options": list(found.options),
                 "shimmed": list(found.shimmed),
                 "skipped": list(conda.skipped),

@@ -6,39 +6,22 @@ Both are started as processes whose output is passed on line by line; nothing of
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
 from registry.pip_settings import PipSettings
 from registry.pythons import Python, Version
+from registry.tool_process import InstallFailed, Progress, last_line, one_line, run_tool
 
-Progress = Callable[[str], None]
 InstallerName = Literal["uv", "pip"]
 
-# Variables of the caller's own Python or installer that must not reach into another one.
-_DROPPED: Final = re.compile(
-    r"PYTHON(?!IOENCODING).*|VIRTUAL_ENV|CONDA_PREFIX|__PYVENV_LAUNCHER__|PIP_(TARGET|PREFIX|ROOT|USER|REQUIRE_VIRTUALENV|PYTHON)"
-    r"|UV_(PYTHON|SYSTEM_PYTHON|PROJECT|WORKING_DIR|REQUIRE_HASHES|PROJECT_ENVIRONMENT|BREAK_SYSTEM_PACKAGES)"
-)
 # The last pip of Pythons whose bundled one has the old resolver, which takes releases that need a newer Python.
 _NEEDED_PIP: Final[dict[Version, str]] = {(3, 6): "pip==21.3.1"}
+_NOT_FROZEN: Final = frozenset({"pip", "setuptools", "wheel", "distribute"})  # by pip freeze
 _UV_OPTIONS: Final = {"--pre": "--prerelease=allow", "--trusted-host": "--allow-insecure-host", "--prefer-binary": None}
-_CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]+@")
-_KEPT_LINES: Final = 20_000
-
-
-class InstallFailed(Exception):
-    """The text is the last meaningful line of what the installer said."""
-
-    def __init__(self, problem: str, *, disk_full: bool = False) -> None:
-        super().__init__(problem)
-        self.disk_full = disk_full
 
 
 @dataclass(frozen=True)
@@ -90,7 +73,7 @@ class UvInstaller:
             "UV_NO_PROGRESS": "1",
             "UV_LINK_MODE": os.environ.get("UV_LINK_MODE", "hardlink"),
         }
-        return _run([self._uv, *arguments], folder, variables, progress, _uv_problem)
+        return run_tool([self._uv, *arguments], folder, variables, progress, uv_problem)
 
 
 class PipInstaller:
@@ -99,7 +82,7 @@ class PipInstaller:
     name: InstallerName = "pip"
 
     def create(self, python: Python, folder: Path, progress: Progress) -> None:
-        _run([str(python.path), "-m", "venv", str(folder)], folder.parent, {}, lambda _: None, _pip_problem)
+        run_tool([str(python.path), "-m", "venv", str(folder)], folder.parent, {}, lambda _: None, pip_problem)
         needed = _NEEDED_PIP.get(python.minor)
         if needed:
             self._pip(folder / "bin" / "python", ["install", "--quiet", needed], folder, progress)
@@ -111,9 +94,15 @@ class PipInstaller:
     def freeze(self, python: Path) -> list[str]:
         return self._pip(python, ["freeze"], python.parent, lambda _: None)
 
+    def releases(self, python: Path) -> list[str]:
+        """As `freeze`, but all as ``name==version``, also what was not installed by pip."""
+        printed = self._pip(python, ["list", "--format=freeze"], python.parent, lambda _: None)
+        pins = [line for line in printed if "==" in line and " " not in line]
+        return [pin for pin in pins if pin.partition("==")[0] not in _NOT_FROZEN]
+
     def _pip(self, python: Path, arguments: Sequence[str], folder: Path, progress: Progress) -> list[str]:
         variables = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "PYTHONIOENCODING": "utf-8"}
-        return _run([str(python), "-m", "pip", *arguments], folder, variables, progress, _pip_problem)
+        return run_tool([str(python), "-m", "pip", *arguments], folder, variables, progress, pip_problem)
 
 
 Installer = UvInstaller | PipInstaller
@@ -144,62 +133,18 @@ def _files(wanted: Wanted, folder: Path) -> list[str]:
     return arguments
 
 
-def _run(
-    command: Sequence[str],
-    folder: Path,
-    variables: Mapping[str, str],
-    progress: Progress,
-    problem: Callable[[Sequence[str]], str],
-) -> list[str]:
-    """The lines of its output. Whatever ends this early, an interrupt or a `progress` that raises, ends the process group.
-
-    Raises:
-        InstallFailed: it ended with another code than 0.
-    """
-    inherited = {key: value for key, value in os.environ.items() if not _DROPPED.fullmatch(key)}
-    environment = {**inherited, **variables, "NO_COLOR": "1"}
-    lines: deque[str] = deque(maxlen=_KEPT_LINES)
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        start_new_session=True,
-    ) as process:
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                clean = _CREDENTIALS.sub("", line.rstrip())
-                lines.append(clean)
-                if clean.strip() and not clean.startswith("Using Python "):
-                    progress(clean)
-            code = process.wait()
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-    if code:
-        full = any("No space left on device" in line or "os error 28" in line for line in lines)
-        raise InstallFailed(problem(list(lines)) or f"{command[0]} ended with code {code}", disk_full=full)
-    return list(lines)
-
-
-def _uv_problem(lines: Sequence[str]) -> str:
+def uv_problem(lines: Sequence[str]) -> str:
     """uv says what failed, then the chain of causes, each wrapped over several lines, then what a build printed."""
     text = "\n".join(lines)
     said, _, printed = re.sub(r"\n\s*hint: .*", "", text, flags=re.DOTALL).partition("[stderr]")
     start = re.search(r"(?:error:|×) ", said)
     what, *causes = re.split(r"\n[\s├╰─▶│]*(?:cause: |─▶ )", said[start.end() :] if start else said)
     if "build" in what:
-        return _one_line(f"{what}: {_last_line(printed) or causes[-1]}" if causes else what)
-    return _one_line(causes[-1] if causes else what)
+        return one_line(f"{what}: {last_line(printed) or causes[-1]}" if causes else what)
+    return one_line(causes[-1] if causes else what)
 
 
-def _pip_problem(lines: Sequence[str]) -> str:
+def pip_problem(lines: Sequence[str]) -> str:
     """pip's last error names the package, except where a build failed: then the last package that it took up is it."""
     errors = [re.sub(r"^\s*(ERROR|error):\s*", "", line) for line in lines if re.match(r"\s*(ERROR|error):", line)]
     if "subprocess-exited-with-error" in errors:
@@ -209,16 +154,6 @@ def _pip_problem(lines: Sequence[str]) -> str:
             if (found := re.match(r"\s*(?:Collecting|Building wheels? for) (\S+)", line))
         ]
         printed = "\n".join(lines).partition("[end of output]")[0]
-        return _one_line(f"Failed to build {taken[-1] if taken else 'a package'}: {_last_line(printed)}")
+        return one_line(f"Failed to build {taken[-1] if taken else 'a package'}: {last_line(printed)}")
     told = errors or [line for line in lines if line.strip()]
-    return _one_line(told[-1]) if told else ""
-
-
-def _last_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else ""
-
-
-def _one_line(text: str, limit: int = 400) -> str:
-    line = re.sub(r"[\s│]+", " ", text).strip()
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+    return one_line(told[-1]) if told else ""

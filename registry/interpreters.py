@@ -22,16 +22,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from registry import conda_tool, python_downloads
+from registry.conda_tool import CondaTool, find_conda
 from registry.errors import DiskFull, EnvironmentBuildError
-from registry.installers import (
-    Installer,
-    InstallerName,
-    InstallFailed,
-    PipInstaller,
-    Progress,
-    Wanted,
-    choose_installer,
-)
+from registry.installers import Installer, InstallerName, PipInstaller, Wanted, choose_installer
 from registry.pythons import (
     Choice,
     NoPython,
@@ -44,6 +38,7 @@ from registry.pythons import (
 )
 from registry.records import Json
 from registry.requirements import has_version, package_name, pinned_version
+from registry.tool_process import InstallFailed, Progress
 
 __all__ = [
     "Frozen",
@@ -68,19 +63,21 @@ _NUMPY_FOR: Final = (((1, 1), _OLD_NUMPY), ((1, 4, 2), "numpy<2"))
 
 @dataclass(frozen=True)
 class Interpreter:
-    """A Python that is ready. `frozen` are the installed releases, as pip freezes them; `warnings` say what differs from
-    what was asked for. `digest` is `interpreter_key` of its spec, or "own"."""
+    """A Python that is ready. `frozen` are the installed releases, as pip freezes them, and those that conda installed as
+    ``name=version=build`` too; `warnings` say what differs from what was asked for. `digest` is `interpreter_key` of its
+    spec, or "own"; `made_by` names the installer."""
 
     python: Path
     digest: str
     frozen: tuple[str, ...]
     version: str
     warnings: tuple[str, ...] = ()
+    made_by: str = ""
 
 
 @dataclass(frozen=True)
 class Frozen:
-    """What an environment was resolved to: the version of its Python, and its releases as pip freezes them."""
+    """What an environment was resolved to: the version of its Python, and its releases as `Interpreter.frozen` has them."""
 
     python: str
     releases: tuple[str, ...]
@@ -92,7 +89,9 @@ class Frozen:
     def spec(self, of: Mapping[str, Json]) -> dict[str, Json]:
         """`of`, with nothing left to be resolved. What was installed from a folder cannot be had again and is left out."""
         releases = sorted(r for r in self.releases if "==" in r or (" @ " in r and " @ file:" not in r))
-        return {**of, "python": self.python, "pip": releases}
+        conda = sorted(r for r in self.releases if conda_tool.is_conda_release(r))
+        rest = {key: value for key, value in of.items() if key != "conda"}
+        return {**rest, "python": self.python, "pip": releases, **({"conda": conda} if conda else {})}
 
 
 def numpy_bound(scikit_learn: str) -> str | None:
@@ -104,6 +103,7 @@ def numpy_bound(scikit_learn: str) -> str | None:
 def interpreter_key(spec: Mapping[str, Json]) -> str:
     """Names the interpreter of a spec: specs that differ only in variables or in what is not installed share it."""
     built = {key: spec.get(key) or None for key in ("python", "pip", "options")}
+    built |= {key: spec[key] for key in ("conda", "channels") if spec.get("conda") and spec.get(key)}
     return hashlib.sha256(json.dumps(built, sort_keys=True).encode()).hexdigest()[:_KEY_LENGTH]
 
 
@@ -159,7 +159,7 @@ def check_python(spec: Mapping[str, Json], name: str) -> None:
     Raises:
         EnvironmentBuildError: with what is there.
     """
-    if spec.get("python"):
+    if spec.get("python") and find_conda() is None:  # conda may have any; whether it does shows when it builds
         _Build(Path(), "", dict(spec), lambda _: None, True, name, None).choose()
 
 
@@ -189,6 +189,8 @@ class _Build:
     strict: bool
     name: str
     installer: InstallerName | None
+    _conda_problem: str | None = None
+    _download_problem: str | None = None
 
     def ready(self) -> Interpreter | None:
         """The one that an earlier build completed, if its Python still starts and satisfies `strict`."""
@@ -196,7 +198,8 @@ class _Build:
         try:
             data: dict[str, Any] = json.loads((folder / _READY).read_bytes())
             python = folder.resolve(strict=True) / "bin" / "python"
-            found = Interpreter(python, self.key, tuple(data["frozen"]), data["version"], tuple(data["warnings"]))
+            found = Interpreter(python, self.key, tuple(data["frozen"]), data["version"])
+            found = replace(found, warnings=tuple(data["warnings"]), made_by=str(data["installer"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
         if not os.access(python, os.X_OK):  # the Python below it was removed
@@ -208,31 +211,110 @@ class _Build:
     def make(self) -> Interpreter:
         """Called with the lock held."""
         self._remove_leftovers()
+        folder = self.root / f"{self.key}-{secrets.token_hex(4)}"
+        try:
+            interpreter, choice = self._by_conda(folder) or self._by_venv(folder)
+            self._publish(folder, interpreter, choice)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        told = f"Python {interpreter.version} with {len(interpreter.frozen)} packages"
+        self.progress(f"environment {self.name} is ready: {told}")
+        return replace(interpreter, python=folder.resolve() / "bin" / "python")
+
+    def _by_conda(self, folder: Path) -> tuple[Interpreter, None] | None:
+        """Where the environment is conda's, or only conda may have its Python; None where it does not work out."""
+        tool = find_conda() if self.installer is None else None
+        if tool is None or not (self.spec.get("conda") or self._lacks_python()):
+            return None
+        self.progress(f"building environment {self.name} ({tool.name})")
+        try:
+            return self._made_by(tool, folder), None
+        except InstallFailed as failure:
+            if failure.disk_full:
+                raise DiskFull(str(self.root)) from None
+            self._conda_problem = f"{tool.name} could not make the environment ({failure})"
+            self.progress(f"warning: {self._conda_problem}")
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+
+    def _made_by(self, tool: CondaTool, folder: Path) -> Interpreter:
+        entries = self.spec.get("conda") or []
+        asked = [conda_tool.entry_of_python(self.spec.get("python")), "pip", *entries]
+        tool.create(folder, list(dict.fromkeys(asked)), self.spec.get("channels") or [], self.progress)
+        python, pip = folder / "bin" / "python", PipInstaller()
+        rest = conda_tool.left_to_pip(self.spec.get("pip") or [], entries)
+        if rest:
+            self.progress(f"installing {', '.join(rest)}")
+            pip.install(python, Wanted(rest, self.spec.get("options") or []), folder, self.progress)
+        conda = conda_tool.releases_of(folder)
+        version = next((release.version for release in conda if release.name == "python"), "")
+        releases = [r for r in pip.releases(python) if conda_tool.on_pypi(package_name(r))]
+        frozen = [*releases, *(str(release) for release in conda if release.name != "python")]
+        return Interpreter(python, self.key, tuple(frozen), version, made_by=tool.name)
+
+    def _lacks_python(self) -> bool:
+        """Whether the one that is asked for is neither at hand nor to be downloaded."""
+        if not self.spec.get("python"):
+            return False
+        try:
+            return self.choose().warning is not None
+        except EnvironmentBuildError:
+            return True
+
+    def _by_venv(self, folder: Path) -> tuple[Interpreter, Choice]:
         choice = self.choose()
         constraints = self._constraints(choice)
         notes = [f"the environment leaves numpy open; {numpy} is taken for {why}" for numpy, why in constraints]
         warnings = [choice.warning, *notes] if choice.warning else []  # else nothing differs from what was asked for
         for note in warnings or notes:
             self.progress(f"{'warning' if warnings else 'note'}: {note}")
-        folder = self.root / f"{self.key}-{secrets.token_hex(4)}"
-        try:
-            frozen, tool = self._install(choice, folder, [constraint for constraint, _ in constraints])
-            interpreter = Interpreter(
-                folder / "bin" / "python", self.key, tuple(frozen), str(choice.python), tuple(warnings)
-            )
-            self._publish(folder, interpreter, choice, tool)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        self.progress(f"environment {self.name} is ready: Python {choice.python} with {len(frozen)} packages")
-        return replace(interpreter, python=folder.resolve() / "bin" / "python")
+        if self._conda_problem is not None:
+            warnings = [f"{self._conda_problem}; its packages were taken from PyPI", *warnings]
+        frozen, tool = self._install(choice, folder, [constraint for constraint, _ in constraints])
+        python, version = folder / "bin" / "python", str(choice.python)
+        return Interpreter(python, self.key, tuple(frozen), version, tuple(warnings), tool), choice
 
     def choose(self) -> Choice:
+        """A Python at hand; where none fits, uv is asked to download one, once for each build."""
         asked = PythonRange.parse(self.spec["python"]) if self.spec.get("python") else None
+        pinned = self._scikit_learn()
+
+        def at_hand(strict: bool) -> Choice:
+            return choose_python(asked, pythons_at_hand(), scikit_learn=pinned, strict=strict)
+
         try:
-            return choose_python(asked, pythons_at_hand(), scikit_learn=self._scikit_learn(), strict=self.strict)
+            choice = at_hand(self.strict)
+            if choice.warning is None or self._download_problem is not None:
+                return choice
         except NoPython as none:
-            raise EnvironmentBuildError(self.name, str(none)) from None
+            if self._download_problem is not None:
+                raise self._no_python(none) from None
+        self._download(asked)
+        try:
+            return at_hand(self.strict)
+        except NoPython as none:
+            raise self._no_python(none) from None
+
+    def _download(self, asked: PythonRange | None) -> None:
+        """Let uv bring the Python that is asked for, else for old code one that has the numpy of its time."""
+        requests = [python_downloads.request_for(asked, wheels_for(self._scikit_learn()))]
+        if asked is not None and not self.strict and not self._has_old_numpy(asked):
+            requests.append(f">=3.{asked.least[1]},<3.{_LAST_PYTHON_OF_OLD_NUMPY[1] + 1}")
+        for request in filter(None, requests):
+            self._download_problem = python_downloads.download(request, self.progress)
+            if self._download_problem is None:
+                return
+            self.progress(f"Python {request}: {self._download_problem}")
+
+    def _has_old_numpy(self, asked: PythonRange) -> bool:
+        """Whether some Python at hand that may stand in has a numpy for old code, or the code is newer than that."""
+        last = _LAST_PYTHON_OF_OLD_NUMPY
+        return asked.least > last or any(asked.least <= python.minor <= last for python in pythons_at_hand())
+
+    def _no_python(self, none: NoPython) -> EnvironmentBuildError:
+        tried = [problem for problem in (self._download_problem, self._conda_problem) if problem]
+        return EnvironmentBuildError(self.name, "; ".join([str(none), *tried]))
 
     def _scikit_learn(self) -> str | None:
         """The version that it pins."""
@@ -253,6 +335,10 @@ class _Build:
             return []
         asked = PythonRange.parse(self.spec["python"])
         if max(asked.least, choice.python.minor) > _LAST_PYTHON_OF_OLD_NUMPY:
+            if asked.least <= _LAST_PYTHON_OF_OLD_NUMPY:
+                self.progress(
+                    f"warning: no numpy before 1.24 runs on Python {choice.python}: np.str and np.float are not there"
+                )
             return []
         return [(_OLD_NUMPY, f"code that was made for Python {asked.text}")]
 
@@ -291,14 +377,14 @@ class _Build:
             tool.create(choice.python, folder, self.progress)
         return tool
 
-    def _publish(self, folder: Path, interpreter: Interpreter, choice: Choice, tool: str) -> None:
+    def _publish(self, folder: Path, interpreter: Interpreter, choice: Choice | None) -> None:
         """From the rename on, others find it; before, nobody does."""
         ready = {
             "version": interpreter.version,
             "frozen": interpreter.frozen,
             "warnings": interpreter.warnings,
-            "replaced": choice.warning,
-            "installer": tool,
+            "replaced": choice.warning if choice is not None else None,
+            "installer": interpreter.made_by,
             "spec": self.spec,
         }
         (folder / _READY).write_text(json.dumps(ready, indent=1), encoding="utf-8")

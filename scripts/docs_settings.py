@@ -24,7 +24,8 @@ Environment variables that are no option of the gateway:
 | `FITSERVE_LIMITS` | `cgroup2`, `cgroup1`, `watchdog` or `none`: hold limits this way or refuse to start |
 | `FITSERVE_DEBUG` | show tracebacks of errors, as `--debug` does |
 | `FITSERVE_STRICT_PYTHON` | 1: refuse where the Python that an environment asks for is not at hand, as `--strict-python` does |
-| `FITSERVE_PYTHON_DOWNLOADS` | `never`: build environments with the Pythons at hand; uv downloads none, conda makes none |
+| `FITSERVE_CONDA` | the conda, mamba or micromamba that makes conda environments, or `never`; without it the one on the PATH |
+| `FITSERVE_PYTHON_DOWNLOADS` | `never`: uv downloads no Python that an environment asks for and that is not at hand |
 | `FITSERVE_SNAPSHOT_MAX_MB`, `FITSERVE_SNAPSHOT_MAX_FILES` | limits of a run's snapshot, 300 and 2000 |
 | `AML_SNAPSHOT_NO_FILE_LIMIT` | Azure's switch: any number of files in a snapshot |
 """

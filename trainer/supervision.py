@@ -142,7 +142,7 @@ class Recorded:
         )
         for name in spec.get("shimmed") or ():
             build_log.write(f"{name} is not installed: fitserve's own azureml stands in for it")
-        for name in spec.get("skipped") or ():
+        for name in (spec.get("skipped") or ()) if interpreter.made_by in ("uv", "pip") else ():
             build_log.write(f"{name} is not installed: it exists in conda only")
         for warning in interpreter.warnings:
             build_log.write(f"WARNING: {warning}")

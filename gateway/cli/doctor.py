@@ -10,6 +10,7 @@ import click
 
 from gateway.cli.client import running
 from gateway.cli.output import print_json
+from registry.conda_tool import find_conda
 from registry.errors import FitserveError
 from registry.interpreters import find_pythons
 from registry.limits import choose_backend, machine_cores, machine_memory_bytes, survey
@@ -53,6 +54,7 @@ def gather(workspace: str | None) -> dict[str, Any]:
         "limits": {"in_force": _in_force(), "back_ends": {name: reason or "works" for name, reason in survey()}},
         "python": {"version": platform.python_version(), "executable": sys.executable},
         "interpreters": [{"version": v, "path": str(path)} for v, path in find_pythons()],
+        "conda": str(tool.path) if (tool := find_conda()) else None,
         "packages": {name: _version(name) for name in PACKAGES} | {"SQLite": sqlite3.sqlite_version},
         "workspace": _workspace(workspace),
     }
@@ -91,6 +93,7 @@ def _print(facts: dict[str, Any]) -> None:
         click.echo(f"  {name:<11} {reason}")
     click.echo(f"python        {facts['python']['version']}")
     click.echo("interpreters  " + (", ".join(i["version"] for i in facts["interpreters"]) or "none but this one"))
+    click.echo(f"conda         {facts['conda'] or 'none; conda files are built from PyPI'}")
     click.echo("packages")
     for name, found in facts["packages"].items():
         click.echo(f"  {name:<13} {found or 'not installed'}")

@@ -9,6 +9,7 @@ from typing import Final
 from gateway.package.errors import CannotPin, UnsafeValue
 from gateway.package.patterns import checked
 from gateway.settings import Settings
+from registry.conda_tool import is_conda_release
 from registry.interpreters import interpreter_for
 from registry.model import Model
 from registry.records import Json, ModelVersion, ServiceRecord
@@ -147,7 +148,10 @@ def _pinned(
             f"{record.id}: its pip options ({len(spec['options'])}) are left out; packages come from the default index"
         )
     python = checked("a Python", ".".join(made.version.split(".")[:2]))
-    return Pinned(python, _releases(record, made.frozen), variables, own=False)
+    releases = [release for release in made.frozen if not is_conda_release(release)]
+    if len(releases) < len(made.frozen):
+        notes.append(f"{record.id}: the image installs from PyPI what conda installed here")
+    return Pinned(python, _releases(record, releases), variables, own=False)
 
 
 def _releases(record: ModelVersion, found: Sequence[str]) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ def test_the_conda_file_of_the_page(tmp_path: Path) -> None:
         "python": "3.6.2",
         "pip": ["numpy", "scikit-learn"],
         "variables": {},
+        "conda": ["numpy", "scikit-learn"],
         "shimmed": ["azureml-defaults"],
     }
 
@@ -72,6 +73,16 @@ dependencies:
         "pip": ["joblib>=1.0", "numpy==1.23.5", "pandas==1.5.*", "pyyaml==6.0.*", "torch>=1.10"],
         "variables": {"MODE": "fast", "N": "3"},
         "options": ["--extra-index-url https://example.org/simple"],
+        "conda": [
+            "conda-forge::pandas=1.5",
+            "cudatoolkit=11.3",
+            "libgcc-ng",
+            "numpy ==1.23.5",
+            "pip=21",
+            "pytorch[version='>=1.10']",
+            "pyyaml 6.0 py38h1",
+        ],
+        "channels": ["conda-forge", "defaults"],
         "shimmed": ["Azureml_Telemetry", "azureml-core==1.61"],
         "skipped": ["cudatoolkit", "libgcc-ng"],
     }
@@ -216,8 +227,11 @@ def test_azure_s_objects_describe_the_same(tmp_path: Path) -> None:
     dependencies.add_pip_package("azureml-defaults")
     dependencies.add_pip_package("extra")
     dependencies.remove_pip_package("extra")
-    dependencies.add_channel("conda-forge")
     environment.python.conda_dependencies = dependencies
+    assert environment.digest == conda(PAGE, tmp_path).digest
+    dependencies.add_channel("conda-forge")
+    assert environment.spec()["channels"] == dependencies.conda_channels == ["conda-forge"]
+    dependencies.remove_channel("conda-forge")
     assert environment.digest == conda(PAGE, tmp_path).digest
     dependencies.set_pip_index_url("https://example.org/simple")
     assert environment.spec()["options"] == ["--index-url https://example.org/simple"]

@@ -19,10 +19,11 @@ import pytest
 
 from registry import installers
 from registry.errors import DiskFull, EnvironmentBuildError
-from registry.installers import InstallerName, InstallFailed, Wanted, choose_installer, find_uv
+from registry.installers import InstallerName, Wanted, choose_installer, find_uv
 from registry.interpreters import Interpreter, find_pythons, interpreter_for, interpreter_key
 from registry.pip_settings import PipSettings
 from registry.pythons import NoPython, Python, PythonRange, choose_python, own_python, pythons_at_hand
+from registry.tool_process import InstallFailed
 
 OWN_MINOR = ".".join(map(str, sys.version_info[:2]))
 
@@ -240,30 +241,30 @@ error: subprocess-exited-with-error
     ("told", "output", "sentence"),
     [
         (
-            installers._uv_problem,
+            installers.uv_problem,
             UV_BUILD,
             "Failed to build `scikit-learn==0.24.2`: ModuleNotFoundError: No module named 'pkg_resources'",
         ),
         (
-            installers._uv_problem,
+            installers.uv_problem,
             UV_TREE,
             "Because nothing was not found in the package registry and you require nothing, "
             "we can conclude that your requirements are unsatisfiable.",
         ),
-        (installers._uv_problem, "error: broken\n", "broken"),
-        (installers._uv_problem, "killed\n", "killed"),
+        (installers.uv_problem, "error: broken\n", "broken"),
+        (installers.uv_problem, "killed\n", "killed"),
         (
-            installers._pip_problem,
+            installers.pip_problem,
             PIP_BUILD,
             "Failed to build scikit-learn==0.24.2: ModuleNotFoundError: No module named 'pkg_resources'",
         ),
         (
-            installers._pip_problem,
+            installers.pip_problem,
             "a\nERROR: No matching distribution found for a\n",
             "No matching distribution found for a",
         ),
-        (installers._pip_problem, "Error: Command failed\n", "Error: Command failed"),
-        (installers._pip_problem, "", ""),
+        (installers.pip_problem, "Error: Command failed\n", "Error: Command failed"),
+        (installers.pip_problem, "", ""),
     ],
 )
 def test_the_cause_is_found_in_the_output(told: Callable[[Sequence[str]], str], output: str, sentence: str) -> None:
