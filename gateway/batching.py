@@ -41,6 +41,7 @@ MAX_FRAMES: Final = 2
 MAX_DEATHS: Final = 3
 _REMEMBERED: Final = 64
 IN_TIME: Final = 0.8  # of a deadline: a request that is expected to need more is refused
+CROWD: Final = 32  # requests in line before that is asked: a few with short deadlines behind a slow one are waited for, and may be lucky
 VERDICT_WAIT_S: Final = 3.0  # how long a lone request waits for the supervisor to say what its child died of
 
 
@@ -167,8 +168,8 @@ class VersionQueue:
             self._flush_soon()
 
     def _check_time(self, pending: Pending) -> None:
-        if not self.links:
-            return  # they start, or start again: nobody knows how long that takes
+        if not self.links or self.load.requests < CROWD:
+            return  # children that start, or start again: nobody knows how long that takes
         frames, rows = len(self._lanes.turn) + 1, self._lanes.rows + pending.request.n_rows
         for link in self.links:
             for frame in link.frames:

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.batching import BatchPolicy, Frame, Refusal, VersionQueue
+from gateway.batching import CROWD, BatchPolicy, Frame, Refusal, VersionQueue
 from gateway.errors import (
     DeadlineExceeded,
     InputRejected,
     MemoryLimitExceeded,
     ModelDied,
     ModelFailed,
+    NotInTime,
     QueueFull,
     SchemaMismatch,
 )
@@ -310,6 +311,24 @@ def test_what_waits_is_bounded_by_requests_and_bytes() -> None:
         heavy.ask(1, rows=1000)  # nothing else waits, so it may
         with pytest.raises(QueueFull, match="bytes"):
             heavy.ask(2)
+
+    run(test)
+
+
+def test_in_a_crowd_what_could_not_be_in_time_is_refused_at_once() -> None:
+    async def test() -> None:
+        desk = Desk(policy=BatchPolicy(rows=1))
+        for n in range(3):
+            desk.ask(n)
+            desk.child.frames[0].sent_at -= 0.5  # of the 1 s that every caller here has
+            desk.child.answer()
+        for n in range(CROWD + 2):  # two travel, the others wait: too long, but a few are let in all the same
+            desk.ask(n)
+            await turn()
+        assert desk.queue.load.requests == CROWD
+        with pytest.raises(NotInTime, match="about 2 s, and the request's deadline is 1000 ms") as refused:
+            desk.ask(9)
+        assert refused.value.retry_after == 3
 
     run(test)
 
