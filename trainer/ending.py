@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+from dataclasses import replace
 
 from registry.records import RunRecord
 from registry.workspace import Workspace
@@ -10,7 +11,7 @@ from trainer.compute.base import find_target
 from trainer.folder import RunFolder
 from trainer.history import CHILD_TYPE, INTERACTIVE_TYPE, TERMINAL, add_details, end_children, move, take_in
 from trainer.log import last_lines
-from trainer.mark import has_variable, session_members
+from trainer.mark import ProcessMark, has_variable, session_members
 from trainer.outcome import Outcome, with_last_lines
 from trainer.shim.azureml._fitserve.wire import EventReader
 
@@ -36,8 +37,10 @@ def settle(workspace: Workspace, run: RunRecord) -> RunRecord:
 
     What the script logged and wrote until then is kept, and what it left running is ended.
     """
-    if run.status in TERMINAL or run.type in (CHILD_TYPE, INTERACTIVE_TYPE):
+    if run.status in TERMINAL or run.type == CHILD_TYPE:
         return run
+    if run.type == INTERACTIVE_TYPE:
+        return _responding(run)
     reason = find_target(run.target).lost(workspace, run)
     if reason is None:
         return run
@@ -51,6 +54,13 @@ def settle(workspace: Workspace, run: RunRecord) -> RunRecord:
     return finish(
         workspace, now, Outcome(status, None if status == "Canceled" else with_last_lines(sentence, last_lines(log)))
     )
+
+
+def _responding(run: RunRecord) -> RunRecord:
+    """One that a program logs to. When that is gone another may still end it, so its record stays as it is."""
+    program = ProcessMark.from_json(run.details.get("program"))
+    gone = program is not None and program.here and not program.alive
+    return replace(run, status="NotResponding") if gone else run
 
 
 def label_of(run: RunRecord) -> str:

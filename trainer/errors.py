@@ -3,7 +3,7 @@
 ::
 
     CallerError      ScriptNotFound · SnapshotTooLarge · SnapshotTooManyFiles · SnapshotUnreadable · FileExists · PropertyIsFixed
-                     NotInteractive
+                     NotInteractive · RunFileExists
       NotFound       RunFileNotFound
     OperatorError    LaunchFailed
     ModelError
@@ -69,6 +69,11 @@ class RunFileNotFound(NotFound):
 class FileExists(CallerError):
     def __init__(self, path: str) -> None:
         super().__init__(f"{path} exists already and is not overwritten")
+
+
+class RunFileExists(CallerError):
+    def __init__(self, run_id: str, name: str) -> None:
+        super().__init__(f"Resource Conflict: ArtifactId ExperimentRun/dcid.{run_id}/{name} already exists.")
 
 
 class PropertyIsFixed(CallerError):

@@ -48,13 +48,22 @@ class Experiment:
         return f"Experiment(Name: {self.name}, Workspace: {self.workspace.name})"
 
     @overload
-    def submit(self, config: Sweep, tags: Mapping[str, object] | None = None) -> SweepRun: ...
+    def submit(
+        self, config: Sweep, tags: Mapping[str, object] | None = None, *, parent: str | None = None
+    ) -> SweepRun: ...
     @overload
-    def submit(self, config: ScriptRunConfig, tags: Mapping[str, object] | None = None) -> Run: ...
-    def submit(self, config: ScriptRunConfig | Sweep, tags: Mapping[str, object] | None = None) -> Run:
+    def submit(
+        self, config: ScriptRunConfig | Sweep, tags: Mapping[str, object] | None = None, *, parent: str | None = None
+    ) -> Run: ...
+    def submit(
+        self, config: ScriptRunConfig | Sweep, tags: Mapping[str, object] | None = None, *, parent: str | None = None
+    ) -> Run:
         """Copy the source folder, start the script, and return its run at once; it goes on when this process ends.
 
         A `Sweep` gives a run whose children are the runs of its script.
+
+        Args:
+            parent: id of the run that it is a child of.
 
         Raises:
             ScriptNotFound, InvalidArgument, SnapshotError: before anything is stored.
@@ -63,9 +72,9 @@ class Experiment:
         """
         if isinstance(config, Sweep):
             config.check()
-            run_id = self._submit(config.config, tags or {}, type=SWEEP_TYPE, sweep=config.to_json())
+            run_id = self._submit(config.config, tags or {}, type=SWEEP_TYPE, sweep=config.to_json(), parent=parent)
             return SweepRun(self, run_id)
-        return Run(self, self._submit(config, tags or {}))
+        return Run(self, self._submit(config, tags or {}, parent=parent))
 
     def submit_child(
         self, config: ScriptRunConfig, parent: str, number: int, tags: Mapping[str, object] | None = None
@@ -112,6 +121,12 @@ class Experiment:
             move(self.workspace.metadata, run_id, "Failed", error=str(error))
             raise
         return run_id
+
+    def start_logging(self, display_name: str | None = None, tags: Mapping[str, object] | None = None) -> Run:
+        """A run that this program logs to itself, and ends by `complete` or `fail`."""
+        from trainer import interactive
+
+        return interactive.begin(self.workspace, self.name, display_name, tags)
 
     def get_runs(
         self,

@@ -30,6 +30,7 @@ STATUSES: Final = (
     "Paused",
 )
 TERMINAL: Final = frozenset({"Completed", "Failed", "Canceled"})
+OVER: Final = TERMINAL | {"NotResponding"}  # there is nothing to wait for
 _RANK: Final = {
     "Queued": 0,
     "NotStarted": 0,

@@ -1,11 +1,11 @@
 """Interactive runs: begun and ended by a program that logs to them itself. Nothing is launched, nobody supervises them.
-And what others than its script log to a run.
 
-Such a run that its program never ends stays Running, as it does in Azure.
+Such a run that its program never ends is not ended by anybody; when that program is gone it is shown as NotResponding.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+import os
+import secrets
+from collections.abc import Mapping
 
 from registry.names import EXPERIMENT_NAME, check_name
 from registry.records import RunRecord
@@ -15,22 +15,32 @@ from trainer.ending import finish
 from trainer.errors import NotInteractive
 from trainer.experiment import Experiment, facts_of, new_run_id
 from trainer.folder import RunFolder
-from trainer.history import INTERACTIVE_TYPE, TERMINAL, now, take_in
+from trainer.history import INTERACTIVE_TYPE, TERMINAL, now
+from trainer.mark import ProcessMark
 from trainer.outcome import Outcome
 from trainer.run import Run
-from trainer.shim.azureml._fitserve.wire import Event, EventReader, EventWriter
 
 
 def begin(
-    workspace: Workspace, experiment: str, display_name: str | None = None, tags: Mapping[str, object] | None = None
+    workspace: Workspace,
+    experiment: str,
+    display_name: str | None = None,
+    tags: Mapping[str, object] | None = None,
+    *,
+    parent: str | None = None,
+    program: int | None = None,
 ) -> Run:
     """A run that is Running, with a folder that takes its events and files.
+
+    Args:
+        parent: the run that it is a child of.
+        program: pid of the program that logs to it, by default this one.
 
     Raises:
         InvalidName, DiskFull, WorkspaceReadOnly
     """
     check_name("experiment", experiment, EXPERIMENT_NAME)
-    run_id = new_run_id(experiment)
+    run_id = new_run_id(experiment) if parent is None else f"{parent}_{secrets.token_hex(4)}"
     folder = RunFolder(workspace.runs_dir / run_id)
     begun = now()
     record = RunRecord(
@@ -41,9 +51,11 @@ def begin(
         created_time=begun,
         start_time=begun,
         type=INTERACTIVE_TYPE,
+        parent=parent,
         display_name=display_name,
         tags={str(key): str(value) for key, value in (tags or {}).items()},
         properties={"azureml.runsource": "interactive"},
+        details={"program": ProcessMark.of(os.getpid() if program is None else program).to_json()},
     )
     with disk.writing(folder.root):
         folder.create()
@@ -63,14 +75,3 @@ def end(run: Run, status: str, error: str | None = None) -> None:
         raise NotInteractive(run.id)
     if record.status not in TERMINAL:
         finish(run.workspace, record, Outcome(status, error))
-
-
-def record_events(run: Run, events: Sequence[Event]) -> None:
-    """Log to a run from outside of it: beside its script, or when that has ended."""
-    record = run.workspace.metadata.get_run(run.id)
-    folder = RunFolder(run.workspace.runs_dir / run.id)
-    writer = EventWriter(str(folder.root))
-    with closing(writer):
-        for event in events:
-            writer.write(event)
-    take_in(run.workspace.metadata, record, EventReader(str(folder.events)).read())

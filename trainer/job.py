@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from registry.limits.base import Enforcement, Group, Usage
+from trainer.broker import Broker
 from trainer.folder import RunFolder
 from trainer.log import BoundedLog
 from trainer.notes import Notes
@@ -57,6 +58,8 @@ class Job:
         with ExitStack() as stack:
             self._group = _make_group(stack, plan)
             self._log = stack.enter_context(BoundedLog(folder.log))
+            self._broker = Broker(folder.root)
+            stack.callback(self._broker.close)
             self._process = ScriptProcess(
                 python,
                 plan.command or (str(plan.script), *plan.arguments),
@@ -110,6 +113,7 @@ class Job:
             selector = stack.enter_context(selectors.DefaultSelector())
             selector.register(self._notes.wake, selectors.EVENT_READ)
             selector.register(self._process.output, selectors.EVENT_READ)
+            selector.register(self._broker.listening, selectors.EVENT_READ)
             longest = _watch_exit(stack, selector, self.pid)
             while self._process.poll() is None:
                 wait = min(next_tick, end, kill_at) - time.monotonic()
@@ -134,6 +138,8 @@ class Job:
         ready = {key.fileobj for key, _ in selector.select(wait_s)}
         if self._notes.wake in ready:
             self._notes.wake.recv(4096)
+        if self._broker.listening in ready:
+            self._broker.accept()
         if self._process.output in ready:
             data = self._process.read()
             if data is None:  # the script has closed its output, and goes on

@@ -5,10 +5,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from registry.errors import InvalidArgument
-from registry.locate import Location
+from registry.locate import VARIABLE, Location
 from registry.records import Json
 from registry.workspace import DATABASE, Workspace
+from trainer.variables import RUN_OF_RPC
 
 
 class OpenWorkspaces:
@@ -34,7 +34,7 @@ class OpenWorkspaces:
             workspace.close()
         return {
             "root": key[0],
-            "database": key[1],
+            "database": None if address_is_secret() else key[1],
             "name": held.name,
             "subscription_id": held.subscription_id,
             "resource_group": held.resource_group,
@@ -43,7 +43,8 @@ class OpenWorkspaces:
 
     def get(self, facts: Json) -> Workspace:
         """The workspace of which `take` gave these facts."""
-        key = (str(facts["root"]), facts.get("database"))
+        root = str(facts["root"])
+        key = (root, _database_of(Path(root)) if address_is_secret() else facts.get("database"))
         if key not in self._open:
             self._open[key] = Workspace._at(Location(Path(key[0]), key[1]), create=False)
         return self._open[key]
@@ -52,16 +53,17 @@ class OpenWorkspaces:
         """The workspace in which a run of this folder lies.
 
         Raises:
-            InvalidArgument: its records are elsewhere, at an address that scripts are not told.
+            WorkspaceNotFound: there is none.
         """
         root = Path(folder).absolute().parent.parent
-        if not (root / DATABASE).exists():
-            raise InvalidArgument(
-                "workspace", "its records are in a database whose address scripts are not told; do it from outside"
-            )
-        return self.take(Workspace.open(root, create=False))
+        return self.take(Workspace._at(Location(root, _database_of(root)), create=False))
 
 
-def is_inside_a_run() -> bool:
-    """Whether this process was started by the script of a run."""
-    return "FITSERVE_RUN_DIR" in os.environ
+def address_is_secret() -> bool:
+    """Whether the script of a run asks, which is not told where a database is."""
+    return RUN_OF_RPC in os.environ
+
+
+def _database_of(root: Path) -> str | None:
+    """The address that the launcher of a run knows; None where the workspace keeps its records in its folder."""
+    return None if (root / DATABASE).exists() else os.environ.get(VARIABLE)

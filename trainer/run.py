@@ -11,27 +11,30 @@ from registry.errors import ModelPathNotFound
 from registry.records import Json, RunRecord
 from registry.workspace import Workspace
 from trainer.compute.base import find_target
-from trainer.download import copy_to
+from trainer.download import Downloads
 from trainer.ending import settle
-from trainer.errors import ActivityFailed, PropertyIsFixed, RunFileNotFound
+from trainer.errors import ActivityFailed, PropertyIsFixed
 from trainer.folder import RunFolder
-from trainer.history import TERMINAL, metrics_of, move
+from trainer.history import CHILD_TYPE, INTERACTIVE_TYPE, OVER, TERMINAL, metrics_of, move
+from trainer.recording import Recording
 from trainer.stream import Stream, follow
 
 if TYPE_CHECKING:
+    from registry.environment import Environment
     from registry.model import Model
     from registry.resources import ResourceConfiguration
     from trainer.experiment import Experiment
+    from trainer.script import ScriptRunConfig
+    from trainer.sweep import Sweep
 
 _POLL_S: Final = 0.1
 
 # `Run.list` hides the built-in name inside of the class.
 _Runs = list["Run"]
 _Names = list[str]
-_Paths = list[Path]
 
 
-class Run:
+class Run(Recording, Downloads):
     """A run by its id. Nothing is cached: every question is answered from the store.
 
     Raises:
@@ -141,6 +144,20 @@ class Run:
                 found.extend(child.get_children(True, tags, properties, type, status))
         return found
 
+    def submit_child(self, config: "ScriptRunConfig | Sweep", tags: Mapping[str, object] | None = None) -> "Run":
+        """As `Experiment.submit`, as a child of this run."""
+        return self.experiment.submit(config, tags, parent=self.id)
+
+    def get_environment(self) -> "Environment | None":
+        """The environment that it was submitted with; None: fitserve's own Python."""
+        from registry.environment import Environment
+
+        run = self._record
+        if run.environment is None:
+            return None
+        stored = self._store.get_environment_by_digest(run.environment)
+        return Environment.from_spec(run.details.get("environment_name") or stored.name, stored.spec)
+
     # how it goes
 
     @property
@@ -160,7 +177,7 @@ class Run:
             ActivityFailed: the run has failed, and `raise_on_error`.
         """
         stream = Stream(self._folder, self.id, self.get_portal_url()) if show_output else None
-        follow(stream, lambda: self.get_status() in TERMINAL, lambda: time.sleep(_POLL_S))
+        follow(stream, lambda: self.get_status() in OVER, lambda: time.sleep(_POLL_S))
         if stream is not None:
             stream.summary()
         run = self._record
@@ -169,8 +186,17 @@ class Run:
         return self.get_details()
 
     def cancel(self) -> None:
-        """Ask for the end of the run; `wait_for_completion` sees it Canceled. A run that has ended stays as it is."""
+        """Ask for the end of the run; `wait_for_completion` sees it Canceled. A run that has ended stays as it is.
+
+        The runs that it has submitted itself are canceled with it.
+        """
+        if self.type == INTERACTIVE_TYPE:
+            self._end("Canceled", None)
+            return
         run = move(self._store, self.id, "CancelRequested")
+        for child in self._store.list_runs(parent=self.id):
+            if child.status not in TERMINAL and child.type != CHILD_TYPE:
+                Run(self.experiment, child.id).cancel()
         if run.status == "CancelRequested":
             find_target(run.target).cancel(self.workspace, run)
             settle(self.workspace, run)
@@ -274,42 +300,6 @@ class Run:
 
     # what it made
 
-    def get_file_names(self) -> _Names:
-        """Names of the run's files, while it runs also of those it has in ./outputs and ./logs so far."""
-        return self._folder.names()
-
-    def download_file(self, name: str, output_file_path: str | Path | None = None) -> Path:
-        """Copy one file to `output_file_path` (a file or an existing folder), by default into the current folder.
-
-        Raises:
-            RunFileNotFound: with the names that there are.
-        """
-        source = self._folder.find(name)
-        if source is None:
-            raise RunFileNotFound(name, self.get_file_names())
-        return copy_to(source, output_file_path, Path(name).name)
-
-    def download_files(
-        self,
-        prefix: str | None = None,
-        output_directory: str | Path | None = None,
-        output_paths: Sequence[str | Path] | None = None,
-        batch_size: int = 100,
-        append_prefix: bool = True,
-        timeout_seconds: float | None = None,
-    ) -> _Paths:
-        """Copy the files below `prefix` into `output_directory`, or to `output_paths` one by one.
-
-        With `append_prefix` the prefix is part of their paths there.
-        """
-        start = "" if not prefix else prefix.rstrip("/") + "/"
-        names = [name for name in self.get_file_names() if name.startswith(start) or name == prefix]
-        if output_paths is not None:
-            return [self.download_file(name, path) for name, path in zip(names, output_paths, strict=True)]
-        folder = Path(output_directory or ".")
-        kept = [name if append_prefix else name.removeprefix(start) for name in names]
-        return [self.download_file(name, folder / path) for name, path in zip(names, kept, strict=True)]
-
     def register_model(
         self,
         model_name: str,
@@ -338,7 +328,7 @@ class Run:
         """
         from registry.model import Model
 
-        if wait:
+        if wait and self.type != INTERACTIVE_TYPE:
             follow(None, lambda: self.get_status() in TERMINAL, lambda: time.sleep(_POLL_S))
         run = self._record
         path = self._find_model((model_path or model_name).rstrip("/").removeprefix("./"))

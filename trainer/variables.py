@@ -1,6 +1,5 @@
 """The environment variables that a script sees."""
 
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -8,13 +7,13 @@ from pathlib import Path
 from typing import Final
 
 from trainer.plan import Plan
-from trainer.shim.azureml._fitserve.calls import RPC_VARIABLE
 from trainer.shim.azureml._fitserve.wire import RUN_DIR_VARIABLE
 
 USER_PYTHONPATH: Final = "FITSERVE_USER_PYTHONPATH"  # carries the user's own value past the launcher's
 
 # How the shim reaches fitserve, for what it cannot do by itself. -P: a folder called `registry` must not hide ours.
 RPC_COMMAND: Final = (sys.executable, "-P", "-m", "gateway.cli", "rpc")
+RUN_OF_RPC: Final = "FITSERVE_RUN_OF_RPC"  # the folder of the run whose script asks, for a `fitserve rpc` beside it
 
 _POOLS: Final = (
     "OMP_NUM_THREADS",
@@ -61,7 +60,6 @@ def script_variables(
             "PYTHONUNBUFFERED": "1",
             "PYTHONIOENCODING": "utf-8:backslashreplace",  # a print must not fail for the locale of a service
             RUN_DIR_VARIABLE: str(folder),
-            RPC_VARIABLE: json.dumps(RPC_COMMAND),
             "AZUREML_RUN_ID": plan.run_id,
             "AZUREML_ARM_PROJECT_NAME": plan.experiment,
             "AZUREML_ARM_WORKSPACE_NAME": plan.workspace,

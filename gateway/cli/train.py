@@ -13,6 +13,7 @@ from registry.environment import Environment
 from registry.errors import EnvironmentNotFound, InvalidArgument, InvalidName
 from registry.workspace import Workspace
 from trainer import Experiment, Run, ScriptRunConfig
+from trainer.ending import settle
 
 TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
 
@@ -156,7 +157,7 @@ def runs(obj: dict[str, Any], run_id: str | None, as_json: bool, most: int) -> N
         if run_id is not None:
             _show(Run.get(workspace, run_id), as_json)
             return
-        records = workspace.metadata.list_runs()[:most]
+        records = [settle(workspace, record) for record in workspace.metadata.list_runs()[:most]]
         if as_json:
             print_json(
                 [{"id": r.id, "status": r.status, "created": r.created_time, "script": r.script} for r in records]

@@ -247,7 +247,7 @@ def test_the_script_sees_no_secret_of_the_gateway(submit: Submit, monkeypatch: p
     monkeypatch.setenv("ORDINARY", "kept")
     run = submit("import os\nprint(sorted(k for k in os.environ if k.startswith('FITSERVE_')), os.environ['ORDINARY'])")
     run.wait_for_completion()
-    assert run.log_path.read_text() == "['FITSERVE_RPC', 'FITSERVE_RUN_DIR'] kept\n"
+    assert run.log_path.read_text() == "['FITSERVE_RUN_DIR'] kept\n"
 
 
 def test_the_users_path_reaches_the_script_and_not_the_launcher(

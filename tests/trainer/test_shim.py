@@ -290,8 +290,11 @@ def test_what_needs_fitserve_says_how_to_be_started(run_dir: Path, monkeypatch: 
         lambda: get_run().register_model("x"),
         lambda: get_run().experiment.workspace,
     ):
-        with pytest.raises(RunEnvironmentException, match="start it with `fitserve exec python "):
+        with pytest.raises(RunEnvironmentException, match="the launcher of this run cannot be reached"):
             use()
+    monkeypatch.delenv("FITSERVE_RUN_DIR")
+    with pytest.raises(RunEnvironmentException, match="start it with `fitserve exec python "):
+        Workspace.from_config()
 
 
 def test_several_processes_log_without_mixing_their_lines(run_dir: Path) -> None:

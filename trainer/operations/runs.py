@@ -9,7 +9,7 @@ from registry.resources import ResourceConfiguration
 from trainer import interactive
 from trainer.experiment import Experiment
 from trainer.history import TERMINAL
-from trainer.open_workspaces import OpenWorkspaces, is_inside_a_run
+from trainer.open_workspaces import OpenWorkspaces
 from trainer.operations.environments import environment_of
 from trainer.operations.models import described, resources_of, sample_of
 from trainer.rpc import Operation
@@ -31,6 +31,9 @@ _PLAIN: Final = (
     "get_portal_url",
     "wait_for_completion",
     "cancel",
+    "catch_up",
+    "get_all_logs",
+    "restore_snapshot",
 )
 
 
@@ -46,15 +49,7 @@ def facts(run: Run) -> dict[str, Json]:
 
 
 def script_of(config: Json) -> ScriptRunConfig:
-    """What the shim's ScriptRunConfig describes.
-
-    Raises:
-        InvalidArgument: a run's own script asks.
-    """
-    if is_inside_a_run():  # its launcher would be inside the run's limits, and end with it
-        raise InvalidArgument(
-            "experiment.submit", "a run cannot submit another one that outlives it; do it from outside"
-        )
+    """What the shim's ScriptRunConfig describes."""
     limits = config["resource_configuration"]
     return ScriptRunConfig(
         source_directory=config["source_directory"],
@@ -69,15 +64,17 @@ def script_of(config: Json) -> ScriptRunConfig:
     )
 
 
-def submit(workspaces: OpenWorkspaces, workspace: Json, experiment: str, config: Json, tags: Json) -> Json:
+def submit(
+    workspaces: OpenWorkspaces, workspace: Json, experiment: str, config: Json, tags: Json, parent: str | None = None
+) -> Json:
     script = script_of(config)
-    return facts(Experiment(workspaces.get(workspace), experiment).submit(script, tags=tags))
+    return facts(Experiment(workspaces.get(workspace), experiment).submit(script, tags=tags, parent=parent))
 
 
-def start_logging(workspaces: OpenWorkspaces, workspace: Json, experiment: str, name: str | None) -> Json:
+def start_logging(workspaces: OpenWorkspaces, workspace: Json, experiment: str, name: str | None, program: int) -> Json:
     """An interactive run, and the folder that its program writes to."""
     found = workspaces.get(workspace)
-    run = interactive.begin(found, experiment, name)
+    run = interactive.begin(found, experiment, name, program=program)
     return {**facts(run), "folder": str(found.runs_dir / run.id)}
 
 
@@ -89,8 +86,21 @@ def end_logging(workspaces: OpenWorkspaces, workspace: Json, run: str, status: s
 
 
 def record(workspaces: OpenWorkspaces, workspace: Json, run: str, event: Json) -> Json:
-    interactive.record_events(Run.get(workspaces.get(workspace), run), [event])
+    Run.get(workspaces.get(workspace), run).record([event])
     return None
+
+
+def upload(workspaces: OpenWorkspaces, workspace: Json, run: str, name: str, path: str) -> Json:
+    Run.get(workspaces.get(workspace), run).upload_file(name, path)
+    return None
+
+
+def begin_child(workspaces: OpenWorkspaces, workspace: Json, run: str, name: str | None, program: int) -> Json:
+    """A run below another one that its program logs to: as `start_logging`."""
+    found = workspaces.get(workspace)
+    parent = Run.get(found, run)
+    child = interactive.begin(found, parent.experiment.name, name, parent=run, program=program)
+    return {**facts(child), "folder": str(found.runs_dir / child.id)}
 
 
 def list_experiments(workspaces: OpenWorkspaces, workspace: Json) -> Json:
@@ -156,6 +166,8 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "experiment.submit": submit,
     "experiment.start_logging": start_logging,
     "run.record": record,
+    "run.upload": upload,
+    "run.child": begin_child,
     "run.end_logging": end_logging,
     "experiment.list": list_experiments,
     "experiment.check": check_experiment,

@@ -13,9 +13,17 @@ from trainer.sweep import SWEEP_TYPE, Sweep
 from trainer.sweep_run import SweepRun
 
 
-def submit(workspaces: OpenWorkspaces, workspace: Json, experiment: str, config: Json, sweep: Json, tags: Json) -> Json:
+def submit(
+    workspaces: OpenWorkspaces,
+    workspace: Json,
+    experiment: str,
+    config: Json,
+    sweep: Json,
+    tags: Json,
+    parent: str | None = None,
+) -> Json:
     wanted = Sweep.from_json(sweep, script_of(config))
-    return facts(Experiment(workspaces.get(workspace), experiment).submit(wanted, tags=tags))
+    return facts(Experiment(workspaces.get(workspace), experiment).submit(wanted, tags=tags, parent=parent))
 
 
 def best(workspaces: OpenWorkspaces, workspace: Json, run: str, **given: Any) -> Json:

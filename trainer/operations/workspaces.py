@@ -9,7 +9,7 @@ from registry.locate import VARIABLE, find_configs
 from registry.names import check_name
 from registry.records import Json
 from registry.workspace import Workspace
-from trainer.open_workspaces import OpenWorkspaces
+from trainer.open_workspaces import OpenWorkspaces, address_is_secret
 from trainer.rpc import Operation
 
 _NAMED: Final = ("compute_target", "dataset")
@@ -44,7 +44,10 @@ def create(workspaces: OpenWorkspaces, name: str, folder: str, exist_ok: bool, s
 
 
 def write_config(workspaces: OpenWorkspaces, workspace: Json, path: str, file_name: str | None) -> Json:
-    return str(workspaces.get(workspace).write_config(path, file_name))
+    found = workspaces.get(workspace)
+    if address_is_secret() and found._location.database is not None:
+        raise InvalidArgument("workspace", "the address of its database is not written where a script can read it")
+    return str(found.write_config(path, file_name))
 
 
 def details(workspaces: OpenWorkspaces, workspace: Json) -> Json:

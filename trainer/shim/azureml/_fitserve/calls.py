@@ -1,5 +1,8 @@
 """The wire between the shim and `fitserve rpc`, both ends: JSON lines over the standard streams of that process.
 
+Outside of a run the shim starts that process. Inside of one the run's launcher does, for each process that connects to the
+socket `SOCKET_NAME` in the run's folder (`trainer.broker`).
+
 Client → fitserve, one at a time: ``{"op": name, "args": {…}}``. fitserve → client, any number of the first, then one of the
 others:
 
@@ -15,12 +18,27 @@ connection by closing its end; fitserve ends with it.
 This file is imported by fitserve too, hence it is typed. Python 3.6, standard library.
 """
 
+import contextlib
 import json
-from typing import Any, Dict
+import os
+from typing import Any, Dict, Iterator
 
 Message = Dict[str, Any]
 
 RPC_VARIABLE = "FITSERVE_RPC"  # the command of `fitserve rpc`, as a JSON list
+
+SOCKET_NAME = "rpc.sock"
+
+
+@contextlib.contextmanager
+def short_name(folder: str) -> Iterator[str]:
+    """A name of the socket in a run's folder; the folder's own may be longer than the 107 bytes that a socket's can have."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        short = "/proc/self/fd/{}".format(descriptor)
+        yield os.path.join(short if os.path.isdir(short) else folder, SOCKET_NAME)
+    finally:
+        os.close(descriptor)
 
 
 def encode(message: Message) -> bytes:

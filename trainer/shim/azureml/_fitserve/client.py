@@ -7,7 +7,8 @@ import sys
 import threading
 
 import azureml.exceptions
-from azureml._fitserve.calls import RPC_VARIABLE, decode, encode
+from azureml._fitserve.calls import RPC_VARIABLE, decode, encode, short_name
+from azureml._fitserve.wire import RUN_DIR_VARIABLE
 
 # What belongs to the caller's Python, not to fitserve's.
 _THEIRS = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__", "LD_PRELOAD")
@@ -35,9 +36,16 @@ def call(op, **args):
 
 
 class Connection(object):
-    """A running `fitserve rpc`. Its standard error is the caller's own."""
+    """With a `fitserve rpc` of our own, or inside of a run with one that its launcher has started."""
 
     def __init__(self):
+        folder = os.environ.get(RUN_DIR_VARIABLE)
+        self._process = None
+        self._in, self._out = self._start() if folder is None else _connected(folder)
+        self.alive = True
+
+    def _start(self):
+        """Its standard error is the caller's own."""
         import subprocess
 
         environment = {key: value for key, value in os.environ.items() if key not in _THEIRS}
@@ -51,14 +59,14 @@ class Connection(object):
             )
         except OSError as error:
             raise azureml.exceptions.RunEnvironmentException("fitserve cannot be started: {}".format(error)) from None
-        self.alive = True
+        return self._process.stdin, self._process.stdout
 
     def ask(self, op, args):
         try:
-            self._process.stdin.write(encode({"op": op, "args": args}))
-            self._process.stdin.flush()
+            self._in.write(encode({"op": op, "args": args}))
+            self._in.flush()
             while True:
-                message = decode(self._process.stdout.readline())
+                message = decode(self._out.readline())
                 if "print" in message:
                     _show(message["print"])
                 else:
@@ -75,16 +83,36 @@ class Connection(object):
     def close(self):
         """Called at the caller's end too. What fitserve is doing then is given up, as if the caller had been killed."""
         self.alive = False
-        for stream in (self._process.stdin, self._process.stdout):
+        for stream in (self._in, self._out):
             try:
                 stream.close()
             except OSError:
                 pass  # what was not sent yet has no reader any more
+        if self._process is None:
+            return
         try:
             self._process.wait(_CLOSE_S)
         except Exception:
             self._process.kill()
             self._process.wait()
+
+
+def _connected(folder):
+    """Both directions of a connection with the launcher of the run that this process belongs to."""
+    import socket
+
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with short_name(folder) as name:
+            connection.connect(name)
+    except OSError as error:
+        connection.close()
+        raise azureml.exceptions.RunEnvironmentException(
+            "the launcher of this run cannot be reached: {}".format(error)
+        ) from None
+    streams = connection.makefile("wb"), connection.makefile("rb")
+    connection.close()  # when both streams are
+    return streams
 
 
 def _command():

@@ -176,7 +176,7 @@ class HyperDriveConfig(object):
             "policy": None if policy is None else policy._described(),
         }
 
-    def _submit(self, experiment, tags):
+    def _submit(self, experiment, tags, parent=None):
         facts = call(
             "sweep.submit",
             workspace=experiment.workspace._facts,
@@ -184,6 +184,7 @@ class HyperDriveConfig(object):
             config=self._run_config._described(),
             sweep=self._sweep,
             tags=as_texts(tags),
+            parent=parent,
         )
         return HyperDriveRun._of(experiment, facts)
 

@@ -1,15 +1,16 @@
 """A run seen from outside of it. (Its own script sees it as `runs.SubmittedRun`.)"""
 
 import os
+import shutil
+import tempfile
 
 from azureml._fitserve.client import call
 from azureml._fitserve.runs import Run
 from azureml._fitserve.sinks import FolderSink
 from azureml._fitserve.texts import as_path, as_texts, given
-from azureml._fitserve.unsupported import refuse
 from azureml.exceptions import UserErrorException
 
-_FROM_ITS_SCRIPT = "its own script does that, through Run.get_context()"
+INTERACTIVE_TYPE = "azureml.interactiverun"
 
 
 class RemoteSink(object):
@@ -20,6 +21,20 @@ class RemoteSink(object):
 
     def write(self, event):
         self._run._call("record", event=event)
+
+    def keep_stream(self, name, stream):
+        """Make the bytes of an open file the run's file `name`."""
+        path = getattr(stream, "name", None)
+        if isinstance(path, str) and os.path.isfile(path) and stream.tell() == 0:
+            self._run._call("upload", name=name, path=as_path(path))
+            return
+        handle, path = tempfile.mkstemp(prefix="fitserve-upload-")
+        try:
+            with os.fdopen(handle, "wb") as copy:
+                shutil.copyfileobj(stream, copy)
+            self._run._call("upload", name=name, path=path)
+        finally:
+            os.unlink(path)
 
 
 class RemoteRun(Run):
@@ -108,7 +123,7 @@ class RemoteRun(Run):
         return self._call("get_portal_url")
 
     def get_metrics(self, name=None, recursive=False, run_type=None, populate=False):
-        return self._call("get_metrics", name=name, recursive=bool(recursive))
+        return self._call("get_metrics", name=name, recursive=bool(recursive), run_type=run_type)
 
     def get_children(self, recursive=False, tags=None, properties=None, type=None, status=None, _rehydrate_runs=True):
         """Child runs, newest first."""
@@ -172,36 +187,37 @@ class RemoteRun(Run):
 
     def get_all_logs(self, destination=None):
         """Copy the logs into a folder; gives their paths."""
-        folder = as_path(destination or "logs")
-        names = [name for name in self.get_file_names() if name.split("/")[0] in ("user_logs", "azureml-logs", "logs")]
-        paths = [os.path.join(folder, *name.split("/")) for name in names]
-        for name, path in zip(names, paths):
-            self.download_file(name, path)
-        return paths
+        return self._call("get_all_logs", destination=as_path(destination or "logs"))
+
+    def restore_snapshot(self, snapshot_id=None, path=None):
+        """The source as it was submitted, as a ZIP file in the folder `path`; gives the path of that file."""
+        return self._call("restore_snapshot", snapshot_id=snapshot_id, path=as_path(path or "."))
 
     def register_model(self, model_name, model_path=None, **kwargs):
         """Register a file or folder of the run as a model version, which is served in the run's environment."""
         return self._register(model_name, model_path, False, kwargs)
 
-    # what only its script does
-
-    def log_image(self, name, path=None, plot=None, description="", **kwargs):
-        refuse("run.log_image from outside of a run", _FROM_ITS_SCRIPT)
-
-    def upload_file(self, name, path_or_stream, datastore_name=None):
-        refuse("run.upload_file from outside of a run", _FROM_ITS_SCRIPT)
+    # its end, where a program decides that, and what is below it
 
     def child_run(self, name=None, run_id=None, outputs=None):
-        return refuse("run.child_run from outside of a run", _FROM_ITS_SCRIPT)
+        """A run below this one, for this program to log to and to end."""
+        facts = self._call("child", name=name, program=os.getpid())
+        return InteractiveRun(self.experiment, facts, outputs)
 
     def complete(self, _set_status=True):
         """The status of a submitted run is decided by how its script ends."""
+        self._end("Completed")
 
     def fail(self, error_details=None, error_code=None, _set_status=True):
         """As `complete`."""
+        self._end("Failed", None if error_details is None else str(error_details))
 
-    def submit_child(self, config, tags=None, **kwargs):
-        return refuse("run.submit_child", "submit to the experiment")
+    def _end(self, status, error=None):
+        if self.type == INTERACTIVE_TYPE:
+            self._call("end_logging", status=status, error=error)
+
+    def _seen(self):
+        return self
 
     def __repr__(self):
         return "Run(Experiment: {}, Id: {}, Type: {}, Status: {})".format(
@@ -234,15 +250,10 @@ class InteractiveRun(Run):
         """It ends when this program says so, thus there is nothing to wait for."""
         return self.get_details()
 
-    def get_portal_url(self):
-        return self._seen().get_portal_url()
-
-    def get_children(self, **kwargs):
-        return self._seen().get_children(**kwargs)
-
-    def _seen(self):
-        """This run as others see it."""
-        return RemoteRun(self.experiment, self.id)
+    @property
+    def parent(self):
+        parent = self._sink.facts.get("parent")
+        return None if parent is None else RemoteRun(self.experiment, parent)
 
     def _end(self, status, error=None):
         if self._status != "Running":

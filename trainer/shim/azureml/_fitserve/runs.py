@@ -1,11 +1,11 @@
 """The run that a script talks to."""
 
 import os
-import re
-import time
 
-from azureml._fitserve import values, wire
-from azureml._fitserve.sinks import download, find_sink, save_plot
+from azureml._fitserve import wire
+from azureml._fitserve.recorder import Recorder
+from azureml._fitserve.sinks import find_sink
+from azureml._fitserve.unsupported import refuse
 from azureml.exceptions import RunEnvironmentException, UserErrorException
 
 _current = {}  # the context run of this process by its pid, so that it is the same one at every call
@@ -40,7 +40,7 @@ class ContextExperiment(object):
         return "Experiment(Name: {})".format(self.name)
 
 
-class Run(object):
+class Run(Recorder):
     """A run as its own script sees it. `Run.get_context()` gives it.
 
     `Run(experiment, run_id)`, `Run.get` and `Run.list` give runs as others see them: `remote_run.RemoteRun`.
@@ -93,8 +93,8 @@ class Run(object):
 
     @property
     def parent(self):
-        """Azure gives a run; what is known of it here is its id."""
-        return self._sink.facts.get("parent")
+        parent = self._sink.facts.get("parent")
+        return None if parent is None else Run.get(self.experiment.workspace, parent)
 
     @property
     def status(self):
@@ -129,50 +129,10 @@ class Run(object):
     def description(self, text):
         self._sink.write({"type": "describe", "description": str(text)})
 
-    # logging
-
-    def log(self, name, value, description="", step=None):
-        self._metric(name, "scalar", values.one_scalar(name, value), description, step)
-
-    def log_list(self, name, value, description="", **kwargs):
-        self._metric(name, "list", values.many(name, value), description)
-
-    def log_row(self, name, description=None, **kwargs):
-        self._metric(name, "row", {key: values.scalar(value, name) for key, value in kwargs.items()}, description)
-
-    def log_table(self, name, value, description="", **kwargs):
-        self._metric(name, "table", values.columns(name, value), description)
-
-    def log_image(self, name, path=None, plot=None, description="", **kwargs):
-        """Keep an image, given as the path of a file or as a matplotlib plot."""
-        if (path is None) == (plot is None):
-            raise UserErrorException("run.log_image needs exactly one of path and plot for image {!r}".format(name))
-        source = save_plot(plot) if path is None else path
-        ending = os.path.splitext(source)[1] or ".png"
-        file_name = "{}_{}{}".format(re.sub(r"[^A-Za-z0-9._ -]", "_", str(name)), int(time.time() * 1000), ending)
-        try:
-            with open(source, "rb") as stream:
-                self._sink.keep_stream(file_name, stream)
-        finally:
-            if path is None:
-                os.unlink(source)
-        where = "aml://artifactId/ExperimentRun/dcid.{}/{}".format(self.id, file_name)
-        self._metric(name, "image", where, description)
-
-    def log_confusion_matrix(self, name, value, description="", **kwargs):
-        self._structured(name, "confusion_matrix", value, description)
-
-    def log_accuracy_table(self, name, value, description="", **kwargs):
-        self._structured(name, "accuracy_table", value, description)
-
-    def log_residuals(self, name, value, description="", **kwargs):
-        self._structured(name, "residuals", value, description)
-
-    def log_predictions(self, name, value, description="", **kwargs):
-        self._structured(name, "predictions", value, description)
-
     def get_metrics(self, name=None, recursive=False, run_type=None, populate=False):
-        """What this run has logged so far, {name: value}."""
+        """What this run has logged so far, {name: value}; with `recursive` {run id: that} of it and all below it."""
+        if recursive:
+            return self._seen().get_metrics(name, recursive, run_type)
         logged = wire.collapse((e["name"], e["kind"], e["value"]) for e in self._sink.events() if e["type"] == "metric")
         return logged if name is None else {key: value for key, value in logged.items() if key == name}
 
@@ -226,54 +186,6 @@ class Run(object):
     def properties(self):
         return self.get_properties()
 
-    # files
-
-    def upload_file(self, name, path_or_stream, datastore_name=None):
-        """Keep a file with the run, as `name`, at once."""
-        name = str(name).replace(os.sep, "/")
-        if not wire.is_plain_name(name):
-            raise UserErrorException("{!r} is not a name for a run's file: give a relative path".format(name))
-        if hasattr(path_or_stream, "read"):
-            self._sink.keep_stream(name, path_or_stream)
-            return
-        if not os.path.isfile(path_or_stream):
-            raise UserErrorException("there is no file {} to upload as {}".format(path_or_stream, name))
-        with open(path_or_stream, "rb") as stream:
-            self._sink.keep_stream(name, stream)
-
-    def upload_files(self, names, paths, return_artifacts=False, timeout_seconds=None, datastore_name=None):
-        if len(names) != len(paths):
-            raise UserErrorException(
-                "run.upload_files needs as many names as paths, but got {} and {}".format(len(names), len(paths))
-            )
-        for name, path in zip(names, paths):
-            self.upload_file(name, path)
-
-    def upload_folder(self, name, path, datastore_name=None):
-        if not os.path.isdir(path):
-            raise UserErrorException("there is no folder {} to upload as {}".format(path, name))
-        for top, _, files in os.walk(path):
-            for file_name in files:
-                full = os.path.join(top, file_name)
-                self.upload_file("{}/{}".format(name, os.path.relpath(full, path).replace(os.sep, "/")), full)
-
-    def get_file_names(self):
-        return self._sink.names()
-
-    def download_file(self, name, output_file_path=None, **kwargs):
-        """Copy a file of the run to `output_file_path`, by default to its base name in the current folder."""
-        source = self._sink.find(name)
-        if source is None:
-            raise UserErrorException(
-                "File with path {} was not found, available files include: {}".format(
-                    name, ", ".join(self._sink.names())
-                )
-            )
-        target = output_file_path or os.path.basename(name)
-        if os.path.isdir(target):
-            target = os.path.join(target, os.path.basename(name))
-        download(source, target)
-
     # life
 
     def start(self):
@@ -295,7 +207,82 @@ class Run(object):
 
     def child_run(self, name=None, run_id=None, outputs=None):
         """A run below this one, with metrics, tags and files of its own."""
-        return ChildRun(self._sink.child(name))
+        return ChildRun(self._sink.child(name), self)
+
+    def create_children(self, count=None, tag_key=None, tag_values=None):
+        """`count` of them, or one for each of `tag_values`, which it has as its tag `tag_key`."""
+        if (count is None) == (tag_values is None) or (tag_key is None) != (tag_values is None):
+            raise UserErrorException("create_children needs either count, or tag_key and tag_values")
+        children = [self.child_run() for _ in range(len(tag_values) if count is None else count)]
+        for child, value in zip(children, tag_values or ()):
+            child.tag(tag_key, value)
+        return children
+
+    # what only fitserve knows
+
+    def _seen(self):
+        """This run as others see it, with all that it has logged until now."""
+        from azureml._fitserve.remote_run import RemoteRun
+
+        run = RemoteRun(self.experiment, self.id)
+        run._call("catch_up")
+        return run
+
+    def get_children(self, recursive=False, tags=None, properties=None, type=None, status=None, _rehydrate_runs=True):
+        """Child runs, newest first."""
+        return self._seen().get_children(recursive, tags, properties, type, status)
+
+    def submit_child(self, config, tags=None, **kwargs):
+        """As `Experiment.submit`, as a child of this run. It has limits of its own, and goes on when this run ends."""
+        from azureml.core.experiment import Experiment
+
+        return Experiment(self.experiment.workspace, self.experiment.name).submit(config, tags, _parent=self.id)
+
+    def wait_for_completion(self, show_output=False, wait_post_processing=False, raise_on_error=True):
+        return refuse("run.wait_for_completion inside of the run", "the run ends when its script has ended")
+
+    def get_portal_url(self):
+        return self._seen().get_portal_url()
+
+    def get_environment(self):
+        return self._seen().get_environment()
+
+    def get_details_with_logs(self):
+        return self._seen().get_details_with_logs()
+
+    def get_all_logs(self, destination=None):
+        return self._seen().get_all_logs(destination)
+
+    def get_snapshot_id(self):
+        return self.get_properties().get("ContentSnapshotId")
+
+    def restore_snapshot(self, snapshot_id=None, path=None):
+        """The source as it was submitted, as a ZIP file in the folder `path`; gives the path of that file."""
+        return self._seen().restore_snapshot(snapshot_id, path)
+
+    def take_snapshot(self, file_or_folder_path):
+        return refuse("run.take_snapshot", "a submitted run has its snapshot; upload_folder keeps other files")
+
+    def download_files(
+        self,
+        prefix=None,
+        output_directory=None,
+        output_paths=None,
+        batch_size=100,
+        append_prefix=True,
+        timeout_seconds=None,
+    ):
+        """Copy the files below `prefix` into `output_directory`, or to `output_paths` one by one."""
+        start = prefix.rstrip("/") + "/" if prefix else ""
+        names = [name for name in self.get_file_names() if name.startswith(start) or name == prefix]
+        if output_paths is not None and len(names) != len(output_paths):
+            raise UserErrorException(
+                "there are {} files below {} and {} output_paths".format(len(names), prefix, len(output_paths))
+            )
+        for place, name in enumerate(names):
+            kept = name if append_prefix else name[len(start) :]
+            path = os.path.join(str(output_directory or "."), *kept.split("/"))
+            self.download_file(name, path if output_paths is None else output_paths[place])
 
     def get_details(self):
         return {
@@ -346,18 +333,6 @@ class Run(object):
             self.experiment.name, self.id, self.type, self._status
         )
 
-    def _metric(self, name, kind, value, description="", step=None):
-        event = {"type": "metric", "name": str(name), "kind": kind, "value": value}
-        if step is not None:
-            event["step"] = int(step)
-        if description:
-            event["description"] = str(description)
-        event["time"] = wire.now()
-        self._sink.write(event)
-
-    def _structured(self, name, kind, value, description):
-        self._metric(name, kind, values.structured(name, value, kind), description)
-
 
 class SubmittedRun(Run):
     """Inside a job."""
@@ -373,6 +348,22 @@ class OfflineRun(Run):
 
 class ChildRun(Run):
     """Begun by its parent's script, and ended by it."""
+
+    def __init__(self, sink, parent):
+        super(ChildRun, self).__init__(sink)
+        self.experiment, self._parent = parent.experiment, parent
+
+    @property
+    def parent(self):
+        return self._parent
+
+    def wait_for_completion(self, show_output=False, wait_post_processing=False, raise_on_error=True):
+        """It ends when this script says so, thus there is nothing to wait for."""
+        return self.get_details()
+
+    def _seen(self):
+        self._parent._seen()  # what a child logs stands with its parent
+        return Run.get(self.experiment.workspace, self.id)
 
     def complete(self, _set_status=True):
         self._end("Completed")

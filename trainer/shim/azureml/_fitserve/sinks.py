@@ -17,13 +17,19 @@ class FolderSink:
 
     online = True
 
-    def __init__(self, folder, run_id=None, parent=None):
+    def __init__(self, folder, run_id=None, parent=None, name=None):
         self.folder = folder
         self._writer = parent._writer if parent else wire.EventWriter(folder)
         self._child = run_id if parent else None
         self._root = parent._root if parent else folder
         if parent:
-            self.facts = {"run_id": run_id, "experiment": parent.facts.get("experiment"), "parent": parent.run_id}
+            self.facts = {
+                "run_id": run_id,
+                "experiment": parent.facts.get("experiment"),
+                "parent": parent.run_id,
+                "display_name": name,
+                "type": "azureml.childrun",
+            }
         else:
             self.facts = _read_facts(folder)
         self.run_id = self.facts["run_id"]
@@ -43,7 +49,7 @@ class FolderSink:
         child_id = "{}_{}".format(self.run_id, uuid.uuid4().hex[:8])
         folder = os.path.join(os.path.dirname(os.path.abspath(self._root)), child_id)
         os.makedirs(os.path.join(folder, wire.FILES_NAME), mode=0o700)
-        sink = FolderSink(folder, child_id, self)
+        sink = FolderSink(folder, child_id, self, name)
         sink._writer.write({"type": "child", "id": child_id, "name": name, "parent": self.run_id})
         return sink
 

@@ -1,12 +1,17 @@
-"""From what a script logs to what JSON can carry, by Azure's rules with np.int64 put right. Does not import numpy."""
+"""From what a script logs to what JSON can carry, by Azure's rules with np.int64 put right. Does not import numpy.
+
+fitserve imports it too, for what is logged to a run from outside.
+"""
 
 import json
 import logging
 import types
 
-from azureml.exceptions import UserErrorException
-
 _log = logging.getLogger("azureml")
+
+
+class NotLoggable(ValueError):
+    """It is not what the logging call is for; the sentence says what would be."""
 
 
 def scalar(value, name="value"):
@@ -33,7 +38,7 @@ def scalar(value, name="value"):
 def one_scalar(name, value):
     """For `run.log`, which refuses what `run.log_list` is for."""
     if isinstance(value, (list, range, types.GeneratorType)):
-        raise UserErrorException(
+        raise NotLoggable(
             "run.log does not support list type for metric {!r}: use run.log_list for several values".format(name)
         )
     return scalar(value, name)
@@ -42,16 +47,14 @@ def one_scalar(name, value):
 def many(name, value):
     """A list of scalars from a list, tuple, range, generator, set or array."""
     if isinstance(value, (str, bytes, dict)) or not hasattr(value, "__iter__"):
-        raise UserErrorException(
-            "run.log_list needs a list for metric {!r}, but got {}".format(name, type(value).__name__)
-        )
+        raise NotLoggable("run.log_list needs a list for metric {!r}, but got {}".format(name, type(value).__name__))
     return [scalar(item, name) for item in value]
 
 
 def columns(name, value):
     """A table {column: [scalars]} from a dict; a column that is one value has one row."""
     if not isinstance(value, dict):
-        raise UserErrorException(
+        raise NotLoggable(
             "run.log_table needs a dict of column name to list for metric {!r}, but got {}".format(
                 name, type(value).__name__
             )
@@ -69,14 +72,14 @@ def structured(name, value, kind):
         try:
             value = json.loads(value)
         except ValueError as error:
-            raise UserErrorException("the value of {!r} is not JSON: {}".format(name, error)) from error
+            raise NotLoggable("the value of {!r} is not JSON: {}".format(name, error)) from error
     if not isinstance(value, dict):
-        raise UserErrorException("the value of {!r} must be a dict or JSON text".format(name))
+        raise NotLoggable("the value of {!r} must be a dict or JSON text".format(name))
     missing = [key for key in ("schema_type", "schema_version", "data") if key not in value]
     if missing:
-        raise UserErrorException("the value of {!r} lacks {}".format(name, ", ".join(missing)))
+        raise NotLoggable("the value of {!r} lacks {}".format(name, ", ".join(missing)))
     if value["schema_type"] != kind:
-        raise UserErrorException(
+        raise NotLoggable(
             "the value of {!r} has schema_type {!r}, expected {!r}".format(name, value["schema_type"], kind)
         )
     return json.loads(json.dumps(value, default=_plain))

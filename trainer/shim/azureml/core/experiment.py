@@ -1,5 +1,7 @@
 """`azureml.core.experiment`."""
 
+import os
+
 from azureml._fitserve.client import call
 from azureml._fitserve.texts import as_texts
 from azureml._fitserve.unsupported import refuse
@@ -30,9 +32,9 @@ class Experiment(object):
         """Start what `config` describes and return its run at once."""
         from azureml._fitserve.remote_run import RemoteRun
 
-        own = getattr(config, "_submit", None)
+        own, parent = getattr(config, "_submit", None), kwargs.get("_parent")
         if own is not None:
-            return own(self, tags)
+            return own(self, tags, parent)
         if not hasattr(config, "_described"):
             raise UserErrorException("submit takes a ScriptRunConfig, not {}".format(type(config).__name__))
         facts = call(
@@ -41,6 +43,7 @@ class Experiment(object):
             experiment=self.name,
             config=config._described(),
             tags=as_texts(tags),
+            parent=parent,
         )
         return RemoteRun._of(self, facts)
 
@@ -53,6 +56,7 @@ class Experiment(object):
             workspace=self.workspace._facts,
             experiment=self.name,
             name=kwargs.get("display_name"),
+            program=os.getpid(),
         )
         return InteractiveRun(self, facts, kwargs.get("outputs"))
 

@@ -21,6 +21,17 @@ class DeploymentConfiguration(object):
         return dict(self._given, compute_type=self.compute_type)
 
 
+class ContainerResourceRequirements(object):
+    """What the processes that answer for a service may use, all together."""
+
+    def __init__(self, facts):
+        limits = facts["containerResourceRequirements"]
+        self.cpu, self.memory_in_gb = limits["cpu"], limits["memoryInGB"]
+
+    def serialize(self):
+        return {"cpu": self.cpu, "memoryInGB": self.memory_in_gb}
+
+
 class Webservice(object):
     """A deployed service. `Webservice(workspace, name)` gives an object of the class that it was deployed as."""
 
@@ -73,6 +84,7 @@ class Webservice(object):
     scoring_uri = property(lambda self: self._facts["scoringUri"])
     swagger_uri = property(lambda self: self._facts["swaggerUri"])
     auth_enabled = property(lambda self: self._facts["authEnabled"])
+    container_resource_requirements = property(lambda self: ContainerResourceRequirements(self._facts))
     token_auth_enabled = property(lambda self: False)
     tags = property(lambda self: dict(self._facts["tags"]))
     properties = property(lambda self: dict(self._facts["properties"]))
@@ -174,6 +186,8 @@ class Webservice(object):
             models=None if models is None else ids_of(models),
             inference=None if inference is None else inference._described(self.workspace),
             auth_enabled=kwargs.get("auth_enabled"),
+            cpu=_number(kwargs.get("cpu_cores")),
+            memory_in_gb=_number(kwargs.get("memory_gb")),
             tags=as_texts(kwargs.get("tags")),
             properties=as_texts(kwargs.get("properties")),
             description=kwargs.get("description"),
@@ -266,9 +280,10 @@ class LocalWebservice(Webservice):
     _STATES = {"Healthy": "running", "Transitioning": "deploying", "Unhealthy": "failed", "Failed": "failed"}
 
     @staticmethod
-    def deploy_configuration(port=None):
-        """`port` counts for a gateway that has to be started; one that runs stays where it is."""
-        return DeploymentConfiguration("Local", given(port=port))
+    def deploy_configuration(port=None, cpu_cores=None, memory_gb=None):
+        """`port` counts for a gateway that has to be started; one that runs stays where it is. The limits are not Azure's."""
+        described = given(port=port, cpu=_number(cpu_cores), memory_in_gb=_number(memory_gb))
+        return DeploymentConfiguration("Local", described)
 
     @property
     def state(self):
@@ -302,8 +317,8 @@ class LocalWebservice(Webservice):
 
 def _configuration(cpu_cores, memory_gb, tags, properties, description, auth_enabled, primary_key, secondary_key):
     return given(
-        cpu=None if cpu_cores is None else float(cpu_cores),
-        memory_in_gb=None if memory_gb is None else float(memory_gb),
+        cpu=_number(cpu_cores),
+        memory_in_gb=_number(memory_gb),
         tags=as_texts(tags),
         properties=as_texts(properties),
         description=description,
@@ -311,3 +326,7 @@ def _configuration(cpu_cores, memory_gb, tags, properties, description, auth_ena
         primary_key=primary_key,
         secondary_key=secondary_key,
     )
+
+
+def _number(value):
+    return None if value is None else float(value)
