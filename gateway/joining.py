@@ -6,10 +6,20 @@ from typing import cast
 
 import numpy as np
 
-from gateway.protocols.base import Array, ArrayInput, ColumnsInput, ListInput, Output, RowsInput, ScoreRequest, Table
+from gateway.protocols.base import (
+    Array,
+    ArrayInput,
+    ColumnsInput,
+    DescribedInput,
+    ListInput,
+    Output,
+    RowsInput,
+    ScoreRequest,
+    Table,
+)
 
 #: Inputs that can be sent as they are.
-ReadyInputs = ArrayInput | ColumnsInput | ListInput
+ReadyInputs = ArrayInput | ColumnsInput | ListInput | DescribedInput
 
 
 def join(requests: Sequence[ScoreRequest]) -> ReadyInputs | None:

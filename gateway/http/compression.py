@@ -8,7 +8,7 @@ from gateway.errors import BodyTooLarge, InvalidRequest, UnsupportedMediaType
 _WINDOW: Final = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 
 
-def decompressed(body: bytes, encoding: bytes, limit: int) -> bytes:
+def decompressed(body: bytes | memoryview, encoding: bytes, limit: int) -> bytes | memoryview:
     """The plain body.
 
     Raises:
@@ -34,7 +34,7 @@ def decompressed(body: bytes, encoding: bytes, limit: int) -> bytes:
         raise InvalidRequest("the body is not compressed as its Content-Encoding says") from None
 
 
-def _inflated(body: bytes, window: int, limit: int) -> bytes:
+def _inflated(body: bytes | memoryview, window: int, limit: int) -> bytes:
     machine = zlib.decompressobj(window)
     plain = machine.decompress(body, limit + 1)
     if len(plain) > limit:

@@ -13,6 +13,7 @@ import numpy as np
 from gateway import columns as types
 from gateway.errors import InvalidRequest, SchemaMismatch
 from gateway.protocols.base import ArrayInput, ColumnsInput, Inputs, ListInput, RowsInput, ScoreRequest
+from gateway.protocols.matrices import ListsWanted
 from gateway.rows import listed, place, quoted
 from gateway.schema import FREE_METHODS, ModelSchema
 
@@ -44,13 +45,15 @@ def table_request(schema: ModelSchema, method: str, data: Any, what: str = "data
         return _values(schema, method, data, what, extra)
     if type(data) is dict:
         return _named_form(schema, method, data, what, extra)
+    if isinstance(data, np.ndarray):
+        return _matrix(schema, method, data, extra)
     if data == []:
         raise InvalidRequest(f"{what} holds no rows; send at least one")
     raise InvalidRequest(f"{what} must be a list of rows, not {types.described(data)}{_example(schema)}")
 
 
 def named_request(
-    schema: ModelSchema, method: str, names: Sequence[str], rows: list[list[Any]], extra: Any = None
+    schema: ModelSchema, method: str, names: Sequence[str], rows: list[list[Any]] | types.Array, extra: Any = None
 ) -> ScoreRequest:
     """Rows whose values are in the order of `names`.
 
@@ -62,9 +65,10 @@ def named_request(
     if schema.names and method not in FREE_METHODS:
         order = column_order(schema, names)
         if order is not None:
-            _check_lengths(rows, len(names))
-            rows = [[row[index] for index in order] for row in rows]
+            rows = _in_order(rows, len(names), order)
     elif schema.kind == "columns" and method not in FREE_METHODS:
+        if isinstance(rows, np.ndarray):
+            raise ListsWanted
         _check_lengths(rows, len(names))
         loose = ModelSchema(kind="columns", columns=tuple(types.Column(name) for name in names), width=len(names))
         return _rows(loose, method, rows, "data", extra)
@@ -124,8 +128,20 @@ def columns_request(
     return named_request(schema, method, names, [list(row) for row in zip(*values, strict=True)], extra)
 
 
-def _rows(schema: ModelSchema, method: str, rows: list[Any], what: str, extra: Any) -> ScoreRequest:
+def _matrix(schema: ModelSchema, method: str, array: types.Array, extra: Any) -> ScoreRequest:
+    """What the rows of `array` would give as lists: float64, finite, all of one width. Raises ListsWanted."""
+    reader = schema.rows
+    if array.ndim != 2 or not schema.numeric or method in FREE_METHODS or reader.width not in (None, array.shape[1]):
+        raise ListsWanted
+    rows = np.ascontiguousarray(array, reader.dtype or np.float64)
+    key = (method, "array", rows.dtype.str, rows.shape[1:], reader.checked)
+    return ScoreRequest(method, ArrayInput(rows), len(rows), 8 * rows.size, key, reader.checked, extra)
+
+
+def _rows(schema: ModelSchema, method: str, rows: Any, what: str, extra: Any) -> ScoreRequest:
     """Rows for a model of mixed columns, of a DataFrame, or of which nothing is known."""
+    if isinstance(rows, np.ndarray):
+        raise ListsWanted
     if method in FREE_METHODS:
         return _array(method, _any_array(schema.free_rows.check_widths(rows), rows), False, extra)
     if schema.kind == "list":
@@ -175,6 +191,8 @@ def _values(schema: ModelSchema, method: str, values: list[Any], what: str, extr
 
 def _named_form(schema: ModelSchema, method: str, data: dict[str, Any], what: str, extra: Any) -> ScoreRequest:
     names, rows = data.get("columns"), data.get("data")
+    if any(isinstance(part, np.ndarray) for part in data.values()):
+        return _named_arrays(schema, method, data, extra)
     if type(names) is list and type(rows) is list:
         if not rows:
             raise InvalidRequest(f"{what} holds no rows; send at least one")
@@ -187,6 +205,27 @@ def _named_form(schema: ModelSchema, method: str, data: dict[str, Any], what: st
         f"{what} must be rows [[…], …], records [{{…}}, …], columns {{name: […], …}} or "
         f'{{"columns": […], "data": [[…], …]}}, not a single object{_example(schema)}'
     )
+
+
+def _named_arrays(schema: ModelSchema, method: str, data: dict[str, Any], extra: Any) -> ScoreRequest:
+    """`_named_form` of numbers that are arrays already. Raises ListsWanted."""
+    names, rows = data.get("columns"), data.get("data")
+    if type(names) is list and isinstance(rows, np.ndarray) and rows.ndim == 2:
+        return named_request(schema, method, [str(name) for name in names], rows, extra)
+    columns = list(data.values())
+    shapes = {column.shape if isinstance(column, np.ndarray) else () for column in columns}
+    if "columns" in data or len(shapes) != 1 or columns[0].ndim != 1:
+        raise ListsWanted
+    return named_request(schema, method, list(data), np.column_stack(columns), extra)
+
+
+def _in_order(rows: list[list[Any]] | types.Array, width: int, order: Sequence[int]) -> list[list[Any]] | types.Array:
+    if isinstance(rows, np.ndarray):
+        if rows.shape[1:] != (width,):
+            raise ListsWanted
+        return rows[:, order]
+    _check_lengths(rows, width)
+    return [[row[index] for index in order] for row in rows]
 
 
 def _records(schema: ModelSchema, records: list[Any]) -> tuple[Sequence[str], list[list[Any]]]:

@@ -16,6 +16,7 @@ import numpy as np
 from gateway import columns as types
 from gateway.errors import InvalidRequest
 from gateway.protocols.base import Array, plain
+from gateway.protocols.matrices import ListsWanted
 from gateway.rows import quoted
 
 #: Datatype → numpy dtype. BYTES is text here.
@@ -67,10 +68,22 @@ def read_tensor(spec: Mapping[str, Any], binary: memoryview | None, encoding: st
         return np.frombuffer(binary, dtype).reshape(shape)
     if datatype == "FP16":
         raise InvalidRequest(f"input {name}: FP16 can be sent as binary data only")
+    if isinstance(spec.get("data"), np.ndarray):
+        return _narrowed(spec["data"], shape, datatype)
     flat = _flat(spec.get("data"), count, len(shape), name)
     if datatype == "BYTES":
         return _texts(flat, name, encoding).reshape(shape)
     return _numbers(flat, datatype, name).reshape(shape)
+
+
+def _narrowed(data: Array, shape: tuple[int, ...], datatype: str) -> Array:
+    """Numbers that are float64 already, in a float datatype. Raises ListsWanted for any other."""
+    if not DATATYPES.get(datatype, "").startswith("<f") or data.size != math.prod(shape):
+        raise ListsWanted
+    if data.ndim > 1 and data.shape != shape:
+        raise ListsWanted
+    with np.errstate(over="ignore"):  # too large for it is infinite in it
+        return data.reshape(shape).astype(DATATYPES[datatype], copy=False)
 
 
 def datatype_of(array: Array) -> str:

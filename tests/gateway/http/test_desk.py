@@ -20,11 +20,12 @@ from gateway.http.targets import target_of
 from gateway.joining import join
 from gateway.pool import described_inputs
 from gateway.protocols import dialects
-from gateway.protocols.base import Answer, Call, FrameResult, ScoreResult
+from gateway.protocols.base import Answer, Call, DescribedInput, FrameResult, ScoreResult
 from gateway.schema import schema_for
 from gateway.table import VersionEntry
 from gateway.workers import wire
 
+LIMIT = 1_000_000
 DIALECTS = {dialect.name: dialect for dialect in dialects()}
 PLAIN = {"methods": ["predict", "predict_proba"], "n_features": 3, "kind": "array", "allows_nan": False}
 TOLERANT = {**PLAIN, "allows_nan": True}
@@ -48,9 +49,13 @@ async def at_the_desk() -> AsyncIterator[Desk]:
         await asyncio.sleep(0)  # the transport's own turn
 
 
-def shown(inputs: Any) -> tuple[Any, list[tuple[str, bytes]]]:
+def shown(inputs: Any) -> tuple[bytes, bytes]:
+    """The text that describes `inputs` for the child, and its arrays."""
+    if isinstance(inputs, DescribedInput):
+        return bytes(inputs.text), bytes(inputs.body)
     body = wire.Body()
-    return described_inputs(inputs, body), [(array.dtype.str, array.tobytes()) for array in body.arrays]
+    text = json.dumps(described_inputs(inputs, body), separators=(",", ":")).encode()
+    return text, b"".join(array.tobytes() + b"\0" * (-array.nbytes % wire.ALIGN) for array in body.arrays)
 
 
 def in_the_loop(name: str, call: Call, entry: VersionEntry) -> Any:
@@ -67,10 +72,10 @@ async def compare(desk: Desk, name: str, call: Call, entry: VersionEntry) -> Non
     expected = in_the_loop(name, call, entry)
     if len(expected) == 3:  # status, body, headers
         with pytest.raises(Refused) as caught:
-            await desk.parse(name, call, entry)
+            await desk.parse(name, call, entry, LIMIT)
         assert (caught.value.status, caught.value.body, caught.value.headers) == expected
         return
-    ticket = await desk.parse(name, call, entry)
+    ticket = await desk.parse(name, call, entry, LIMIT)
     request, facts = expected
     given = ticket.request
     assert (given.method, given.n_rows, given.nbytes, given.checked, shown(given.inputs)) == facts
@@ -134,7 +139,7 @@ def test_a_dialect_finds_again_what_it_left() -> None:
     async def run() -> None:
         async with at_the_desk() as desk:
             call = Call(orjson.dumps(asked), {b"content-type": b"application/json"})
-            ticket = await desk.parse("open_inference", call, ENTRIES[0])
+            ticket = await desk.parse("open_inference", call, ENTRIES[0], LIMIT)
             answer = await desk.format(ticket, ScoreResult(FrameResult(np.arange(2), 5), 0, -1))
             assert orjson.loads(answer.body if isinstance(answer, Answer) else answer)["id"] == "mine"
 
@@ -147,8 +152,8 @@ def test_when_its_process_dies_those_that_wait_hear_it_and_the_next_gets_another
     async def run() -> None:
         async with at_the_desk() as desk:
             small = Call(orjson.dumps({"data": [[1, 2, 3]]}), {b"content-type": b"application/json"})
-            kept = await desk.parse("azure", small, ENTRIES[0])
-            waiting = asyncio.ensure_future(desk.parse("azure", call, ENTRIES[0]))
+            kept = await desk.parse("azure", small, ENTRIES[0], LIMIT)
+            waiting = asyncio.ensure_future(desk.parse("azure", call, ENTRIES[0], LIMIT))
             await asyncio.sleep(0)
             assert desk._process is not None
             os.kill(desk._process.pid, signal.SIGKILL)
@@ -156,7 +161,7 @@ def test_when_its_process_dies_those_that_wait_hear_it_and_the_next_gets_another
                 await waiting
             with pytest.raises(DeskGone):
                 await desk.format(kept, ScoreResult(FrameResult(np.arange(1), 5), 0, -1))
-            assert (await desk.parse("azure", small, ENTRIES[0])).request.n_rows == 1
+            assert (await desk.parse("azure", small, ENTRIES[0], LIMIT)).request.n_rows == 1
 
     asyncio.run(run())
 
@@ -166,15 +171,15 @@ def test_a_caller_that_gives_up_leaves_nothing_behind() -> None:
 
     async def run() -> None:
         async with at_the_desk() as desk:
-            gone = asyncio.ensure_future(desk.parse("azure", call, ENTRIES[0]))
+            gone = asyncio.ensure_future(desk.parse("azure", call, ENTRIES[0], LIMIT))
             await asyncio.sleep(0)
             gone.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await gone
-            ticket = await desk.parse("azure", call, ENTRIES[0])
+            ticket = await desk.parse("azure", call, ENTRIES[0], LIMIT)
             assert ticket.request.n_rows == 100_000
             desk.drop(ticket)
-            with pytest.raises(DeskGone, match="lost"):
+            with pytest.raises(DeskGone, match="knows nothing"):
                 await desk.format(ticket, ScoreResult(FrameResult(np.arange(1), 5), 0, -1))
 
     asyncio.run(run())
