@@ -14,6 +14,7 @@ from registry.conda_tool import find_conda
 from registry.errors import FitserveError
 from registry.interpreters import find_pythons
 from registry.limits import choose_backend, machine_cores, machine_memory_bytes, survey
+from registry.limits.scope import delegation
 from registry.resources import GB
 from registry.workspace import Workspace
 
@@ -51,13 +52,21 @@ def gather(workspace: str | None) -> dict[str, Any]:
             "cores": machine_cores(),
             "memory_gb": round(machine_memory_bytes() / GB, 2),
         },
-        "limits": {"in_force": _in_force(), "back_ends": {name: reason or "works" for name, reason in survey()}},
+        "limits": _limits(),
         "python": {"version": platform.python_version(), "executable": sys.executable},
         "interpreters": [{"version": v, "path": str(path)} for v, path in find_pythons()],
         "conda": str(tool.path) if (tool := find_conda()) else None,
         "packages": {name: _version(name) for name in PACKAGES} | {"SQLite": sqlite3.sqlite_version},
         "workspace": _workspace(workspace),
     }
+
+
+def _limits() -> dict[str, Any]:
+    back_ends = {name: reason or "works" for name, reason in survey()}
+    found: dict[str, Any] = {"in_force": _in_force(), "back_ends": back_ends}
+    if back_ends["cgroup2"] != "works":
+        found["scope"] = delegation().reason or "can be had: serve and up start in one, so cgroup2 is used there"
+    return found
 
 
 def _in_force() -> str:
@@ -91,6 +100,8 @@ def _print(facts: dict[str, Any]) -> None:
     click.echo(f"limits        {facts['limits']['in_force']} is used")
     for name, reason in facts["limits"]["back_ends"].items():
         click.echo(f"  {name:<11} {reason}")
+    if "scope" in facts["limits"]:
+        click.echo(f"  {'own scope':<11} {facts['limits']['scope']}")
     click.echo(f"python        {facts['python']['version']}")
     click.echo("interpreters  " + (", ".join(i["version"] for i in facts["interpreters"]) or "none but this one"))
     click.echo(f"conda         {facts['conda'] or 'none; conda files are built from PyPI'}")

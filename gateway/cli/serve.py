@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from gateway.cli.options import settings_from, settings_options, take_settings
+from gateway.cli.scope import enter_own_scope
 from gateway.settings import Settings
 from registry.workspace import Workspace
 
@@ -22,6 +23,7 @@ def serve(obj: dict[str, Any], /, **flags: Any) -> int:
     """
     with Workspace.open(obj["workspace"]) as workspace:
         settings = settings_from(take_settings(flags), workspace.root)
+        enter_own_scope(settings)
         return serve_here(workspace, settings, lambda url: click.echo(f"serving {workspace.root} at {url}"))
 
 

@@ -13,6 +13,7 @@ from gateway.cli.client import GatewayClient, running
 from gateway.cli.errors import NoModelInRun, ScoringRefused, SeveralModelsInRun
 from gateway.cli.models import announce, settings_of_model
 from gateway.cli.options import resource_options, resources, settings_from, settings_options, take_settings
+from gateway.cli.scope import enter_own_scope
 from gateway.cli.serve import serve_here
 from gateway.cli.train import run_script, script_options
 from gateway.methods import METHODS
@@ -73,6 +74,7 @@ def up(
         settings = settings_from(flags, workspace.root)
         if running(workspace) is None:
             check_port(settings)
+            enter_own_scope(settings)
         limits = (given["train_cpu"], given["train_memory"])
         arguments = args + script_args
         run = run_script(workspace, script, arguments, environment, experiment, limits, strict_python=strict_python)

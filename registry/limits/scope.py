@@ -41,6 +41,8 @@ def delegation(root: Path = Path("/")) -> Delegation:
         return Delegation(reason="this process was already started in a scope of its own")
     if not (root / "run/systemd/system").is_dir():
         return Delegation(reason="systemd does not run here")
+    if _is_unit():
+        return Delegation(reason="this process is what a unit of systemd starts; that unit needs Delegate=yes")
     if shutil.which("systemd-run") is None:
         return Delegation(reason="systemd-run is not installed")
     found = cgroup.here("")
@@ -60,6 +62,14 @@ def delegation(root: Path = Path("/")) -> Delegation:
             )
     command = ("systemd-run", *user, "--scope", "--quiet", "--collect", "-p", "Delegate=yes")
     return Delegation((*command, f"--unit=fitserve-{os.getpid()}.scope", "--"), ((_ASKED, "1"),))
+
+
+def _is_unit() -> bool:
+    """A unit's own process must stay in its group: systemd stops the unit by it."""
+    try:
+        return Path(f"/proc/{os.getppid()}/comm").read_text() == "systemd\n"
+    except OSError:
+        return False
 
 
 def enter_scope(root: Path = Path("/")) -> str:

@@ -1,6 +1,7 @@
 """Which back end is taken, what is said of the others, and how large the machine is said to be."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -157,3 +158,16 @@ print("not:", enter_scope(Path(sys.argv[1])), flush=True)
             assert lines[3] == "not: this process was already started in a scope of its own"
         else:
             assert lines[1:] == ["not: systemd-run did not work: 7"]
+
+    def test_what_a_unit_of_systemd_starts_stays_in_its_group(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """Its parent is called systemd."""
+        monkeypatch.delenv("FITSERVE_SCOPE", raising=False)
+        (tmp_path / "run/systemd/system").mkdir(parents=True)
+        shutil.copy("/bin/sh", tmp_path / "systemd")
+        code = "from pathlib import Path; from registry.limits.scope import delegation; import sys\n"
+        code += "print(delegation(Path(sys.argv[1])).reason)"
+        command = ["-c", '"$@"; true', "sh", sys.executable, "-c", code, str(tmp_path)]
+        done = subprocess.run([tmp_path / "systemd", *command], capture_output=True, text=True, timeout=60)
+        assert "Delegate=yes" in done.stdout, done.stderr
