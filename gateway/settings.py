@@ -36,6 +36,10 @@ class Settings:
     no_auth: bool = _option(False, "serve other addresses than loopback without a key")
     require_key: bool = _option(False, "ask for a key on loopback too")
     key_file: str = _option("", "file that holds the bearer key (one line)")
+    allowed_hosts: str = _option(
+        "",
+        "further names under which the gateway tells of itself where no key is needed, separated by commas; * for all",
+    )
 
     body_limit_mb: float = _option(64.0, "largest request body", least=0.001)
     body_timeout_s: float = _option(30.0, "longest time that a client may take to send a body", least=0.1)
@@ -53,7 +57,9 @@ class Settings:
     swap: Swap = _option(
         "together", "a new version starts beside the old one, or after it was stopped", choices=get_args(Swap)
     )
-    systemd_scope: bool = _option(True, "ask systemd for a control group of its own where the one it is in is not delegated")
+    systemd_scope: bool = _option(
+        True, "ask systemd for a control group of its own where the one it is in is not delegated"
+    )
     model_tasks: int = _option(1024, "processes and threads that one version may have at once", least=8)
     reserve_gb: float = _option(0.5, "memory of the machine that is never promised to models", least=0)
     drain_s: float = _option(20.0, "longest time for finishing what was accepted when stopping or swapping", least=0)

@@ -36,7 +36,9 @@ class Entered(Exception):
     pass
 
 
-def with_systemd(folder: Path, switch: Mapping[str, str] | None = None, *, works: bool = True) -> subprocess.CompletedProcess[str]:
+def with_systemd(
+    folder: Path, switch: Mapping[str, str] | None = None, *, works: bool = True
+) -> subprocess.CompletedProcess[str]:
     """The program above beside a systemd-run that only starts what it is given."""
     (folder / "run/systemd/system").mkdir(parents=True)
     (folder / "systemd-run").write_text(SYSTEMD_RUN.replace("STATUS", "0" if works else "7"))
