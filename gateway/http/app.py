@@ -1,8 +1,9 @@
 """The map of the product: every route there is, and the door in front of them."""
 
-from typing import Final
+from typing import Any, Final
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers as Lines
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,8 +11,9 @@ from starlette.routing import Route as Plain
 
 from gateway.errors import MethodNotAllowed, RouteNotFound
 from gateway.http.admin import Admin
-from gateway.http.auth import PUBLIC_PATHS
-from gateway.http.hot import Receive, Routes, Scope, Scoring, Send
+from gateway.http.doorman import Doorman
+from gateway.http.hot import SERVER, WELL, Receive, Routes, Scope, Scoring, Send
+from gateway.http.ids import Headers
 from gateway.http.views import DialectViews, FleetCatalogue
 from registry.errors import FitserveError
 
@@ -50,11 +52,13 @@ class Front:
         self.routes, self.scoring = routes, scoring
         self._by_path = routes.by_path
         self._views = DialectViews(routes.dialects, FleetCatalogue(scoring.fleet), scoring.body_timeout_s)
+        self._doorman = Doorman(scoring.guard, scoring.cors, scoring.fleet.table, scoring.fleet.settings.allowed_hosts)
         self.plain = Starlette(
             routes=plain_routes(admin) + self._views.routes(),
             # Unexpected ones are raised again behind the answer, so that the server logs them.
             exception_handlers={HTTPException: self._starlettes, FitserveError: self._ours, Exception: self._ours},
         )
+        self.plain.router.redirect_slashes = False  # it would lead where the Host header says
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -68,15 +72,34 @@ class Front:
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
-        scope["fitserve.id"] = self.scoring.ids.new()
+        ids = self.scoring.ids.headers({})
+        scope["fitserve.id"] = ids[0][1]
+        answer: Any = self.plain
         try:
-            if self.scoring.guard.on and scope["path"] not in PUBLIC_PATHS:
-                self.scoring.guard.check(headers)
-            scope["fitserve.id"] = self.scoring.ids.headers(headers)[0][1]
+            preflight = self.scoring.cors.preflight(headers) if scope["method"] == "OPTIONS" else []
+            if preflight:  # a browser asks first, without the key, whether it may send one
+                answer = Response(headers={name.decode(): value.decode("latin-1") for name, value in preflight})
+            else:
+                self._doorman.check(scope["method"], scope["path"], headers)
+            ids = self.scoring.ids.headers(headers)
+            scope["fitserve.id"] = ids[0][1]
         except FitserveError as error:
-            await self._views.refusal(error, scope["path"], scope["fitserve.id"])(scope, receive, send)
-        else:
-            await self.plain(scope, receive, send)
+            answer = self._views.refusal(error, scope["path"], scope["fitserve.id"])
+        await answer(scope, receive, self._dressing(send, [*ids, SERVER, *self.scoring.cors.headers(headers)]))
+
+    def _dressing(self, send: Send, extra: Headers) -> Send:
+        """`send` that adds the headers which every answer has, where an answer has none of that name."""
+
+        async def dressed(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                own = message["headers"] = list(message["headers"])
+                names = {name for name, _ in own}
+                own += [pair for pair in extra if pair[0] not in names]
+                if (b"content-type", b"application/json") in own:
+                    own.append(WELL)
+            await send(message)
+
+        return dressed
 
     async def _ours(self, request: Request, error: Exception) -> Response:
         return self._views.refusal(error, request.scope["path"], request.scope["fitserve.id"])
@@ -86,6 +109,6 @@ class Front:
         assert isinstance(error, HTTPException)
         ours: Exception = RouteNotFound()
         if error.status_code == 405:
-            allowed = (error.headers or {}).get("allow", "")
+            allowed = Lines(error.headers).get("allow", "")
             ours = MethodNotAllowed(sorted(verb.strip() for verb in allowed.split(",") if verb.strip()))
         return await self._ours(request, ours)

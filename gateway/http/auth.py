@@ -19,10 +19,10 @@ class Guard:
     """
 
     def __init__(self) -> None:
-        self._digests: tuple[bytes, ...] | None = None
+        self._digests: tuple[str, ...] | None = None
 
     def update(self, digests: Collection[str] | None) -> None:
-        self._digests = None if digests is None else tuple(digest.encode("ascii") for digest in digests)
+        self._digests = None if digests is None else tuple(digests)
 
     @property
     def on(self) -> bool:
@@ -32,13 +32,23 @@ class Guard:
         """Raises Unauthorized unless `headers` (lower-case names) carry a key in force."""
         if self._digests is None:
             return
-        scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
-        key = key.strip()
-        if scheme.lower() != b"bearer" or not key:
+        if not _key(headers):
             raise Unauthorized
-        given = hashlib.sha256(key).hexdigest().encode("ascii")
-        right = False
-        for digest in self._digests:  # all of them: the time says nothing about which one matched
-            right |= hmac.compare_digest(given, digest)
-        if not right:
+        if not carries(headers, self._digests):
             raise Unauthorized("this key is not in force here")
+
+
+def carries(headers: Mapping[bytes, bytes], digests: Collection[str]) -> bool:
+    """Whether the key in `headers` (lower-case names) is one of `digests`, lower-case hexadecimal."""
+    key = _key(headers)
+    given = hashlib.sha256(key).hexdigest()
+    right = False
+    for digest in digests:  # all of them: the time says nothing about which one matched
+        right |= hmac.compare_digest(given, digest)
+    return right and bool(key)
+
+
+def _key(headers: Mapping[bytes, bytes]) -> bytes:
+    """Empty when there is none."""
+    scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
+    return key.strip() if scheme.lower() == b"bearer" else b""

@@ -21,6 +21,9 @@ class Cors:
     def on(self) -> bool:
         return bool(self._origins)
 
+    def allows(self, origin: bytes) -> bool:
+        return b"*" in self._origins or origin in self._origins
+
     def headers(self, request: Mapping[bytes, bytes]) -> Headers:
         """For any answer to `request`."""
         if b"*" in self._origins:
@@ -33,7 +36,7 @@ class Cors:
     def preflight(self, request: Mapping[bytes, bytes]) -> Headers:
         """What an answer to OPTIONS has on top of `headers`."""
         origin = request.get(b"origin", b"")
-        if not origin or not (b"*" in self._origins or origin in self._origins):
+        if not origin or not self.allows(origin):
             return []
         return [
             (b"access-control-allow-methods", b"GET, POST"),
