@@ -15,7 +15,7 @@ help:
 	@echo "make conformance   clients of KServe, Triton and MLflow, Azure's server and schemathesis judge a gateway"
 	@echo "make check   ruff and mypy --strict"
 	@echo "make container   build and run the image with CONTAINER_ENGINE ($(CONTAINER_ENGINE)), and a packaged service"
-	@echo "make bench   the measurements of benchmarks/, as ratios taken in one run"
+	@echo "make bench   measure everything, also beside other servers, and write docs/benchmarks.md; needs wrk and a quiet machine for 40 minutes"
 	@echo "make clean   remove .venv and caches; workspaces stay"
 
 $(VENV)/.base: pyproject.toml
@@ -61,7 +61,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --peers --all --report
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,7 +13,7 @@ def init() -> None:
     model = joblib.load(os.environ["BENCH_MODEL"])
 
 
-@input_schema("data", NumpyParameterType(np.zeros((1, 4))))
+@input_schema("data", NumpyParameterType(np.zeros((1, int(os.environ["BENCH_FEATURES"])))))
 @output_schema(NumpyParameterType(np.zeros((1, 3))))
 def run(data):  # type: ignore[no-untyped-def]
     return model.predict_proba(data).tolist()

@@ -1,4 +1,4 @@
-"""What one writes by hand."""
+"""What one writes by hand, with `def` (in a thread) and with `async def` (in the loop)."""
 
 import os
 
@@ -15,5 +15,10 @@ class Request(BaseModel):
 
 
 @app.post("/predict")
-async def predict(request: Request) -> dict[str, list[list[float]]]:
+def predict(request: Request) -> dict[str, list[list[float]]]:
+    return {"predict_proba": model.predict_proba(request.data).tolist()}
+
+
+@app.post("/predict_async")
+async def predict_async(request: Request) -> dict[str, list[list[float]]]:
     return {"predict_proba": model.predict_proba(request.data).tolist()}

@@ -1,4 +1,4 @@
-"""``ray_app.py PORT``: a Ray Serve deployment that batches."""
+"""``ray_app.py PORT Plain|Batched``: Ray Serve deployments, one of which batches."""
 
 import os
 import sys
@@ -10,7 +10,17 @@ from ray import serve
 
 
 @serve.deployment(num_replicas=1, max_ongoing_requests=128)
-class Served:
+class Plain:
+    def __init__(self, path: str) -> None:
+        self.model = joblib.load(path)
+
+    async def __call__(self, request):  # type: ignore[no-untyped-def]
+        data = (await request.json())["data"]
+        return {"predict_proba": self.model.predict_proba(data).tolist()}
+
+
+@serve.deployment(num_replicas=1, max_ongoing_requests=128)
+class Batched:
     def __init__(self, path: str) -> None:
         self.model = joblib.load(path)
 
@@ -24,6 +34,8 @@ class Served:
         return {"predict_proba": (await self.score(data)).tolist()}
 
 
-ray.init(address="local", include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
-serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[1])})
-serve.run(Served.bind(os.environ["BENCH_MODEL"]), blocking=True)
+if __name__ == "__main__":
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+    serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[1])})
+    served = {"Plain": Plain, "Batched": Batched}[sys.argv[2]]
+    serve.run(served.bind(os.environ["BENCH_MODEL"]), blocking=True)

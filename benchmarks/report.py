@@ -1,0 +1,192 @@
+"""docs/benchmarks.md and its plot, from the saved results. Measures nothing."""
+
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks import figures
+from benchmarks.figures import Saved, beside, median
+from benchmarks.servers import EMPTY, FITSERVE
+from benchmarks.side_by_side import DEADLINE_S
+
+DOCS: Final = Path(__file__).parent.parent / "docs"
+COMMAND: Final = "python -m benchmarks --peers --all --report"
+#: What each further script measures: the heading of its section.
+SECTIONS: Final = {
+    "chaos": "Deaths and changes under load",
+    "many_models": "Many models",
+    "big_bodies": "Big bodies",
+    "neighbour": "A hungry neighbour",
+    "limits": "How well limits hold",
+    "children": "Scoring children beside fresh interpreters",
+    "register": "From a registration to its first answer",
+    "scoring_paths": "What the shorter ways to an answer gain",
+    "adapters": "What the dialects cost",
+}
+METHOD: Final = f"""\
+## How it was measured, and what that hides
+
+- Everything runs on the one machine named above, and the one who asks shares its cores with the server. That costs the fast ones most. Compare
+  ratios of one run, not absolute numbers, nor ratios of different machines.
+- Closed loop: wrk, one thread, 50 different single rows in turn, `predict_proba`. Medians of all windows; latencies as wrk sees them. Ours and the empty
+  app alternate window by window; of the peers one runs at a time. Before any time is taken each server's answers are held against scikit-learn's: single
+  rows, several rows in a request, 32 callers at once.
+- Peers come from PyPI, each in an environment of its own with the same Python and scikit-learn, as their documentation starts them. Where there is a switch for workers or
+  batching, a second row has it on. They have no limits of CPU or memory; ours has its own, 1 CPU and 0.5 GB for the model. By hand (FastAPI) is no serving peer.
+- Open loop (`benchmarks/openloop.py`): requests are due at a fixed rate, that is 1, 2 and 4 times what the closed loop reached at the most connections. A request that is due
+  takes a free connection or a new one, up to 2,048; when all are in use it is not sent, and counted. Latency counts from when it was due. Goodput
+  is what was answered with 200 within {DEADLINE_S:g} s, a second; peak is the best of the three. The generator is one Python process and can ask for
+  about as much as the table's first row says; requests due within the same millisecond leave together.
+- Cold start is the time from the start of the process to its first right answer, disk caches warm. Memory is PSS over the whole tree, before the load.
+"""
+
+
+def page(saved: Saved, printed: dict[str, str]) -> str:
+    side = saved.get("side_by_side")
+    parts = ["# Benchmarks\n"]
+    if side is not None:
+        machine = "; ".join(f"{key}: {value}" for key, value in side["machine"].items())
+        parts.append(
+            f"Written by `{COMMAND}` (`make bench`) from what it measured. Side by side taken {side['taken']} UTC, load average "
+            f"{side['load_before']:.1f} before, `{side['command']}`.\n\n{machine}.\n"
+        )
+    parts += ["## Figures to reach\n", figures.table(saved)]
+    if side is not None:
+        tasks: dict[str, dict[str, Any]] = side["tasks"]
+        parts += [ours(saved, tasks), peers(tasks), open_loops(tasks), METHOD, version_list(tasks)]
+    for name, title in SECTIONS.items():
+        if name in printed:
+            when = f" Taken {saved[name]['taken']} UTC." if name in saved else ""
+            parts.append(f"## {title}\n\n`python -m benchmarks.{name}`.{when}\n\n{_printed(printed[name])}")
+    return "\n".join(parts)
+
+
+def _printed(text: str) -> str:
+    """Tables as they are; everything else that was printed as it was printed."""
+    parts, plain = [], list[str]()
+    lines = [*text.strip("\n").splitlines(), ""]
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        if line.startswith("|"):
+            if plain:
+                parts += ["```", *plain, "```", ""]
+                plain = []
+            parts += [line] if following.startswith("|") else [line, ""]
+        elif line.strip():
+            plain.append(line)
+    if plain:
+        parts += ["```", *plain, "```", ""]
+    return "\n".join(parts)
+
+
+def ours(saved: Saved, tasks: dict[str, Any]) -> str:
+    lines = [
+        f"## Beside the {EMPTY.name}\n",
+        f"| model | connections | requests/s | {EMPTY.name} | ratio | p50 ms | p99 ms | CPU, µs a request | scoring path |",
+        "|---" * 9 + "|",
+    ]
+    for task, servers in tasks.items():
+        told = servers[FITSERVE.name]
+        for connections, windows in told["closed"].items():
+            empty = median(told["empty"][connections], "rate")
+            cells = [
+                f"{median(windows, 'rate'):,.0f}",
+                f"{empty:,.0f}",
+                f"{beside(saved, task, int(connections), 'rate'):.2f}",
+                f"{median(windows, 'p50_ms'):.2f}",
+                f"{median(windows, 'p99_ms'):.2f}",
+                f"{median(windows, 'cpu_us'):.0f}",
+                f"`{told['path']}`",
+            ]
+            lines.append(f"| {task} | {connections} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def peers(tasks: dict[str, Any]) -> str:
+    parts = ["## Beside other servers\n"]
+    if any(len(servers) > 1 for servers in tasks.values()):
+        parts.append("![requests a second at 32 connections](benchmarks.svg)\n")
+    for task, servers in tasks.items():
+        if len(servers) < 2:
+            continue
+        counts = list(servers[FITSERVE.name]["closed"])
+        heads = " | ".join(f"requests/s at {count}" for count in counts)
+        titles = f"| server | {heads} | ours is | p50, p99 ms at 32 | CPU, µs a request | failed | cold start s | memory MB | empty app then |"
+        lines = [f"### {task}\n", titles, "|---" * (titles.count("|") - 1) + "|"]
+        mine = median(servers[FITSERVE.name]["closed"]["32"], "rate")
+        for name, told in servers.items():
+            if "closed" not in told:
+                lines.append(f"| {name} | left out: {told['left out']} |" + " |" * (titles.count("|") - 3))
+                continue
+            at = told["closed"]["32"]
+            rates = [f"{median(told['closed'][count], 'rate'):,.0f}" for count in counts]
+            failed = sum(each["failed"] for windows in told["closed"].values() for each in windows)
+            cells = [
+                *rates,
+                "" if name == FITSERVE.name else f"{mine / median(at, 'rate'):.1f} ×",
+                f"{median(at, 'p50_ms'):.1f}, {median(at, 'p99_ms'):.1f}",
+                f"{median(at, 'cpu_us'):,.0f}",
+                f"{failed}",
+                f"{told['cold_start_s']:.1f}",
+                f"{told['memory_mb']:.0f}",
+                f"{median(told['empty']['32'], 'rate'):,.0f}",
+            ]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts) if len(parts) > 1 else ""
+
+
+def open_loops(tasks: dict[str, Any]) -> str:
+    lines = [
+        "## Open loop\n",
+        "| model | server | × capacity | asked/s | goodput/s | of peak | p50 ms | p99 ms of accepted | refused/s | not sent/s | failed |",
+        "|---" * 11 + "|",
+    ]
+    for task, servers in tasks.items():
+        for name, told in servers.items():
+            loops = told.get("open", [])
+            peak = max((each["good"] for each in loops), default=0) or 1
+            for each in loops:
+                cells = [f"{each['times']:g}", f"{each['asked']:,.0f}", f"{each['good']:,.0f}"]
+                cells += [f"{each['good'] / peak:.0%}", f"{each['p50_ms']:.0f}", f"{each['p99_ms']:.0f}"]
+                cells += [f"{each['refused']:,.0f}", f"{each['unsent']:,.0f}", f"{each['failed']:,}"]
+                lines.append(f"| {task} | {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n" if len(lines) > 3 else ""
+
+
+def version_list(tasks: dict[str, Any]) -> str:
+    found: dict[str, str] = {}
+    for servers in tasks.values():
+        for told in servers.values():
+            found.update(told.get("versions", {}))
+    return "Versions of the others: " + ", ".join(f"{name} {found[name]}" for name in found) + ".\n" if found else ""
+
+
+def plot(saved: Saved, connections: str = "32") -> str:
+    """Requests a second as bars, one group a model: an SVG without any library."""
+    tasks: dict[str, dict[str, Any]] = saved["side_by_side"]["tasks"]
+    rates: dict[str, dict[str, float]] = {
+        task: {name: median(told["closed"][connections], "rate") for name, told in servers.items() if "closed" in told}
+        for task, servers in tasks.items()
+    }
+    most = max(rate for group in rates.values() for rate in group.values())
+    parts: list[str] = []
+    y = 10
+    write = parts.append
+    for task, group in rates.items():
+        write(f'<text x="0" y="{y + 12}" font-weight="bold">{task}</text>')
+        y += 20
+        for name, rate in group.items():
+            colour = "#c2410c" if name == FITSERVE.name else "#94a3b8"
+            write(f'<text x="180" y="{y + 12}" text-anchor="end">{name}</text>')
+            write(f'<rect x="188" y="{y}" width="{max(1, 400 * rate / most):.0f}" height="14" fill="{colour}"/>')
+            write(f'<text x="{194 + 400 * rate / most:.0f}" y="{y + 12}">{rate:,.0f}</text>')
+            y += 18
+        y += 12
+    size = f'width="680" height="{y}" viewBox="0 0 680 {y}"'
+    style = 'font-family="sans-serif" font-size="12" style="background:#fff"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>{"".join(parts)}</svg>\n'
+
+
+def write(saved: Saved, printed: dict[str, str], docs: Path = DOCS) -> None:
+    (docs / "benchmarks.md").write_text(page(saved, printed))
+    if "side_by_side" in saved:
+        (docs / "benchmarks.svg").write_text(plot(saved))
