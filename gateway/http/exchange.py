@@ -15,11 +15,12 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from gateway.errors import BodyTooLarge, SlowSender
+from gateway.fleet import Version
 from gateway.http.connection import Connection
-from gateway.http.desk import LARGE
-from gateway.http.hot import SERVER, Route, dressed, told
+from gateway.http.hot import SERVER, Route, Written, dressed, room_for, told
 from gateway.http.ids import ID_HEADERS, Headers
-from gateway.protocols.base import Answer, Call, ScoreRequest, ScoreResult, Target
+from gateway.pool import LARGE, is_large
+from gateway.protocols.base import Call, ScoreRequest, ScoreResult
 from gateway.waiting import ClientGone, Moved, Pending
 
 KEEP_ALIVE_S: Final = 75.0  # longer than the usual load balancer's 60
@@ -50,7 +51,7 @@ class Exchange:
     uvicorn's protocol it looks like one of its own cycles."""
 
     __slots__ = (
-        "_deadline", "_protocol", "_target", "body", "call", "disconnected", "headers", "ids", "keep_alive", "more_body", "request",
+        "_buffer", "_deadline", "_protocol", "_version", "body", "call", "disconnected", "headers", "ids", "keep_alive", "more_body", "request",
         "response_complete", "route", "size", "started",
     )  # fmt: skip
     message_event = _NO_EVENT
@@ -62,11 +63,20 @@ class Exchange:
         self.disconnected = self.response_complete = False
         self.more_body = True
         self.body: bytes | list[bytes] = b""
+        self._buffer: memoryview | None = None
         self.size = 0
         self.started = 0.0
         self.ids: Headers | None = None
 
     # the request
+
+    def expect(self, length: int) -> None:
+        """The head says how long the body is."""
+        limit = self._protocol.scoring.body_limit
+        if length > limit:
+            self.fail(BodyTooLarge(limit, length))
+        else:
+            self._buffer = room_for(length)
 
     def feed(self, part: bytes) -> None:
         """Bytes of the body; after an early answer they are let fall."""
@@ -76,6 +86,8 @@ class Exchange:
         if size > self._protocol.scoring.body_limit:
             self.body = b""
             self.fail(BodyTooLarge(self._protocol.scoring.body_limit))
+        elif self._buffer is not None:
+            self._buffer[size - len(part) : size] = part
         elif not self.body:
             self.body = part
         elif type(self.body) is list:
@@ -99,25 +111,32 @@ class Exchange:
             if not _TELLING.isdisjoint(self.headers):
                 self.ids = scoring.ids.given(self.headers)
                 timeout_ms = scoring.timeout_of(self.headers)
-            body = b"".join(self.body) if isinstance(self.body, list) else self.body
-            self.body = b""
+            body = self._whole()
+            encoding = None
             if b"content-encoding" in self.headers:
-                body = scoring.plain_body(body, self.headers)
-            self.call = Call(body, self.headers, b"", route.method)
+                body, encoding = scoring.plain_body(body, self.headers)
+            self.call = Call(body, self.headers, b"", route.method, encoding=encoding)
             self._deadline = self._protocol.loop.time() + timeout_ms / 1000
             number = route.number
             version = route.model.live if number is None else route.model.versions.get(number)
-            if version is None or not version.queue.links or len(body) >= LARGE:
+            if version is None or not version.queue.links or len(body) >= LARGE or encoding:
                 self._go_slowly()
                 return
-            self._target: Target = version.target
+            self._version: Version = version
             self.request: ScoreRequest = route.dialect.parse(self.call, version.target)
             version.queue.submit(Pending(self.request, self, self._deadline, timeout_ms, self, number is None))
         except Exception as error:
             self.fail(error)
 
+    def _whole(self) -> bytes | memoryview:
+        if self._buffer is not None:
+            body, self._buffer = self._buffer, None
+            return body
+        parts, self.body = self.body, b""
+        return b"".join(parts) if isinstance(parts, list) else parts
+
     def _go_slowly(self) -> None:
-        """Wait for a version that answers."""
+        """Wait for a version that answers, or for the desk."""
         self._protocol.run(self._slowly())
 
     async def _slowly(self) -> None:
@@ -136,12 +155,24 @@ class Exchange:
         return self.response_complete
 
     def set_result(self, result: ScoreResult) -> None:
+        if is_large(result):
+            self._protocol.run(self._write_slowly(result))
+            return
         try:
-            body = self.route.dialect.format(self.request, result, self._target)
+            body = self.route.dialect.format(self.request, result, self._version.target)
         except Exception as error:
             self.fail(error)
         else:
             self._write(body, result.exec_ns)
+
+    async def _write_slowly(self, result: ScoreResult) -> None:
+        scoring = self._protocol.scoring
+        try:
+            answer = await scoring.written(self.route, self.call, self._version, self.request, result)
+        except Exception as error:
+            self.fail(error)
+        else:
+            self._write(answer, result.exec_ns)
 
     def set_exception(self, error: BaseException) -> None:
         if isinstance(error, Moved):
@@ -153,9 +184,9 @@ class Exchange:
 
     # the answer
 
-    def _write(self, answer: bytes | Answer, exec_ns: int) -> None:
+    def _write(self, answer: Written, exec_ns: int) -> None:
         if type(answer) is not bytes:
-            self._write_dressed(cast(Answer, answer), exec_ns)
+            self._write_dressed(answer, exec_ns)
             return
         head = _HEAD % (exec_ns / 1e6, len(answer))
         if self.ids is None:
@@ -167,7 +198,7 @@ class Exchange:
             head += b"connection: close\r\n"
         self._send(200, head + b"\r\n" + answer, len(answer))
 
-    def _write_dressed(self, answer: Answer, exec_ns: int) -> None:
+    def _write_dressed(self, answer: Written, exec_ns: int) -> None:
         status, body, headers = dressed(answer)
         if not self.keep_alive:
             headers.append(_CLOSE)
@@ -185,15 +216,21 @@ class Exchange:
             headers.append(_CLOSE)
         self._write_all(status, body, headers, ids)
 
-    def _write_all(self, status: int, body: bytes, headers: Headers, ids: Headers) -> None:
+    def _write_all(self, status: int, body: bytes | memoryview, headers: Headers, ids: Headers) -> None:
         headers += [*ids, SERVER, (b"content-length", b"%d" % len(body))]
         lines = b"".join([b"%b: %b\r\n" % pair for pair in headers])
-        self._send(status, STATUS_LINE[status] + lines + b"\r\n" + body, len(body))
+        head = STATUS_LINE[status] + lines + b"\r\n"
+        if len(body) < LARGE:
+            self._send(status, head + body, len(body))
+        else:
+            self._send(status, head, len(body), body)
 
-    def _send(self, status: int, answer: bytes, size: int) -> None:
+    def _send(self, status: int, answer: bytes, size: int, rest: bytes | memoryview = b"") -> None:
         protocol = self._protocol
         if not protocol.transport.is_closing():
             protocol.transport.write(answer)
+            if rest:
+                protocol.transport.write(rest)
         if protocol.scoring.access_log is not None:
             seconds = time.perf_counter() - self.started if self.started else 0.0
             protocol.scoring.access_log.add("POST", self.route.path, status, seconds, size)
@@ -257,8 +294,8 @@ class ScoringProtocol(Connection):
             exchange = Exchange(self, route, headers, parser.should_keep_alive())
             self.cycle = cast(Any, exchange)
             length = headers.get(b"content-length")
-            if length is not None and int(length) > self.scoring.body_limit:
-                exchange.fail(BodyTooLarge(self.scoring.body_limit, int(length)))
+            if length is not None:
+                exchange.expect(int(length))
             return
         url, headers_so_far, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()

@@ -4,8 +4,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, Final
+
+import numpy as np
 
 from gateway.errors import (
     BodyTooLarge,
@@ -21,16 +24,20 @@ from gateway.http import errors
 from gateway.http.auth import Guard
 from gateway.http.compression import decompressed
 from gateway.http.cors import Cors
-from gateway.http.desk import LARGE, Desk, DeskGone, Refused, Ticket
+from gateway.http.desk import BINARY, Desk, DeskGone, Refused, Ticket
 from gateway.http.ids import Headers, RequestIds
 from gateway.http.logging import AccessLog
 from gateway.methods import METHODS
+from gateway.pool import LARGE, is_large
 from gateway.protocols.azure import SERVICE_PATH
-from gateway.protocols.base import Answer, Call, Dialect, ScoreResult
+from gateway.protocols.base import Answer, Call, Dialect, ScoreRequest, ScoreResult, Target
+from gateway.protocols.script import is_script
 from gateway.table import OF_SERVICE, ServiceEntry
 from gateway.waiting import ClientGone, Moved, Pending
 from registry.errors import FitserveError, ModelError
 
+Body = bytes | memoryview
+Written = Body | Answer  # by a dialect, or beside the loop
 Scope = Any
 Receive = Any
 Send = Any
@@ -43,7 +50,7 @@ _JSON: Final = (b"content-type", b"application/json")
 WELL: Final = (b"x-ms-run-function-failed", b"False")
 _FAILED: Final = (b"x-ms-run-function-failed", b"True")
 SERVER: Final = (b"x-ms-server-version", f"fitserve/{VERSION}".encode())
-_BINARY: Final = b"inference-header-content-length"  # such a body is read at once, however large
+_LARGE_BINARY: Final = 2_000_000  # bytes; such a body is read at once, but its numbers are looked at
 
 log = logging.getLogger("fitserve.http")
 
@@ -175,6 +182,7 @@ class Scoring:
         started = time.perf_counter()
         headers = dict(scope["headers"])
         ids: Headers = []
+        body: Body = b""
         try:
             verb = scope["method"]
             guard = route.guard or self.guard
@@ -185,12 +193,12 @@ class Scoring:
             if verb != "POST" and verb not in route.dialect.verbs:
                 raise MethodNotAllowed(route.dialect.verbs)
             if verb == "OPTIONS":
-                status, body, extra = 200, b"", [(b"content-type", b"text/html; charset=utf-8"), WELL]
+                status, extra = 200, [(b"content-type", b"text/html; charset=utf-8"), WELL]
                 extra += self.cors.preflight(headers)
             else:
                 content = await self._body(headers, receive)
-                content = self.plain_body(content, headers)
-                call = Call(content, headers, scope["query_string"], route.method, verb)
+                content, encoding = self.plain_body(content, headers)
+                call = Call(content, headers, scope["query_string"], route.method, verb, encoding=encoding)
                 answer, exec_ns = await self.score(route, call, getattr(receive, "__self__", None))
                 status, body, extra = dressed(answer)
                 extra += told(extra, exec_ns)
@@ -210,9 +218,7 @@ class Scoring:
             seconds = time.perf_counter() - started
             self.access_log.add(scope["method"], scope["path"], status, seconds, len(body))
 
-    async def score(
-        self, route: Route, call: Call, source: Any, deadline: float | None = None
-    ) -> tuple[bytes | Answer, int]:
+    async def score(self, route: Route, call: Call, source: Any, deadline: float | None = None) -> tuple[Written, int]:
         """The answer, and the nanoseconds that the model took. `deadline` is in the loop's time; None: it starts now."""
         timeout_ms = self.timeout_of(call.headers)
         if deadline is None:
@@ -222,7 +228,7 @@ class Scoring:
             version = model.live if number is None else model.versions.get(number)
             if version is None or not version.queue.links:
                 version = await self.fleet.opened(model, number, deadline, timeout_ms, len(call.body))
-            if len(call.body) >= LARGE and _BINARY not in call.headers:
+            if _takes_long(call, version.target):
                 answered = await self._at_the_desk(route, version, call, source, deadline, timeout_ms)
                 if answered is not None:
                     return answered
@@ -234,11 +240,22 @@ class Scoring:
                 result = await answer
             except Moved:
                 continue
-            return dialect.format(request, result, version.target), result.exec_ns
+            return await self.written(route, call, version, request, result), result.exec_ns
+
+    async def written(
+        self, route: Route, call: Call, version: Version, request: ScoreRequest, result: ScoreResult
+    ) -> Written:
+        """The answer to a request that was parsed here; a large one is written beside the loop."""
+        if is_large(result):
+            try:
+                return await self.desk.write(route.dialect.name, call, version.entry, result)
+            except DeskGone:
+                pass  # then here
+        return route.dialect.format(request, result, version.target)
 
     async def _at_the_desk(
         self, route: Route, version: Version, call: Call, source: Any, deadline: float, timeout_ms: float
-    ) -> tuple[bytes | Answer, int] | None:
+    ) -> tuple[Written, int] | None:
         """As `score` of one version, read and written beside the loop; None: another version answers now.
 
         Raises:
@@ -249,9 +266,9 @@ class Scoring:
         load.add(size)
         try:
             async with asyncio.timeout_at(deadline):
-                ticket = await self.desk.parse(route.dialect.name, call, version.entry)
+                ticket = await self.desk.parse(route.dialect.name, call, version.entry, self.body_limit)
         except DeskGone:
-            ticket = Ticket(0, route.dialect.parse(call, version.target))
+            ticket = Ticket(0, route.dialect.parse(self._unpacked(call), version.target))
         except TimeoutError:
             raise DeadlineExceeded(timeout_ms) from None
         finally:
@@ -269,21 +286,34 @@ class Scoring:
                 try:
                     return await self.desk.format(ticket, result), result.exec_ns
                 except DeskGone:  # with what it knew of the request: read it again, here
-                    request = route.dialect.parse(call, version.target)
+                    request = route.dialect.parse(self._unpacked(call), version.target)
             return route.dialect.format(request, result, version.target), result.exec_ns
         except Moved:
             return None
         finally:
             self.desk.drop(ticket)
 
-    def plain_body(self, body: bytes, headers: Mapping[bytes, bytes]) -> bytes:
-        """The body as it was before the caller compressed it.
+    def plain_body(self, body: Body, headers: Mapping[bytes, bytes]) -> tuple[Body, bytes | None]:
+        """The body as it was before the caller compressed it; or, where that takes long, as it came, and how it is compressed.
 
         Raises:
             BodyTooLarge · InvalidRequest · UnsupportedMediaType
         """
         encoding = headers.get(b"content-encoding")
-        return body if encoding is None else decompressed(body, encoding, self.body_limit)
+        if encoding is None:
+            return body, None
+        if len(body) < LARGE:
+            try:
+                return decompressed(body, encoding, min(LARGE, self.body_limit)), None
+            except BodyTooLarge:
+                if self.body_limit <= LARGE:
+                    raise
+        return body, encoding
+
+    def _unpacked(self, call: Call) -> Call:
+        if call.encoding is None:
+            return call
+        return replace(call, body=decompressed(call.body, call.encoding, self.body_limit), encoding=None)
 
     def timeout_of(self, headers: Mapping[bytes, bytes]) -> float:
         """Milliseconds that the caller gives us. Raises InvalidRequest."""
@@ -298,7 +328,7 @@ class Scoring:
             raise InvalidRequest("the header x-request-timeout-ms must be a positive number of milliseconds")
         return min(milliseconds, LONGEST_TIMEOUT_MS)
 
-    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> Body:
         """The whole body.
 
         Raises:
@@ -314,29 +344,47 @@ class Scoring:
             raise ClientGone if message["type"] != "http.request" else BodyTooLarge(self.body_limit)
         try:
             async with asyncio.timeout(self.body_timeout_s):
-                return await self._stream(receive)
+                return await self._stream(receive, int(length or 0))
         except TimeoutError:
             raise SlowSender(self.body_timeout_s) from None
 
-    async def _stream(self, receive: Receive) -> bytes:
-        parts, size, more = [], 0, True
+    async def _stream(self, receive: Receive, length: int) -> Body:
+        parts: list[bytes] = []
+        size, more = 0, True
+        buffer = room_for(length)
         while more:
             message = await receive()
             if message["type"] != "http.request":
                 raise ClientGone
             part = message.get("body", b"")
-            parts.append(part)
             size += len(part)
             if size > self.body_limit:
                 raise BodyTooLarge(self.body_limit)
+            if buffer is None:
+                parts.append(part)
+            else:
+                buffer[size - len(part) : size] = part
             more = message.get("more_body", False)
-        return b"".join(parts)
+        return b"".join(parts) if buffer is None else buffer
 
-    def failure(self, dialect: Dialect, error: Exception, ids: Headers) -> tuple[int, bytes, Headers]:
+    def failure(self, dialect: Dialect, error: Exception, ids: Headers) -> tuple[int, Body, Headers]:
         """Status, body and headers for `error`. What is not meant for callers goes to the log, with the request's id."""
         if isinstance(error, Refused):
             return error.status, error.body, error.headers
         return failed_answer(dialect, error, ids[0][1].decode("ascii", "replace") if ids else "-")
+
+
+def room_for(length: int) -> memoryview | None:
+    """Where a large body of `length` bytes is put together while it comes in; None for others. The system gives pages as they are filled."""
+    return np.empty(length, np.uint8).data if length >= LARGE else None
+
+
+def _takes_long(call: Call, target: Target) -> bool:
+    """Whether the loop has better things to do than to read this body."""
+    size = len(call.body)
+    if size < LARGE or is_script(target):
+        return call.encoding is not None
+    return size >= _LARGE_BINARY or BINARY not in call.headers
 
 
 def failed_answer(dialect: Dialect, error: Exception, number: str = "-") -> tuple[int, bytes, Headers]:
@@ -359,9 +407,9 @@ def told(headers: Headers, exec_ns: int) -> Headers:
     return [*([] if failed else [WELL]), (b"x-ms-run-fn-exec-ms", b"%.3f" % (exec_ns / 1e6))]
 
 
-def dressed(answer: bytes | Answer) -> tuple[int, bytes, Headers]:
+def dressed(answer: Written) -> tuple[int, Body, Headers]:
     """Status, body and the headers that the dialect wants."""
-    if isinstance(answer, bytes):
+    if not isinstance(answer, Answer):
         return 200, answer, [_JSON]
     headers = [(b"content-type", answer.content_type.encode("latin-1"))]
     headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]

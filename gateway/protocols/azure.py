@@ -12,7 +12,7 @@ from gateway.errors import InvalidJson, InvalidRequest
 from gateway.methods import check_method, default_method
 from gateway.protocols.answers import json_answer, json_values
 from gateway.protocols.base import Answer, Call, ScoreRequest, ScoreResult, Target, View
-from gateway.protocols.body import PLAIN, asked_options, check_json_type, json_body, json_object, query_pairs
+from gateway.protocols.body import PLAIN, asked_options, call_object, check_json_type, json_body, query_pairs
 from gateway.protocols.script import is_script, script_answer, script_request
 from gateway.protocols.tables import table_request
 from gateway.schema import ANY
@@ -44,7 +44,7 @@ class Azure:
             body = _from_query(call.query)
         else:
             check_json_type(call)
-            body = json_object(call.body)
+            body = call_object(call)
         data = body.get("data", _ABSENT)
         what = "data"
         if data is _ABSENT:

@@ -63,7 +63,15 @@ class ListInput:
     values: list[Any]
 
 
-Inputs = RowsInput | ArrayInput | ColumnsInput | ListInput
+@dataclass(slots=True)
+class DescribedInput:
+    """Inputs as they go to the child: the JSON text that describes them, and the bytes of their arrays. Nobody looks inside."""
+
+    text: bytes | memoryview
+    body: bytes | memoryview
+
+
+Inputs = RowsInput | ArrayInput | ColumnsInput | ListInput | DescribedInput
 
 
 @dataclass(slots=True)
@@ -203,20 +211,25 @@ class Call:
         headers: lower-case names as ASGI gives them; of a repeated header the last one.
         query: the raw query string.
         method: the model's method when the path names one (`/models/{name}/{method}`).
+        json: the body as a JSON object in which large lists of numbers are arrays, where somebody has read it already (see
+            `gateway.protocols.matrices`).
+        encoding: how `body` is still compressed; None when a dialect sees it.
     """
 
-    body: bytes
+    body: bytes | memoryview
     headers: Mapping[bytes, bytes]
     query: bytes = b""
     method: str | None = None
     verb: str = "POST"
+    json: dict[str, Any] | None = None
+    encoding: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A body with what its headers must say. Plain `bytes` from `Dialect.format` stand for JSON and no other headers."""
 
-    body: bytes
+    body: bytes | memoryview
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
     status: int = 200

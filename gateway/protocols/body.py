@@ -77,7 +77,12 @@ def check_json_type(call: Call) -> None:
         raise UnsupportedMediaType(None if given is None else given.decode("latin-1"))
 
 
-def json_body(body: bytes) -> Any:
+def call_object(call: Call) -> dict[str, Any]:
+    """As `json_object` of the call's body; or what is known of it already, where large lists of numbers are arrays."""
+    return json_object(call.body) if call.json is None else call.json
+
+
+def json_body(body: bytes | memoryview) -> Any:
     """The body as JSON. Bare ``NaN``, ``Infinity`` and a byte order mark are accepted, as Python clients send them.
 
     Numbers and texts come out exactly; of duplicate keys the last one counts.
@@ -88,10 +93,10 @@ def json_body(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        return _tolerant(body)
+        return _tolerant(bytes(body))
 
 
-def json_object(body: bytes) -> dict[str, Any]:
+def json_object(body: bytes | memoryview) -> dict[str, Any]:
     """The body as a JSON object, with Azure's sentences for what is none.
 
     Raises:

@@ -8,7 +8,7 @@ from gateway.errors import InvalidRequest
 from gateway.methods import default_method
 from gateway.protocols.answers import json_answer, json_values
 from gateway.protocols.base import Answer, Asked, Call, Catalogue, ScoreRequest, ScoreResult, Target, View
-from gateway.protocols.body import asked_options, json_object
+from gateway.protocols.body import asked_options, call_object
 from gateway.protocols.tables import table_request
 from gateway.schema import ANY, ModelSchema
 
@@ -33,7 +33,7 @@ class KServeV1:
     views: tuple[View, ...] = (View("/v1/models", models), View("/v1/models/{model}", model))
 
     def parse(self, call: Call, target: Target) -> ScoreRequest:
-        body = json_object(call.body)
+        body = call_object(call)
         if "instances" not in body:
             raise InvalidRequest("A value is not provided for the 'instances' parameter.")
         schema = target.schema or ANY

@@ -13,7 +13,7 @@ from gateway.errors import InvalidRequest, ModelUnavailable, QueueFull, Unsuppor
 from gateway.methods import check_method, default_method
 from gateway.protocols.answers import json_answer, json_values
 from gateway.protocols.base import Answer, Asked, Call, Catalogue, ScoreRequest, ScoreResult, Target, View
-from gateway.protocols.body import asked_options, json_object, options
+from gateway.protocols.body import asked_options, call_object, options
 from gateway.protocols.tables import named_request, table_request
 from gateway.schema import ANY, ModelSchema
 from registry.errors import CallerError, NotFound
@@ -49,11 +49,11 @@ class MLflow:
         schema = target.schema or ANY
         kind = (call.headers.get(b"content-type") or b"").split(b";", 1)[0].strip().lower()
         if kind == b"text/csv":
-            return csv_request(schema, _method(call.method, target), call.body, options(call.query))
+            return csv_request(schema, _method(call.method, target), bytes(call.body), options(call.query))
         if kind != b"application/json":
             given = call.headers.get(b"content-type")
             raise UnsupportedMediaType(given.decode("latin-1") if given else None, "application/json or text/csv")
-        body = json_object(call.body)
+        body = call_object(call)
         forms = [form for form in _FORMS if form in body]
         if len(forms) != 1:
             found = f"; it has {', '.join(forms)}" if forms else ""

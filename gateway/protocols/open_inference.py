@@ -6,18 +6,20 @@ clients do not agree on it. Answers are compressed only for those that ask.
 """
 
 import gzip
+import math
 import uuid
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 import orjson
 
 from gateway.errors import InvalidRequest
 from gateway.protocols.answers import json_answer
 from gateway.protocols.base import Answer, Array, Call, ScoreRequest, ScoreResult, Target, View
-from gateway.protocols.body import json_object, options
+from gateway.protocols.body import call_object, json_object, options
 from gateway.protocols.open_inference_models import VIEWS
 from gateway.protocols.open_inference_outputs import (
     CLASSES,
@@ -97,7 +99,7 @@ def _split(call: Call) -> tuple[dict[str, Any], memoryview]:
     """The JSON of a request, and the binary data behind it."""
     text = call.headers.get(_LENGTH_HEADER.lower().encode())
     if text is None:
-        return json_object(call.body), memoryview(b"")
+        return call_object(call), memoryview(b"")
     try:
         length = int(text)
     except ValueError:
@@ -107,9 +109,11 @@ def _split(call: Call) -> tuple[dict[str, Any], memoryview]:
     return json_object(call.body[:length]), memoryview(call.body)[length:]
 
 
-def _plain_rows(spec: Mapping[str, Any], schema: ModelSchema) -> list[Any] | None:
+def _plain_rows(spec: Mapping[str, Any], schema: ModelSchema) -> list[Any] | Array | None:
     """The common case: float64 rows in JSON, of the model's width. They become an array with those of other callers."""
     data, shape, width = spec.get("data"), spec.get("shape"), schema.width
+    if isinstance(data, np.ndarray):
+        return _plain_matrix(spec, data) if "parameters" not in spec else None
     if spec.get("datatype") != "FP64" or "parameters" in spec or type(data) is not list or not data or width is None:
         return None
     if type(shape) is not list or len(shape) != 2 or shape[1] != width or type(shape[0]) is not int:
@@ -119,6 +123,14 @@ def _plain_rows(spec: Mapping[str, Any], schema: ModelSchema) -> list[Any] | Non
     if len(data) == shape[0] * width and type(data[0]) is not list:
         return [data[start : start + width] for start in range(0, len(data), width)]
     return None
+
+
+def _plain_matrix(spec: Mapping[str, Any], data: Array) -> Array | None:
+    """The same, of numbers that became an array before they came here; None where its shape is not the tensor's."""
+    shape = spec.get("shape")
+    if spec.get("datatype") != "FP64" or type(shape) is not list or len(shape) != 2 or data.size != math.prod(shape):
+        return None
+    return data.reshape(shape) if data.ndim == 1 or data.shape == tuple(shape) else None
 
 
 def _tensors(specs: Sequence[dict[str, Any]], tail: memoryview, content_type: Any) -> list[Array]:
