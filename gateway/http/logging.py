@@ -31,7 +31,7 @@ class AccessLog:
     def __init__(self, stream: TextIO = sys.stderr) -> None:
         self._stream = stream
         self._lines: queue.SimpleQueue[tuple[float, str, str, int, float, int] | None] = queue.SimpleQueue()
-        self._dropped = 0
+        self._dropped = 0  # since the start; only `add` changes it
         self._thread = threading.Thread(target=self._write, name="access-log", daemon=True)
         self._thread.start()
 
@@ -42,13 +42,14 @@ class AccessLog:
             return
         self._lines.put((time.time(), verb, path, status, seconds, size))
 
-    def close(self) -> None:
-        """Write what is left."""
+    def close(self, within_s: float = 2.0) -> None:
+        """Write what is left, unless the disk is too slow for that."""
         self._lines.put(None)
-        self._thread.join(2)
+        self._thread.join(within_s)
 
     def _write(self) -> None:
         """Runs in the thread."""
+        told = 0
         while (line := self._lines.get()) is not None:
             text = [_line(*line)]
             while len(text) < 1000 and not self._lines.empty():
@@ -56,9 +57,10 @@ class AccessLog:
                     self._lines.put(None)
                     break
                 text.append(_line(*line))
-            dropped, self._dropped = self._dropped, 0
-            if dropped:
-                text.append(f"{dropped} lines of the access log were dropped\n")
+            dropped = self._dropped
+            if dropped > told:
+                text.append(f"{dropped - told} lines of the access log were dropped\n")
+                told = dropped
             self._stream.write("".join(text))
             self._stream.flush()
 

@@ -117,10 +117,10 @@ def test_the_supervisor_hears_what_was_used() -> None:
     async def test(server: HttpServer, client: httpx.AsyncClient) -> None:
         for _ in range(3):
             await post(client, [1, 2])
-        async with asyncio.timeout(10):
-            while not server.supervisor.noted("used"):
+        async with asyncio.timeout(10):  # told now and then, so the three may be in several parts
+            while sum(part["versions"][0][2] for part in server.supervisor.noted("used")) < 3:
                 await asyncio.sleep(0.02)
-        assert server.supervisor.noted("used")[0]["versions"] == [["m", 1, 3]]
+        assert {tuple(part["versions"][0][:2]) for part in server.supervisor.noted("used")} == {("m", 1)}
         (child,) = server.supervisor.children
         assert server.supervisor.noted("answered") == [{"op": "answered", "child": child}]
 
@@ -142,11 +142,13 @@ def test_the_access_log_is_one_line_a_request_whatever_the_path(tmp_path: Path) 
         log.add("POST", "/score\n2026 forged ü", 200, 0.001303, 92)
         for number in range(20_000):
             log.add("POST", f"/{number}", 200, 0.001, 1)
-        log.close()
+        log.close(within_s=60)
     lines = file.read_text(encoding="ascii").splitlines()
     assert lines[0].endswith("POST /score\\n2026 forged \\xfc 200 1.303ms 92")
-    assert len(lines) <= 20_001 + 20
-    assert len([line for line in lines if " POST " in line]) >= 10_000
+    written = [line for line in lines if " POST " in line]
+    dropped = sum(int(line.split()[0]) for line in lines if line.endswith("lines of the access log were dropped"))
+    assert len(written) + dropped == 20_001
+    assert len(written) >= 10_000
 
 
 def test_the_access_log_of_a_process(tmp_path: Path) -> None:

@@ -251,17 +251,17 @@ def test_a_deadline_is_the_callers_own() -> None:
 
 def test_a_full_queue_answers_429_and_the_accepted_are_answered() -> None:
     async def test(server: HttpServer, client: httpx.AsyncClient) -> None:
-        slow = [asyncio.create_task(post(client, [SLOW, n])) for n in range(2)]
-        await asyncio.sleep(0.05)
-        answers = await asyncio.gather(*(post(client, [n, 0]) for n in range(40)))
-        statuses = {answer.status_code for answer in answers}
-        assert statuses == {200, 429}
-        refused = next(answer for answer in answers if answer.status_code == 429)
-        assert int(refused.headers["retry-after"]) >= 1
-        assert [answer.json() for n, answer in enumerate(answers) if answer.status_code == 200] == [
-            {"predict": [[2 * n, 1]]} for n, answer in enumerate(answers) if answer.status_code == 200
-        ]
-        await asyncio.gather(*slow)
+        refused: list[Any] = []
+        async with asyncio.timeout(30):
+            while not refused:  # a busy machine may be too slow to fill the queue at the first try
+                slow = [asyncio.create_task(post(client, [SLOW, n])) for n in range(2)]
+                answers = await asyncio.gather(*(post(client, [100 + n, 0]) for n in range(40)))
+                refused = [answer for answer in answers if answer.status_code == 429]
+                for n, answer in enumerate(answers):
+                    if answer.status_code != 429:
+                        assert answer.json() == {"predict": [[200 + 2 * n, 1]]}
+                await asyncio.gather(*slow)
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
 
     serving(test, queue_requests=10)
 
