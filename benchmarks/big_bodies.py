@@ -5,6 +5,8 @@ First what a request of many rows takes beside the same work by hand in one proc
 other. A request also crosses loopback, which the work by hand does not: what that alone takes is the column of the empty uvicorn app,
 which reads the body and throws it away.
 
+Then the processor time of one such request by process: where the time goes, however busy the machine is.
+
 Then the p99 of single rows at a fixed rate, while nothing else happens and beside a process that sends such bodies one after the
 other, in windows that alternate. `quiet → beside` is what a neighbour notices.
 """
@@ -31,12 +33,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks.results import save
 from registry import Model, ResourceConfiguration, Workspace
 from tests.e2e.gateway import Gateway, serving
 from tests.e2e.load import Load
 from tests.e2e.models import iris_svc
 
 COLUMNS: Final = 20
+TARGET_ROWS: Final = 10_000  # whose ratio the page judges
 METHODS: Final = ("predict", "predict_proba")
 _CHUNK: Final = 1 << 18
 _EMPTY: Final = """
@@ -68,12 +72,12 @@ class Caller:
         while b"\r\n\r\n" not in got:
             got += self._read()
         told, _, answer = got.partition(b"\r\n\r\n")
-        length = int(told.lower().partition(b"content-length:")[2].partition(b"\r")[0])
+        length = int(told.lower().partition(b"\r\ncontent-length:")[2].partition(b"\r")[0])
         parts, missing = [answer], length - len(answer)
         while missing > 0:
             parts.append(self._read())
             missing -= len(parts[-1])
-        assert told[9:12] == b"200", told + b"".join(parts)[:300]
+        assert told[9:12] == b"200", (told + b"".join(parts))[:300]
         return b"".join(parts)
 
     def close(self) -> None:
@@ -96,8 +100,8 @@ def timed(call: Callable[[], bytes]) -> tuple[float, bytes]:
     return (time.perf_counter() - began) * 1000, answer
 
 
-def ratio(gateway: Gateway, empty: str, model: Any, rows: int, method: str, times: int) -> str:
-    """One line of the table: medians in milliseconds."""
+def ratio(gateway: Gateway, empty: str, model: Any, rows: int, method: str, times: int) -> float:
+    """Print one line of the table, medians in milliseconds; gives how many times as long as by hand."""
     X = np.random.default_rng(rows).normal(size=(rows, COLUMNS))
     body = orjson.dumps({"data": X.tolist(), "method": method})
     caller, nothing = Caller(gateway.url), Caller(empty)
@@ -115,14 +119,66 @@ def ratio(gateway: Gateway, empty: str, model: Any, rows: int, method: str, time
     nothing.close()
     middle = statistics.median
     pairs = middle(a / b for a, b in zip(ours, hand, strict=True))
-    return (
+    print(
         f"| {rows:,} × {COLUMNS} | {method} | {len(body) / 1e6:.1f} | {middle(hand):.1f} | {middle(crossing):.1f} "
-        f"| {middle(ours):.1f} | {pairs:.2f} |"
+        f"| {middle(ours):.1f} | {pairs:.2f} |",
+        flush=True,
     )
+    return float(pairs)
 
 
-def neighbour(gateway: Gateway, rate: float, seconds: float, windows: int, rows: int) -> str:
-    """p50 and p99 of single rows, quiet and beside, medians of the windows."""
+def decomposition(gateway: Gateway, model: Any, rows: int, times: int) -> None:
+    """Milliseconds of processor time a request, by process; beside it those of the steps by hand."""
+    X = np.random.default_rng(rows).normal(size=(rows, COLUMNS))
+    body = orjson.dumps({"data": X.tolist(), "method": "predict"})
+    caller = Caller(gateway.url)
+    for _ in range(3):
+        caller.ask("/models/big/score", body)
+    pids = processes(gateway)
+    before = {name: cpu_ms(pid) for name, pid in pids.items()}
+    for _ in range(times):
+        caller.ask("/models/big/score", body)
+    spent = [f"{name} {(cpu_ms(pid) - before[name]) / times:.1f}" for name, pid in pids.items()]
+    caller.close()
+    parsed: Any = []
+    steps: dict[str, Callable[[], Any]] = {
+        "parse": lambda: parsed.append(orjson.loads(body)["data"]),
+        "array": lambda: parsed.append(np.array(parsed.pop(), np.float64)),
+        "predict": lambda: parsed.append(model.predict(parsed.pop())),
+        "serialise": lambda: orjson.dumps({"predict": parsed.pop()}, option=orjson.OPT_SERIALIZE_NUMPY),
+    }
+    hand = dict.fromkeys(steps, 0.0)
+    for _ in range(times):
+        for name, step in steps.items():
+            began = time.process_time()
+            step()
+            hand[name] += (time.process_time() - began) * 1000 / times
+    by_hand = ", ".join(f"{name} {took:.1f}" for name, took in hand.items())
+    print(f"\nProcessor ms of {rows:,} × {COLUMNS}, predict: {', '.join(spent)}; by hand {by_hand}\n")
+
+
+def processes(gateway: Gateway) -> dict[str, int]:
+    """Whose work a large request is."""
+    found: dict[str, list[tuple[int, int]]] = {"process": [], "desk": []}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            for module, those in found.items():
+                if f"gateway.http.{module}".encode() in words:
+                    those.append((int(folder.name), parent))
+    http = next(pid for pid, parent in found["process"] if parent == gateway.process.pid)
+    desk = next(pid for pid, parent in found["desk"] if parent == http)
+    return {"HTTP process": http, "desk": desk, "child": gateway.status("big")["pids"][0]}
+
+
+def cpu_ms(pid: int) -> float:
+    """As the scheduler counted it, to the nanosecond."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e6
+
+
+def neighbour(gateway: Gateway, rate: float, seconds: float, windows: int, rows: int) -> float:
+    """Print p50 and p99 of single rows, quiet and beside, medians of the windows; gives the milliseconds that p99 grew by."""
     quiet: list[list[float]] = []
     beside: list[list[float]] = []
     bodies = failed = 0
@@ -138,7 +194,9 @@ def neighbour(gateway: Gateway, rate: float, seconds: float, windows: int, rows:
         beside.append(load.percentiles(50, 99))
     cells = [statistics.median(window[at] for window in part) for part in (quiet, beside) for at in (0, 1)]
     shown = " | ".join(f"{cell:.2f}" for cell in cells)
-    return f"| {rate:g} | {bodies / windows / seconds:.0f} | {shown} | {cells[3] - cells[1]:+.1f} | {failed} |"
+    added = cells[3] - cells[1]
+    print(f"| {rate:g} | {bodies / windows / seconds:.0f} | {shown} | {added:+.1f} | {failed} |", flush=True)
+    return added
 
 
 @contextlib.contextmanager
@@ -202,14 +260,19 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
             "| rows | method | body MB | by hand ms | body through an empty app ms | fitserve ms | fitserve / by hand |"
         )
         print("|---|---|---|---|---|---|---|")
-        for rows in options.sizes:
-            for method in METHODS:
-                print(ratio(gateway, empty, model, rows, method, options.times), flush=True)
+        ratios = {
+            (rows, method): ratio(gateway, empty, model, rows, method, options.times)
+            for rows in options.sizes
+            for method in METHODS
+        }
+        decomposition(gateway, model, options.rows, options.times)
         print(
             "\n| single rows/s | bodies/s beside | p50 quiet | p99 quiet | p50 beside | p99 beside | p99 more | failed |"
         )
         print("|---|---|---|---|---|---|---|---|")
-        print(neighbour(gateway, options.rate, options.seconds, options.windows, options.rows), flush=True)
+        added = neighbour(gateway, options.rate, options.seconds, options.windows, options.rows)
+    judged = {method: ratios[TARGET_ROWS, method] for method in METHODS if (TARGET_ROWS, method) in ratios}
+    save("big_bodies", ratios=judged, p99_added_ms=added)
 
 
 def main() -> None:

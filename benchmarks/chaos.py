@@ -18,6 +18,7 @@ import joblib
 from sklearn.datasets import load_iris
 from sklearn.svm import SVC
 
+from benchmarks.results import save
 from registry import Model, ResourceConfiguration, Workspace
 from tests.e2e.gateway import Gateway, eventually, serving
 from tests.e2e.load import Load
@@ -33,6 +34,7 @@ class Patient:
 
     def __init__(self, gateway: Gateway, workspace: Workspace, model: Path, rate: float) -> None:
         self.gateway, self.workspace, self.model, self.rate = gateway, workspace, model, rate
+        self.seen: dict[str, dict[str, float]] = {}  # scenes that the page judges
 
     def register(self, **options: object) -> Model:
         return Model.register(
@@ -56,13 +58,21 @@ class Patient:
         return sorted(found, key=started)
 
     @contextmanager
-    def under_load(self, title: str) -> Iterator[Load]:
+    def under_load(self, title: str, scene: str = "", events: int = 0) -> Iterator[Load]:
         with Load(str(self.gateway.url), "iris", self.rate) as load:
             yield load
         p50, p99, p999, most = load.percentiles(50, 99, 99.9, 100)
         print(
             f"| {title} | {load.sent} | {load.failed} | {p50:.1f} | {p99:.1f} | {p999:.1f} | {most:.0f} |", flush=True
         )
+        if scene:
+            self.seen[scene] = {
+                "rate": self.rate,
+                "events": events,
+                "sent": load.sent,
+                "failed": load.failed,
+                "p99_ms": p99,
+            }
         for what, count in load.failures.most_common(3):
             print(f"    {count} × {what}")
         if load.failed or most > 10_000:
@@ -86,7 +96,7 @@ def kill(pids: list[int]) -> None:
 def scenes(patient: Patient, seconds: int, swaps: int, only_kills: bool) -> None:
     with patient.under_load("quiet"):
         time.sleep(10)
-    with patient.under_load(f"a child killed every second, {seconds} s"):
+    with patient.under_load(f"a child killed every second, {seconds} s", "kills", seconds):
         every(1, seconds, lambda: kill(eventually(patient.children)[:1]))
     if only_kills:
         return
@@ -105,7 +115,7 @@ def scenes(patient: Patient, seconds: int, swaps: int, only_kills: bool) -> None
         version = patient.register().version
         eventually(lambda: patient.gateway.status("iris").get("live"), lambda live: live == version, what="the swap")
 
-    with patient.under_load(f"{swaps} new versions, one after the other"):
+    with patient.under_load(f"{swaps} new versions, one after the other", "swaps", swaps):
         for _ in range(swaps):
             swap()
 
@@ -155,6 +165,7 @@ def main() -> None:
             print("| what happens | requests | failed | p50 ms | p99 | p99.9 | most |")
             print("|---|---|---|---|---|---|---|")
             scenes(patient, options.seconds, options.swaps, options.only_kills)
+            save("chaos", **patient.seen)
         if options.only_kills:
             return
         with serving(folder / "two", "--http-processes", "2") as gateway:
