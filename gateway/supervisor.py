@@ -14,7 +14,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -124,10 +124,10 @@ class Supervisor:
         watch = RegistryWatch(
             self._workspace, lambda now: _call_in(loop, self._reconcile, now), seen=registered.revision
         )
-        warm = asyncio.create_task(self._machine.warm())
+        warm = asyncio.create_task(self._machine.warm(registered.models))
         try:
             self._reconcile(registered)
-            await self._started(on_ready)
+            await self._started(on_ready, [warm] if self._settings.start == "first-use" else [])
             watch.start()
             await self._serve()
             return 0
@@ -139,9 +139,10 @@ class Supervisor:
             await self._machine.close()
             reaper.stop()
 
-    async def _started(self, on_ready: Callable[[str], None] | None) -> None:
-        """Wait until all HTTP processes accept connections, or a signal came, then say so to the world."""
-        starting = asyncio.create_task(self._http.start())
+    async def _started(self, on_ready: Callable[[str], None] | None, also: Iterable[asyncio.Task[None]]) -> None:
+        """Wait until all HTTP processes accept connections, and what must be done `also`, or a signal came, then say so to the
+        world."""
+        starting = asyncio.create_task(self._ready(also))
         noted = asyncio.create_task(self._noted.wait())
         await asyncio.wait([starting, noted], return_when=asyncio.FIRST_COMPLETED)
         noted.cancel()
@@ -155,6 +156,10 @@ class Supervisor:
         log.info("serving %s at %s, limits by %s", self._workspace.root, url, self._backend.enforcement)
         if on_ready is not None:
             on_ready(url)
+
+    async def _ready(self, also: Iterable[asyncio.Task[None]]) -> None:
+        await self._http.start()
+        await asyncio.gather(*map(asyncio.shield, also))
 
     async def _serve(self) -> None:
         """Until a signal was noted."""

@@ -6,6 +6,7 @@ import anything of ours or use newer syntax. They are a package of their own the
 """
 
 import importlib
+import importlib.util
 import os
 import sys
 import time
@@ -59,6 +60,10 @@ def run_child(control_fd: int) -> None:
 
 def _start(control: "Control", order: "Header") -> "Server":
     care, describe, loading, scoring = [sibling(name) for name in ("selfcare", "describe", "loading", "scoring")]
+    try:
+        care.enter(order.get("doors") or ())
+    except OSError as error:
+        raise loading.LoadFailed("load", "it could not go into its limit group: {}".format(error.strerror)) from None
     started, resident = time.time(), describe.resident()
     care.confine(order.get("rlimits") or {})
     threads = int(order.get("threads") or 1)
@@ -109,7 +114,11 @@ def _script(order: "Header") -> "Tuple[Any, Header]":
     """The same for a scoring script, which loads the model by itself from where Azure's variables point."""
     sibling("loading").verify(order["artifact"], order["digest"], order["kind"])
     os.environ["AZUREML_MODEL_DIR"], os.environ["AML_APP_ROOT"] = order["model_dir"], order["app_root"]
-    sys.path.insert(0, order["code"])
+    for folder in (os.path.dirname(order["script"]), order["code"]):
+        sys.path.insert(0, folder)
+    if importlib.util.find_spec("azureml") is None:  # for `Model.get_model_path` and the like
+        ours = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        sys.path.append(os.path.join(ours, "trainer", "shim"))
     wire = sibling("wire")
     script = sibling("script").Script(order["script"], wire.arrays_from, wire.Body)
     return script, script.describe()

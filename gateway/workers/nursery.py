@@ -6,7 +6,9 @@ children are the supervisor's by a double fork, so that its own death takes none
 
 On the control socket (SOCK_SEQPACKET, one JSON object per message) it says ``{"event": "ready", ...}`` and takes
 ``{"op": "fork", "id": n, "imports": [modules]}`` with two descriptors, the child's control socket and its log; it answers
-``{"event": "forked", "id": n, "pid": p}`` or ``{"event": "refused", "id": n, "reason": sentence}``.
+``{"event": "forked", "id": n, "pid": p}`` or ``{"event": "refused", "id": n, "reason": sentence}``. To
+``{"op": "import", "id": n, "imports": [modules]}``, which has no descriptors, it answers ``{"event": "imported", "id": n}``: they are
+there, and a child waits that has them.
 """
 
 import os
@@ -72,6 +74,7 @@ IDLE = (
     "sklearn.gaussian_process",
     "sklearn.mixture",
 )
+QUIET_S = 0.2  # nobody asked for anything for so long: time for the next of these
 #: What a request may ask to have imported: code of models never runs here.
 ROOTS = ("numpy", "scipy", "sklearn", "joblib", "pandas")
 
@@ -97,6 +100,7 @@ class Spare(object):
 
     def __init__(self, pid: int, sock: socket.socket) -> None:
         self.pid = pid
+        self.modules = frozenset(sys.modules)  # that it was born with
         self._sock = sock
 
     def give(self, descriptors: "List[int]") -> None:
@@ -126,8 +130,8 @@ class Nursery(object):
             self.bring(name)
         self.say(event="ready", pid=os.getpid(), python="%d.%d.%d" % sys.version_info[:3], **self.versions())
         while True:
-            idle_work = self.later or (self.wants_spare and self.spare is None)
-            if not select.select([self.control], [], [], 0 if idle_work else None)[0]:
+            due = 0.0 if self.wants_spare and self.spare is None else QUIET_S
+            if not select.select([self.control], [], [], due if self.later or not due else None)[0]:
                 self.use_idle_time()
                 continue
             message, descriptors = receive(self.control)
@@ -140,8 +144,10 @@ class Nursery(object):
                     os.close(fd)
 
     def use_idle_time(self) -> None:
-        if self.later:
+        if self.spare is not None or not self.wants_spare:
             self.bring(self.later.pop(0))
+            if not self.later:
+                self.drop_spare()  # the next one has all of it
             return
         try:
             self.spare = self.fork()
@@ -151,11 +157,18 @@ class Nursery(object):
 
     def obey(self, message: "Dict[str, Any]", descriptors: "List[int]") -> "Dict[str, Any]":
         number = message.get("id")
-        if message.get("op") != "fork" or len(descriptors) != 2:
+        importing = message.get("op") == "import"
+        if not importing and (message.get("op") != "fork" or len(descriptors) != 2):
             return {"event": "refused", "id": number, "reason": "a fork needs two descriptors"}
         for name in message.get("imports") or ():
             if str(name).split(".")[0] in ROOTS:
                 self.bring(str(name))
+                if self.spare is not None and name in sys.modules and name not in self.spare.modules:
+                    self.drop_spare()
+        if importing:
+            if self.spare is None:
+                self.use_idle_time()
+            return {"event": "imported", "id": number}
         try:
             return {"event": "forked", "id": number, "pid": self.hand_out(descriptors)}
         except OSError as error:
@@ -182,13 +195,15 @@ class Nursery(object):
         if name in sys.modules or name in self.tried:
             return
         self.tried.add(name)
-        if self.spare is not None:  # it would lack the module
-            self.spare.drop()
-            self.spare = None
         try:
             importlib.import_module(name)
         except Exception as error:
             sys.stderr.write("{} is not imported: {}: {}\n".format(name, type(error).__name__, error))
+
+    def drop_spare(self) -> None:
+        if self.spare is not None:
+            self.spare.drop()
+            self.spare = None
 
     def fork(self) -> Spare:
         """A new grandchild that waits. Raises OSError when the machine gives no process, ThreadsFound when a fork is not safe."""

@@ -78,6 +78,7 @@ class ChildHandle:
 
     def __init__(self, pid: int, control: socket.socket, pipe: LogPipe, log: LogTail, exited: "asyncio.Future[Exit]"):
         self.pid, self.log, self.exited = pid, log, exited
+        self.threads: int | None = None  # at its hello
         self.socket_path: str | None = None
         self.description: dict[str, Any] | None = None
         self._control, self._pipe = control, pipe
@@ -101,7 +102,7 @@ class ChildHandle:
             ChildFailed: it ended, or said nothing in time.
         """
         message = await self._awaited(self._hello, timeout, "start")
-        self.pid = int(message["pid"])
+        self.pid, self.threads = int(message["pid"]), message["threads"]
         return self.pid
 
     async def go(self, order: Mapping[str, Any], timeout: float) -> dict[str, Any]:
@@ -307,6 +308,24 @@ class Nursery:
         finally:
             self._answers.pop(number, None)
         return ChildHandle(event["pid"], ours, pipe, log, self._reaper.watch(event["pid"]))
+
+    async def bring(self, imports: Iterable[str], timeout: float = READY_TIMEOUT_S) -> None:
+        """Have modules imported that models will need, and a child wait that has them.
+
+        Raises:
+            NurseryFailed: the nursery died or does not answer.
+        """
+        number = next(self._numbers)
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        try:
+            await self._send(json.dumps({"op": "import", "id": number, "imports": list(imports)}).encode(), [])
+            event = await asyncio.wait_for(answer, timeout)
+            if event["event"] != "imported":
+                raise NurseryFailed(event["reason"])
+        except (OSError, TimeoutError) as error:
+            raise NurseryFailed(str(error) or f"the nursery did not answer within {timeout:g} s") from None
+        finally:
+            self._answers.pop(number, None)
 
     def kill(self) -> None:
         """End it; its children live on."""

@@ -14,12 +14,13 @@ import os
 import sys
 import time
 import traceback
-import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import numpy as np
+
+from .raw import Headers, Request, is_json, is_raw, offer_azures_modules
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,95 +44,6 @@ class Refused(Exception):
         self.kind = kind
 
 
-class Request:
-    """What a `@rawhttp` script gets: of Flask's request the part that scoring scripts use."""
-
-    def __init__(self, head: "Header", body: bytes) -> None:
-        self.method = head["method"]
-        self.path = head["path"]
-        self.query_string = head["query"].encode("latin-1")
-        self.headers = Headers(head["headers"])
-        self.args = {key: values[0] for key, values in parse_qs(head["query"], keep_blank_values=True).items()}
-        self.full_path = self.path + "?" + head["query"]
-        self.url = "http://" + self.headers.get("host", "localhost") + self.full_path.rstrip("?")
-        self.data = body
-        self.content_type = self.headers.get("content-type", "")
-        self.mimetype = self.content_type.split(";")[0].strip().lower()
-        self.content_length = len(body)
-
-    def get_data(self, cache: bool = True, as_text: bool = False, parse_form_data: bool = False) -> Any:  # noqa: ARG002
-        return self.data.decode("utf-8", "replace") if as_text else self.data
-
-    @property
-    def is_json(self) -> bool:
-        return _is_json(self.content_type)
-
-    def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:  # noqa: ARG002
-        if not (force or self.is_json):
-            return None
-        try:
-            return json.loads(self.data.decode("utf-8"))
-        except ValueError:
-            if silent:
-                return None
-            raise
-
-    @property
-    def json(self) -> Any:
-        return self.get_json()
-
-
-class Headers(dict):  # type: ignore[type-arg]
-    """Names in any case."""
-
-    def __init__(self, given: "dict[str, str]") -> None:
-        dict.__init__(self, ((name.title(), value) for name, value in given.items()))
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return dict.get(self, name.title(), default)
-
-    def __getitem__(self, name: str) -> str:
-        return str(dict.__getitem__(self, name.title()))
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and dict.__contains__(self, name.title())
-
-
-class Response:
-    """Azure's AMLResponse. What is no JSON is text/html unless `response_headers` says otherwise, as there."""
-
-    def __init__(
-        self,
-        message: Any = "",
-        status_code: int = 200,
-        response_headers: Any = None,
-        json_str: bool = False,
-        run_function_failed: bool = False,
-        **_: Any,
-    ) -> None:
-        self.status_code = status_code
-        given = dict(response_headers or {})
-        as_json = json_str or message is None
-        self.headers = {} if as_json else {"Content-Type": "text/html; charset=utf-8"}
-        for name, value in given.items():
-            if name.lower() == "content-type":
-                self.headers.pop("Content-Type", None)
-            self.headers[name] = value
-        if as_json:
-            self.headers.setdefault("Content-Type", "application/json")
-        if run_function_failed:
-            self.headers["x-ms-run-function-failed"] = "True"
-        self._body = json.dumps({} if message is None else message) if as_json else message
-
-    def get_data(self) -> bytes:
-        return self._body if isinstance(self._body, bytes) else str(self._body).encode("utf-8")
-
-
-def _rawhttp(function: Any) -> Any:
-    function.fitserve_rawhttp = True
-    return function
-
-
 class Script:
     """A loaded script, initialised; `answer` is what `Scorer.answer` is for a model."""
 
@@ -144,14 +56,14 @@ class Script:
         self._arrays_from, self._new_body = arrays_from, new_body
         self._folder = os.path.dirname(os.path.abspath(path))
         self.name = os.path.basename(path)
-        _offer_azures_modules()
+        offer_azures_modules()
         module = self._loaded(path)
         module = getattr(module, "driver_module", module)
         self._run: Any = getattr(module, "run", None)
         init: Any = getattr(module, "init", None)
         if not callable(self._run) or not callable(init):
             raise ScriptFailed(f"{self.name} must define both init() and run()")
-        self._raw = bool(getattr(self._run, "fitserve_rawhttp", False))
+        self._raw = is_raw(self._run)
         self.decorated = _is_decorated(self._run)
         self._look_at_parameters()
         try:
@@ -297,7 +209,7 @@ class Script:
 
     def _reply(self, result: Any) -> "tuple[Header, bytes]":
         if hasattr(result, "status_code") and hasattr(result, "get_data"):
-            headers = [[str(name), str(value)] for name, value in dict(result.headers).items()]
+            headers = [[str(name), str(value)] for name, value in result.headers.items()]
             return {"status": int(result.status_code), "headers": headers}, bytes(result.get_data())
         try:
             text = json.dumps({} if result is None else _finite(result))
@@ -322,7 +234,7 @@ def _asked(query: str) -> "Header":
 
 
 def _json_object(head: "Header", body: bytes) -> "Header":
-    if not _is_json(head["headers"].get("content-type", "")):
+    if not is_json(head["headers"].get("content-type", "")):
         raise Refused("media", head["headers"].get("content-type", ""))
     if not body:
         raise Refused("input", "POST body is empty. Expecting a JSON dictionary.")
@@ -335,11 +247,6 @@ def _json_object(head: "Header", body: bytes) -> "Header":
     if not isinstance(value, dict):
         raise Refused("input", "POST body should be a JSON dictionary.")
     return value
-
-
-def _is_json(content_type: str) -> bool:
-    kind = content_type.split(";", maxsplit=1)[0].strip().lower()
-    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
 def _is_decorated(run: Any) -> bool:
@@ -357,35 +264,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return value
-
-
-def _offer_azures_modules() -> None:
-    """`rawhttp`, `AMLRequest` and `AMLResponse` under the names by which scripts import them."""
-    for package in ("azureml.contrib.services", "azureml_inference_server_http.api"):
-        words = package.split(".")
-        for end in range(1, len(words) + 1):
-            _module(".".join(words[:end]))
-        request, response = _module(package + ".aml_request"), _module(package + ".aml_response")
-        request.rawhttp, request.AMLRequest = _rawhttp, Request  # type: ignore[attr-defined]
-        response.AMLResponse = Response  # type: ignore[attr-defined]
-
-
-def _module(name: str) -> "types.ModuleType":
-    """The module of that name: one that is there, else an empty one that can hold others."""
-    if name not in sys.modules:
-        made = types.ModuleType(name)
-        try:
-            found = importlib.util.find_spec(name)
-        except (ImportError, ValueError, AttributeError):
-            found = None
-        if found is not None and found.submodule_search_locations and not name.endswith(("services", "api")):
-            return importlib.import_module(name)
-        made.__path__ = []
-        sys.modules[name] = made
-        parent, _, last = name.rpartition(".")
-        if parent:
-            setattr(sys.modules[parent], last, made)
-    return sys.modules[name]
 
 
 def _short(error: BaseException, limit: int = 300) -> str:

@@ -7,7 +7,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,6 +15,7 @@ from typing import Final
 from registry.limits import cgroup
 from registry.limits.base import Enforcement, Usage
 from registry.limits.cgroup_groups import CgroupBackend, CgroupGroup, Graveyard, stale
+from registry.limits.guarding import GUARD
 from registry.limits.probe import probe
 from registry.resources import ResourceConfiguration
 
@@ -100,6 +101,10 @@ class Cgroup1Group(CgroupGroup):
             folder.mkdir()
         self._limit_memory(self.limits.memory_bytes)
         self._watch.add(self._at["memory"], self.kill)
+
+    def expect(self, pid: int) -> Sequence[str]:
+        GUARD.mark(pid, 0)
+        return [str(folder / "tasks") for folder in self._folders]
 
     def set_cpu(self, cores: float | None) -> None:
         allowed, period = cgroup.quota(cores) if cores is not None else (-1, 100_000)

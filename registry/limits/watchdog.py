@@ -211,6 +211,10 @@ class WatchdogGroup:
             self._sampled = self._sample_due = self.due = 0.0
         self._backend.wake()
 
+    def expect(self, pid: int) -> Sequence[str]:
+        self.add(pid)
+        return ()
+
     def rlimits(self) -> dict[str, int]:
         return {"RLIMIT_DATA_EXTRA": self._memory_limit + _ALLOCATOR_SLACK}
 

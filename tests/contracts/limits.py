@@ -203,6 +203,22 @@ class LimitsContract:
             eventually(lambda: group.usage().throttled_seconds > 0)
             uses(group, 0.5)
 
+    def test_a_process_that_is_expected_goes_in_by_itself(self, group: Group) -> None:
+        enter = "for door in json.loads(sys.stdin.readline()): open(door, 'w').write('0')\nprint('in', flush=True)\n"
+        process = Process(enter + SPIN)
+        try:
+            doors = group.expect(process.pid)
+            process.go()
+            assert process.stdin is not None
+            print(json.dumps([*doors]), file=process.stdin, flush=True)
+            assert process.line() == "in"
+            assert process.pid in group.pids()
+            group.kill()
+            assert process.wait(10) == -signal.SIGKILL
+        finally:
+            process.kill()
+            process.__exit__(None, None, None)
+
     def test_two_processes_that_are_added_share_one_limit(self, group: Group) -> None:
         group.set_cpu(0.3)
         with running(SPIN, group), running(SPIN, group):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gateway.workers import process
-from gateway.workers.process import LogTail, Nursery, NurseryFailed, clean_environment
+from gateway.workers.process import LogTail, Nursery, NurseryFailed, ScoringClient, clean_environment
 from gateway.workers.selfcare import THREAD_VARIABLES
 from tests.gateway.workers.models import custom, iris_svc, rows
 from tests.gateway.workers.nest import Nest, until
@@ -78,6 +78,38 @@ def test_models_code_is_not_imported_in_the_nursery(place: Nest, tmp_path: Path)
         assert not any(name in line for line in place.nursery.log.lines())
 
     place.run(work())
+
+
+def test_what_is_brought_is_there_in_the_child_that_waits(place: Nest) -> None:
+    async def work() -> None:
+        await place.nursery.bring(["sklearn.isotonic", "antigravity"])
+        child = await place.nursery.fork(imports=["sklearn.isotonic"])
+        await child.hello()
+        assert child.threads == 1
+        child.kill()
+        await child.exited
+        assert not any("antigravity" in line for line in place.nursery.log.lines())
+
+    place.run(work())
+
+
+def test_a_child_that_waits_without_a_module_is_not_taken_for_who_needs_it(place: Nest, tmp_path: Path) -> None:
+    """It would have to import it again, in its own memory."""
+    code = "import sys; return np.array(['sklearn.gaussian_process.kernels' in sys.modules])"
+    model = custom(tmp_path, code)
+
+    async def work() -> bool:
+        child = await place.nursery.fork(imports=["sklearn.gaussian_process.kernels"])
+        await child.hello()
+        await child.go(model.order(place.socket()), 10)
+        assert child.socket_path is not None
+        async with await ScoringClient.open(child.socket_path) as client:
+            answer = await client.array("predict", rows(1))
+        child.kill()
+        await child.exited
+        return bool(answer[0])
+
+    assert place.run(work())
 
 
 def test_many_forks_at_once(place: Nest) -> None:
