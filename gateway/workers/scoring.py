@@ -142,7 +142,7 @@ class Scorer(object):
         if not self._shorter or not self._fits(X) or not finite(X):
             return public(X)
         answer = public(X.copy())
-        self._golden_values += X.size + int(np.size(answer))
+        self._golden_values += X.size + _values(answer)
         if self._golden_values <= MOST_GOLDEN:
             self._golden.append((name, X, answer))
         return answer
@@ -286,3 +286,10 @@ def _pandas() -> Any:
             "pandas is not installed in this model's environment, and the model takes named columns"
         ) from None
     return pandas
+
+
+def _values(answer: Any) -> int:
+    """About how many values it holds: an array, sparse or not, or several of them."""
+    if isinstance(answer, (tuple, list)):
+        return sum([_values(part) for part in answer])
+    return int(getattr(answer, "size", 1))

@@ -189,6 +189,18 @@ def test_golden_rows_that_differ_end_a_way(monkeypatch: pytest.MonkeyPatch) -> N
     assert scorer.scoring()["predict"] == {"path": "public"}
 
 
+def test_golden_rows_of_methods_that_answer_with_several_things() -> None:
+    """A forest's `decision_path` is a sparse matrix and an array of another length."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    model = RandomForestClassifier(3, random_state=0).fit(X, X[:, 0] > X[:, 1])
+    scorer = Scorer(model, describe.describe(model, METHODS), wire.arrays_from, wire.Body)
+    for method in METHODS:
+        if hasattr(model, method):
+            header, _ = asked(scorer, method, X[:3], prove=True)
+            assert header["ok"], (method, header)
+
+
 def test_what_an_earlier_child_proved_is_taken_over_but_for_golden_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     known = scorer_of(fitted("svc")).scoring()
     monkeypatch.setattr(proof, "probes", None)  # not asked again
