@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.package.context import default_base
+from gateway.package.context import IMAGE_PYTHON, default_base
 from gateway.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -61,6 +61,10 @@ def test_compose_runs_the_image_that_is_built_and_gives_it_time() -> None:
     assert gateway["environment"]["FITSERVE_ARTIFACTS"] == f"file://{mounts[0]}"
     assert f" {mounts[0]} " in dockerfile()  # belongs to the image's user
     assert (gateway["read_only"], gateway["cap_drop"]) == (True, ["ALL"])
+
+
+def test_packages_know_the_python_of_the_image() -> None:
+    assert f"python:{IMAGE_PYTHON}-slim-bookworm\n" in dockerfile()
 
 
 def test_variables_of_the_image_are_options() -> None:

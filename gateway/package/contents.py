@@ -89,6 +89,11 @@ def collect(
     if default not in known:
         default = served[0].name if served else models[0].record.name
     settings = _settings(workspace.root / "settings.toml")
+    notes += [
+        f"service {service.name}: its keys stay behind; the image asks for FITSERVE_KEY"
+        for service in served
+        if service.settings.get("auth_enabled")
+    ]
     plain = [replace(s, settings=_without(s.settings, _LOCAL_SERVICE)) for s in sorted(served, key=lambda s: s.name)]
     return Contents(models, tuple(plain), str(default), settings, tuple(notes))
 

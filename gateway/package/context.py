@@ -22,22 +22,40 @@ from registry.workspace import Workspace
 
 KEY_FILE: Final = "kubernetes/key.txt"  # the operator's own, kept when a package is written anew; never in the image
 _TIME: Final = 0  # of every file: the start of 1970
+IMAGE_PYTHON: Final = "3.11"  # of fitserve's own image
 _TEMPLATE: Final = """\
 # Made by `fitserve package`: {models}.
 ARG FITSERVE_IMAGE={base}
-FROM ${{FITSERVE_IMAGE}}
+{stages}FROM ${{FITSERVE_IMAGE}}
 
 # Where the image's own releases are not those of the environments, an interpreter with them is built here, once.
 COPY --chown=0:0 . /package
 USER 0:0
 ENV UV_PYTHON_INSTALL_DIR=/package/python
-RUN ["fitserve", "run-package", "--prepare", "/package"]
+{pythons}RUN ["fitserve", "run-package", "--prepare", "/package"]
 
 USER 10001:0
 LABEL org.opencontainers.image.title="{title}" \\
       org.opencontainers.image.version="{title_version}" \\
       io.fitserve.models="{models}"
 CMD ["run-package", "/package"]
+"""
+# Another Python than the image's comes from the official image of that Python, on the same Debian.
+_ARGUMENT: Final = "ARG PYTHON_{word}_IMAGE=docker.io/library/python:{python}-slim-bookworm\n"
+_STAGE: Final = "FROM ${{PYTHON_{word}_IMAGE}} AS python-{python}\n"
+_COPY: Final = "COPY --from=python-{python} /usr/local /opt/python/{python}\n"
+_README: Final = """\
+# {title}
+
+Made by `fitserve package`: {models}.
+
+    docker build -t IMAGE .
+    docker run -p 8080:8080 -e FITSERVE_KEY=... IMAGE
+
+It asks for one key: `FITSERVE_KEY`, or the first line of the file `FITSERVE_KEY_FILE`; without either one is made at the start
+and shown that once. That key opens every model and every service. Keys that services had where they were packaged stay behind:
+neither they nor their hashes are in here, so what callers send has to be exchanged. In Kubernetes the key is the Secret
+that `kubernetes/key.txt` becomes.
 """
 
 
@@ -80,7 +98,8 @@ def write(workspace: Workspace, contents: Contents, folder: Path, *, base: str |
 def _fill(workspace: Workspace, contents: Contents, draft: Path, base: str) -> None:
     files: dict[str, bytes] = {
         "Dockerfile": dockerfile(contents, base).encode("ascii"),
-        ".dockerignore": b"Dockerfile\n.dockerignore\nkubernetes\n",
+        "README.md": _README.format(**_names(contents)).encode("ascii"),
+        ".dockerignore": b"Dockerfile\n.dockerignore\nREADME.md\nkubernetes\n",
         manifest.NAME: manifest.to_bytes(contents),
     }
     for packaged in contents.models:
@@ -103,14 +122,31 @@ def dockerfile(contents: Contents, base: str) -> str:
     """Raises:
     UnsafeValue: a value does not match its pattern.
     """
+    pythons = {checked("a Python", packaged.environment.python) for packaged in contents.models} - {IMAGE_PYTHON}
+    others = [{"python": python, "word": python.replace(".", "_")} for python in sorted(pythons)]
+    copies = [_COPY.format(**other) for other in others]
+    folders = [f"/opt/python/{other['python']}" for other in others]
+    if folders:  # a Python of an older image does not find its own library by itself
+        libraries = ", ".join(f'"{folder}/lib"' for folder in folders)
+        copies.append(f'RUN ["ldconfig", {libraries}]\n')
+        copies.append("ENV PATH=$PATH:" + ":".join(f"{folder}/bin" for folder in folders) + "\n")
+    return _TEMPLATE.format(
+        **_names(contents),
+        base=checked("an image", base),
+        stages="".join(form.format(**other) for form in (_ARGUMENT, _STAGE) for other in others),
+        pythons="".join(copies),
+    )
+
+
+def _names(contents: Contents) -> dict[str, str]:
+    """What it is called, and what it holds."""
     first = contents.models[0].record
     title = contents.services[0].name if contents.services else first.name
-    return _TEMPLATE.format(
-        models=" ".join(checked("a model", packaged.record.id) for packaged in contents.models),
-        base=checked("an image", base),
-        title=checked("a model", f"{title}:1").removesuffix(":1"),
-        title_version=checked("a model", f"{first.name}:{first.version}").rpartition(":")[2],
-    )
+    return {
+        "models": " ".join(checked("a model", packaged.record.id) for packaged in contents.models),
+        "title": checked("a model", f"{title}:1").removesuffix(":1"),
+        "title_version": checked("a model", f"{first.name}:{first.version}").rpartition(":")[2],
+    }
 
 
 def _toml(settings: Mapping[str, Json]) -> str:

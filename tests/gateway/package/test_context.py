@@ -107,6 +107,32 @@ def test_nothing_unchecked_reaches_the_dockerfile(contents: Contents) -> None:
             context.dockerfile(contents, image)
 
 
+def test_another_python_comes_from_the_official_image_of_that_python(contents: Contents) -> None:
+    def with_python(*versions: str) -> str:
+        first = contents.models[0]
+        models = [replace(first, environment=replace(first.environment, python=python)) for python in versions]
+        return context.dockerfile(replace(contents, models=tuple(models)), "localhost/fitserve:0.1.0")
+
+    assert context.IMAGE_PYTHON == "3.11"
+    assert "AS python" not in with_python("3.11", "3.11")
+    text = with_python("3.8", "3.11", "3.13", "3.8")
+    lines = text.splitlines()
+    assert [line for line in lines if line.startswith(("ARG", "FROM"))] == [
+        "ARG FITSERVE_IMAGE=localhost/fitserve:0.1.0",
+        "ARG PYTHON_3_13_IMAGE=docker.io/library/python:3.13-slim-bookworm",
+        "ARG PYTHON_3_8_IMAGE=docker.io/library/python:3.8-slim-bookworm",
+        "FROM ${PYTHON_3_13_IMAGE} AS python-3.13",
+        "FROM ${PYTHON_3_8_IMAGE} AS python-3.8",
+        "FROM ${FITSERVE_IMAGE}",
+    ]
+    assert "COPY --from=python-3.8 /usr/local /opt/python/3.8" in lines
+    assert "ENV PATH=$PATH:/opt/python/3.13/bin:/opt/python/3.8/bin" in lines
+    assert with_python("3.13", "3.8", "3.8", "3.11") == text
+    for bad in ("3.8\nRUN id", "3.8 AS x", "3.8\n", "${X}", "latest"):
+        with pytest.raises(UnsafeValue):
+            with_python(bad)
+
+
 def test_requirements_are_releases_or_refused(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     environment = Environment("odd")
     environment.python.conda_dependencies.add_pip_package("scikit-learn==1.5.2")
@@ -162,6 +188,11 @@ def test_a_service_goes_along_without_its_keys(workspace: Workspace, tmp_path: P
     folder = context.write(workspace, found, tmp_path / "p")
     assert (found.default, [p.record.id for p in found.models]) == ("flowers", ["iris:1"])
     assert (folder / "settings.toml").read_text() == "batch_rows = 7\n"
+    assert any("its keys stay behind" in note for note in found.notes)
+    assert "FITSERVE_KEY" in (folder / "README.md").read_text()
+    assert "README.md" in (folder / ".dockerignore").read_text().split()
+    for file in folder.rglob("*.*"):
+        assert b"Primary" not in file.read_bytes()
     with Workspace.open(tmp_path / "inside") as inside:
         load.load(folder, inside)
         assert inside.metadata.get_service("flowers").models == ("iris:1",)
