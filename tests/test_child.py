@@ -17,7 +17,7 @@ from tests.gateway.workers.models import Stored, stored
 from tests.gateway.workers.nest import nest
 
 WORKERS = Path(wire.__file__).parent
-WORDS = "child describe fast loading nursery probes proof scoring script selfcare server trees ways wire"
+WORDS = "child describe fast loading nursery probes proof raw scoring script selfcare server trees ways wire"
 ALONE = [f"{name}.py" for name in WORDS.split()]
 
 # (Python, what is installed); an own empty spec would be our own Python with all of our packages.

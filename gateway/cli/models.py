@@ -87,7 +87,8 @@ def _register(workspace: Workspace, file: str, name: str, run_id: str | None, gi
     code = given["code"]
     if given["entry_script"] is not None:
         script = Path(given["entry_script"])
-        code = code or script.parent
+        if code is None and (run_id is None or script.is_file()):  # else it is in the run's snapshot
+            code = script.parent
         common["settings"]["entry_script"] = script.name
     environment = environment_from(given["environment"], workspace)
     if environment is not None:
@@ -95,8 +96,8 @@ def _register(workspace: Workspace, file: str, name: str, run_id: str | None, gi
     if run_id is not None:
         from trainer import Run
 
-        if given["entry_script"] is not None:
-            raise InvalidArgument("--entry-script", "register the downloaded file instead of --run")
+        if code is not None:
+            common["code"] = code
         return Run.get(workspace, run_id).register_model(name, file, **common)
     if not Path(file).exists():
         raise InvalidArgument("FILE", f"there is no {file}")

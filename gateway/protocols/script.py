@@ -70,8 +70,10 @@ def script_answer(result: ScoreResult) -> Answer:
         raise ScriptAnswerUnusable()
     given = [(name, value) for name, value in told["headers"] if _sendable(name, value)]
     content_type = next((value for name, value in given if name.lower() == "content-type"), "text/html; charset=utf-8")
-    headers = tuple((name, value) for name, value in given if name.lower() not in _OURS)
-    return Answer(body, content_type, (*headers, _FAILED) if status >= 500 else headers, status)
+    failed = status >= 500
+    ours = {*_OURS, _FAILED[0]} if failed else _OURS
+    headers = tuple((name, value) for name, value in given if name.lower() not in ours)
+    return Answer(body, content_type, (*headers, _FAILED) if failed else headers, status)
 
 
 def _sendable(name: str, value: str) -> bool:

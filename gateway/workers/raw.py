@@ -162,7 +162,7 @@ class Response(object):
         response_headers: Any = None,
         json_str: bool = False,
         run_function_failed: bool = False,
-        **_: Any
+        **_: Any,
     ) -> None:
         self.status_code = status_code
         self.headers = Headers(dict(response_headers or {}))

@@ -1,5 +1,6 @@
 """Scoring scripts of the user's own, through a real gateway: what `run` gets, what becomes of what it gives or raises."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ import joblib
 import pytest
 from sklearn.linear_model import LinearRegression
 
+from registry import Workspace
 from tests.e2e.gateway import Gateway, eventually, fitserve, serving
+from trainer import Run
 
 DECORATED = """
 import os, joblib, numpy as np
@@ -25,8 +28,9 @@ def init():
 
 @input_schema("data", NumpyParameterType(np.array([[1.0, 2.0]]), enforce_shape=False))
 @input_schema("factor", StandardPythonParameterType(2), optional=True)
+@input_schema("offset", StandardPythonParameterType(1))
 @output_schema(NumpyParameterType(np.array([1.0])))
-def run(data, factor=1, request_headers=None):
+def run(data, factor=1, offset=0, request_headers=None):
     if factor == 13:
         raise ValueError("secret")
     if factor == 14:
@@ -41,7 +45,7 @@ def run(data, factor=1, request_headers=None):
         return request_headers["X-Colour"]
     if factor == 19:
         return None
-    return (double(model.predict(data)) * factor).tolist()
+    return (double(model.predict(data)) * factor + offset).tolist()
 """
 
 PLAIN = """
@@ -61,9 +65,54 @@ def init():
 
 @rawhttp
 def run(request):
+    if request.args.get("what") == "nothing":
+        return AMLResponse(None, 200)
+    if request.args.get("what") == "failed":
+        return AMLResponse({"a": 1}, 400, {"x-own": "yes"}, json_str=True, run_function_failed=True)
     if request.method == "GET":
         return AMLResponse(request.args["status"], int(request.args["status"]), {"X-Own": "yes", "X-Bad": "a\\r\\nb: c"})
     return AMLResponse(request.get_data()[::-1], 201, {"Content-Type": "application/octet-stream"})
+"""
+
+# The part of Flask's request that scripts use, one look at a time.
+LOOKING = """
+import json
+from azureml_inference_server_http.api.aml_request import rawhttp
+from azureml_inference_server_http.api.aml_response import AMLResponse
+
+def init():
+    pass
+
+@rawhttp
+def run(request):
+    looks = {
+        "json": lambda: request.get_json(),
+        "silent": lambda: request.get_json(force=True, silent=True),
+        "text": lambda: request.get_data(as_text=True),
+        "args": lambda: [request.args["n"], request.args.getlist("n"), request.args.get("n", type=int), request.args.get("x", 7)],
+        "headers": lambda: [request.headers["x-colour"], request.headers.get("X-COLOUR"), "X-Colour" in request.headers],
+        "address": lambda: [request.method, request.path, request.full_path, request.mimetype],
+        "form": lambda: request.form.to_dict(flat=False),
+        "files": lambda: {name: [file.filename, file.content_type, list(file.read())] for name, file in request.files.items()},
+    }
+    answer = AMLResponse(looks[request.args["look"]](), 200, {"X-Made": "by hand"}, json_str=True)
+    answer.headers["x-later"] = "yes"
+    return answer
+"""
+
+# As the SDK's generated drivers: the module that was named stands behind this one. The model is a folder.
+DRIVEN = """
+import types
+
+def _init():
+    pass
+
+def _run(raw_data):
+    import os
+    folder = os.environ["AZUREML_MODEL_DIR"]
+    return sorted(os.path.join(at, name)[len(folder):] for at, _, names in os.walk(folder) for name in names)
+
+driver_module = types.SimpleNamespace(init=_init, run=_run)
 """
 
 BROKEN = """
@@ -80,11 +129,23 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("scripts")
     joblib.dump(LinearRegression().fit([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0]], [0.0, 2.0, 1.0]), folder / "model.joblib")
     (folder / "weights.bin").write_bytes(b"no model of scikit-learn's")
-    for name, text in {"decorated": DECORATED, "plain": PLAIN, "raw": RAW, "broken": BROKEN}.items():
+    (folder / "weights" / "deep").mkdir(parents=True)
+    (folder / "weights" / "a.bin").write_bytes(b"a")
+    (folder / "weights" / "deep" / "b.bin").write_bytes(b"b")
+    models = {"decorated": "model.joblib", "driven": "weights"}
+    scripts = {
+        "decorated": DECORATED,
+        "plain": PLAIN,
+        "raw": RAW,
+        "looking": LOOKING,
+        "driven": DRIVEN,
+        "broken": BROKEN,
+    }
+    for name, text in scripts.items():
         (folder / name).mkdir()
         (folder / name / "score.py").write_text(text)
         (folder / name / "helper.py").write_text("def double(x):\n    return 2 * x\n")
-        file = "model.joblib" if name == "decorated" else "weights.bin"
+        file = models.get(name, "weights.bin")
         script = str(folder / name / "score.py")
         done = fitserve(
             "register",
@@ -99,7 +160,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         )
         assert done.returncode == 0, done.stderr
     with serving(folder / "ws") as running:
-        for name in ("decorated", "plain", "raw"):
+        for name in scripts.keys() - {"broken"}:
             running.wait_for(name)
         yield running
 
@@ -115,8 +176,10 @@ def test_a_decorated_script_gets_converted_arguments_and_its_model(gateway: Gate
     assert answer.headers["x-ms-run-function-failed"] == "False"
     assert float(answer.headers["x-ms-run-fn-exec-ms"]) > 0
     assert gateway.score("decorated", [[1.0, 1.0]], factor=3).json() == pytest.approx([12.0])
+    # A parameter with a default may be left out although its decorator does not say that it is optional.
+    assert gateway.score("decorated", [[1.0, 1.0]], offset=3).json() == pytest.approx([7.0])
     documents = gateway.http.get("/models/decorated/swagger.json").json()["definitions"]
-    assert set(documents["ServiceInput"]["properties"]) == {"data", "factor"}
+    assert set(documents["ServiceInput"]["properties"]) == {"data", "factor", "offset"}
     by_query = gateway.http.get("/models/decorated/score", params={"data": "[[1, 1]]", "factor": "2"})
     assert by_query.json() == pytest.approx([8.0])
 
@@ -191,12 +254,102 @@ def test_a_raw_script_has_request_and_answer_in_its_own_hands(gateway: Gateway) 
     assert turned.headers["content-type"] == "application/octet-stream"
     failed = gateway.http.get("/models/raw/score", params={"status": "503"})
     assert (failed.status_code, failed.text) == (503, "503")
+    assert failed.headers["content-type"] == "text/html; charset=utf-8"
     assert failed.headers["x-own"] == "yes"
     assert failed.headers["x-ms-run-function-failed"] == "True"
     assert not {"x-bad", "b"} & set(failed.headers)
     assert (
         gateway.http.get("/models/raw/score", params={"status": "404"}).headers["x-ms-run-function-failed"] == "False"
     )
+
+
+def test_what_azures_response_class_makes_of_its_arguments(gateway: Gateway) -> None:
+    nothing = gateway.http.get("/models/raw/score", params={"what": "nothing"})
+    assert (nothing.text, nothing.headers["content-type"]) == ("{}", "application/json")
+    failed = gateway.http.get("/models/raw/score", params={"what": "failed"})
+    assert (failed.status_code, failed.json(), failed.headers["x-own"]) == (400, {"a": 1}, "yes")
+    assert failed.headers.get_list("x-ms-run-function-failed") == ["True"]
+
+
+def test_only_azures_paths_reach_a_script(gateway: Gateway) -> None:
+    for path, body in (
+        ("/v1/models/plain:predict", {"instances": [[1]]}),
+        ("/models/plain/invocations", {"inputs": [[1]]}),
+    ):
+        answer = gateway.http.post(path, json=body)
+        assert (answer.status_code, answer.headers["x-ms-run-function-failed"]) == (400, "False")
+        assert "scoring script answers at /score" in answer.text
+
+
+def look(gateway: Gateway, what: str, **more: Any) -> Any:
+    answer = gateway.http.post(f"/models/looking/score?look={what}&n=1&n=2", **more)
+    assert answer.status_code == 200, answer.text
+    assert (answer.headers["x-made"], answer.headers["x-later"]) == ("by hand", "yes")
+    assert answer.headers["content-type"] == "application/json"
+    return answer.json()
+
+
+def test_a_raw_request_is_as_flasks(gateway: Gateway) -> None:
+    assert look(gateway, "json", json={"a": [1]}) == {"a": [1]}
+    assert look(gateway, "json", content=b'{"a": 1}', headers={"content-type": "text/plain"}) == {}  # None
+    assert look(gateway, "silent", content=b"{") == {}
+    assert look(gateway, "text", content="größe".encode()) == "größe"
+    assert look(gateway, "args") == ["1", ["1", "2"], 1, 7]
+    assert look(gateway, "headers", headers={"x-colour": "green"}) == ["green", "green", True]
+    assert look(gateway, "address", json={}) == [
+        "POST",
+        "/score",
+        "/score?look=address&n=1&n=2",
+        "application/json",
+    ]
+    assert look(gateway, "form", data={"a": ["1", "ü"], "b": ""}) == {"a": ["1", "ü"], "b": [""]}
+    picture = bytes(range(256)) + b"\r\n--no boundary\r\n"
+    several = {"data": {"title": "ü"}, "files": {"image": ("a.png", picture, "image/png")}}
+    assert look(gateway, "files", **several) == {"image": ["a.png", "image/png", list(picture)]}
+    assert look(gateway, "form", **several) == {"title": ["ü"]}
+    broken = {"content": b"--x\r\nno head", "headers": {"content-type": "multipart/form-data; boundary=x"}}
+    assert look(gateway, "files", **broken) == look(gateway, "form", **broken) == {}
+    failed = gateway.http.post(
+        "/models/looking/score?look=json", content=b"{", headers={"content-type": "application/json"}
+    )
+    assert failed.status_code == 500  # get_json raises, as Flask's does behind Azure's server
+
+
+def test_a_driver_stands_before_its_module_and_a_folder_is_the_model(gateway: Gateway) -> None:
+    answer = gateway.http.post("/models/driven/score", content=b"")
+    assert answer.json() == ["/weights/a.bin", "/weights/deep/b.bin"]
+
+
+def test_a_runs_own_script_answers_for_its_model(tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "train.py").write_text("import os\nos.makedirs('outputs')\nopen('outputs/weights.txt', 'w').write('7')\n")
+    (folder / "factor.py").write_text("FACTOR = 6\n")
+    (folder / "score.py").write_text(
+        "import os, factor\n"
+        "def init():\n"
+        "    global weight\n"
+        "    weight = int(open(os.path.join(os.environ['AZUREML_MODEL_DIR'], 'weights.txt')).read())\n"
+        "def run(text):\n"
+        "    return weight * factor.FACTOR\n"
+    )
+    workspace = tmp_path / "ws"
+    trained = fitserve("train", str(folder / "train.py"), workspace=workspace)
+    assert trained.returncode == 0, trained.stderr
+    run_id = json.loads(fitserve("runs", "--json", workspace=workspace).stdout)[0]["id"]
+    register = ("register", "outputs/weights.txt", "--run", run_id, "--entry-script", "score.py", "--name")
+    by_command = fitserve(*register, "by-command", workspace=workspace, cwd=tmp_path)
+    assert by_command.returncode == 0, by_command.stderr
+    missing = fitserve(*register[:-2], "nowhere.py", "--name", "missing", workspace=workspace, cwd=tmp_path)
+    assert missing.returncode != 0
+    assert "nowhere.py" in missing.stderr
+    with Workspace.open(workspace) as opened:
+        run = Run.get(opened, run_id)
+        run.register_model("by-program", "outputs/weights.txt", settings={"entry_script": "score.py"})
+    with serving(workspace) as gateway:
+        for name in ("by-command", "by-program"):
+            gateway.wait_for(name)
+            assert gateway.http.post(f"/models/{name}/score", content=b"").json() == 42
 
 
 def test_a_script_that_cannot_start_says_why(gateway: Gateway) -> None:
