@@ -66,6 +66,7 @@ class VersionEntry:
     memory_in_gb: float = 0.5
     unverified: bool = False  # no golden rows could be made
     last_death: LastDeath | None = None  # set from a death until the next child is live
+    content: str = ""  # what its children were opened with, see `registry.inference.content_of`
 
     @property
     def id(self) -> str:

@@ -28,6 +28,7 @@ from gateway.settings import Settings
 from gateway.table import OF_SERVICE, LastDeath, State, VersionEntry
 from gateway.workers.process import Exit
 from registry.errors import FitserveError
+from registry.inference import content_of
 from registry.limits import machine_cores
 from registry.records import Json, ModelVersion
 from registry.resources import GB, ResourceConfiguration
@@ -131,8 +132,8 @@ class Version:
         self.start_ms: dict[str, float] = {}  # how long the phases of the last start took
         self.seen_time = datetime.now(UTC)
         self._host = host
-        self._environment: str | None = None  # that the crew was opened for
-        self._refused: tuple[ResourceConfiguration, str | None] | None = None  # what could not be put in force
+        self._content: str | None = None  # that the crew was opened for, see `registry.inference`
+        self._refused: tuple[ResourceConfiguration, str] | None = None  # what could not be put in force
         self._wake = asyncio.Event()
         self._settled: list[asyncio.Future[None]] = []
         self._step: asyncio.Task[None] | None = None
@@ -293,6 +294,7 @@ class Version:
             memory_in_gb=limits.memory_in_gb or 0.0,
             unverified=self.unverified,
             last_death=self.deaths.last,
+            content=content_of(record) if self.crew is None else self._content or "",
         )
 
     # the version's own task
@@ -330,8 +332,8 @@ class Version:
             return None
         if self.crew is None:
             return self._open()
-        in_force = self.crew.limits, self.crew.wanted_size, self._environment
-        if self._asked != self._refused and (self.limits, self.size, self.record.environment) != in_force:
+        in_force = self.crew.limits, self.crew.wanted_size, self._content
+        if self._asked != self._refused and (self.limits, self.size, content_of(self.record)) != in_force:
             return self._relimit(self.crew)
         if len(self.crew.children) < self.crew.size:
             return self._fill(self.crew)
@@ -344,7 +346,7 @@ class Version:
         self._become("preparing")
         try:
             self._check_size()
-            self._environment = self.record.environment
+            self._content = content_of(self.record)
             self.crew = await self._host.open_crew(self)
         except NoRoomNow as error:
             self.wanted = self.urgent = False
@@ -384,7 +386,7 @@ class Version:
 
     async def _relimit(self, crew: Crew) -> None:
         """Other limits, another number of children or another environment, without losing a request."""
-        moved = (environment := self.record.environment) != self._environment
+        moved = (content := content_of(self.record)) != self._content
         if not moved and crew.can_relimit(self.limits, self.size) and await self._relimit_in_place(crew):
             return
         try:
@@ -412,7 +414,7 @@ class Version:
         except BaseException:  # also an error of ours: the group and the memory promised to it must not stay
             await self._host.close_crew(self, new)
             raise
-        self.crew, self._environment = new, environment
+        self.crew, self._content = new, content
         self._loaded(new)
         await self._host.close_crew(self, crew)
 
@@ -438,7 +440,8 @@ class Version:
     def _keep_as_it_is(self, sentence: str) -> None:
         """What was asked for cannot be had or held: what serves goes on."""
         self._refused = self._asked
-        what = "limits" if self.record.environment == self._environment else "environment"
+        content = "scoring script" if self.record.settings.get("entry_script") else "environment"
+        what = "limits" if content_of(self.record) == self._content else content
         log.error("%s: keeps its %s: %s", self.id, what, sentence)
         self._become(self.state, f"the {what} asked for {'are' if what == 'limits' else 'is'} not in force: {sentence}")
 
@@ -548,8 +551,8 @@ class Version:
                 future.set_result(None)
 
     @property
-    def _asked(self) -> tuple[ResourceConfiguration, str | None]:
-        return self.limits, self.record.environment
+    def _asked(self) -> tuple[ResourceConfiguration, str]:
+        return self.limits, content_of(self.record)
 
     def _check_size(self) -> None:
         size, limit = self.record.artifact.size, self.limits.memory_bytes
@@ -559,4 +562,4 @@ class Version:
     @staticmethod
     def _needs(record: ModelVersion) -> tuple[Json, ...]:
         """What of a record decides how it runs."""
-        return record.resource_configuration, record.settings.get("children"), record.environment, record.golden
+        return record.resource_configuration, record.settings.get("children"), content_of(record), record.golden

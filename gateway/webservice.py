@@ -17,6 +17,7 @@ from gateway.state import GatewayState, running_gateway
 from gateway.version_log import service_log
 from registry import services
 from registry.errors import InvalidArgument
+from registry.inference import INFERENCE, InferenceConfig, content_of
 from registry.model import Model
 from registry.records import Json, ServiceRecord
 from registry.resources import ResourceConfiguration
@@ -64,12 +65,14 @@ class Webservice:
         properties: Mapping[str, object] | None = None,
         description: str | None = None,
         default: bool = False,
+        inference: InferenceConfig | None = None,
         say: Callable[[str], None] = print,
     ) -> "Webservice":
         """Let a model answer under a service's name, and make sure that a gateway does so.
 
         Args:
-            models: exactly one, see `registry.services.deploy`.
+            models: exactly one, with a scoring script also several, see `registry.services.deploy`.
+            inference: a scoring script, or an environment, of its own, in processes of its own.
             compute_type: how it calls itself; AKS services ask for a key unless `auth_enabled` says otherwise.
             cpu, memory_in_gb: of its own, in processes of its own; what is not given of the two is the version's. With neither
                 it shares the version's processes.
@@ -98,6 +101,7 @@ class Webservice:
             properties=properties,
             description=description,
             default=default,
+            inference=inference,
         )
         state = ensure_gateway(workspace, port, say)
         if port is not None and state.port != port:
@@ -122,7 +126,7 @@ class Webservice:
             for record in workspace.metadata.list_services()
             if compute_type in (None, record.settings.get("compute_type"))
             and model_name in (None, services.target(record)[0])
-            and model_id in (None, record.models[0])
+            and (model_id is None or model_id in record.models)
             and fits(record.tags, tags)
             and fits(record.properties, properties)
         ]
@@ -171,8 +175,8 @@ class Webservice:
 
     @property
     def models(self) -> Sequence[Model]:
-        name, version = services.target(self._record)
-        return [Model(self.workspace, name, version=version)]
+        named = [name.partition(":") for name in self._record.models]
+        return [Model(self.workspace, name, version=version or None) for name, _, version in named]
 
     @property
     def own_limits(self) -> bool:
@@ -220,7 +224,7 @@ class Webservice:
             "authEnabled": self.auth_enabled,
             "scoringUri": self.scoring_uri,
             "swaggerUri": self.swagger_uri,
-            "models": [record.models[0]],
+            "models": list(record.models),
             "containerResourceRequirements": {"cpu": self.limits.cpu, "memoryInGB": self.limits.memory_in_gb},
             "ownLimits": self.own_limits,
             "tags": self.tags,
@@ -245,8 +249,12 @@ class Webservice:
             return
         told = self._told(gateway, start)
         name, version = services.target(self._record)
-        if told is None or (told["model"], told["asked_version"]) != (name, version) or not self._in_force(told):
+        if told is None or (told["model"], told["asked_version"]) != (name, version):
             self._state, self._error = "Transitioning", ""  # the gateway has not seen the change yet
+            return
+        if not self._in_force(told):
+            refused = "not in force" in str(told["reason"])
+            self._state, self._error = ("Failed", str(told["reason"])) if refused else ("Transitioning", "")
             return
         state, reason = str(told["state"]), told["reason"]
         resting = state in _RESTING
@@ -257,11 +265,15 @@ class Webservice:
             self._state = "Unhealthy" if resting and reason else _FAILED.get(state, "Transitioning")
 
     def _in_force(self, told: Mapping[str, Any]) -> bool:
-        """Whether the gateway has taken over the limits that the record asks for."""
+        """Whether the gateway has taken over the limits, script and environment that the record asks for."""
         own = self._record.settings.get(services.RESOURCES) or {}
         asked = {name: value for name, value in own.items() if value is not None}
         self._limits = told["limits"]
-        return bool(told["own_limits"] == bool(own) and asked.items() <= told["limits"].items())
+        content = True
+        if INFERENCE in self._record.settings:
+            record = Model(self.workspace, told["model"], version=told["version"]).record
+            content = told["content"] == content_of(services.own_version(self._record, record))
+        return bool(told["alone"] == self.own_limits and asked.items() <= told["limits"].items() and content)
 
     def _told(self, gateway: GatewayState, start: bool) -> dict[str, Any] | None:
         """What the gateway says of it; None while it does not know it."""
@@ -373,6 +385,7 @@ class Webservice:
         self,
         models: Sequence[Model | str] | None = None,
         *,
+        inference: InferenceConfig | None = None,
         auth_enabled: bool | None = None,
         cpu: float | None = None,
         memory_in_gb: float | None = None,
@@ -380,7 +393,7 @@ class Webservice:
         properties: Mapping[str, object] | None = None,
         description: str | None = None,
     ) -> None:
-        """Replace what is given. No request is lost while another model or other limits take over."""
+        """Replace what is given. No request is lost while another model, script or other limits take over."""
         own = self._record.settings.get(services.RESOURCES) or {"cpu": None, "memory_in_gb": None}
         settings = services.own_resources(
             own["cpu"] if cpu is None else cpu, own["memory_in_gb"] if memory_in_gb is None else memory_in_gb
@@ -393,6 +406,7 @@ class Webservice:
             self.workspace,
             self.name,
             models=models,
+            inference=inference,
             settings=settings,
             tags=tags,
             properties=properties,

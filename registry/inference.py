@@ -27,6 +27,7 @@ INFERENCE: Final = "inference"  # of a service's settings
 FOLDER_OF_MODELS: Final = "folder_of_models"  # setting of a version: its artifact is `<name>/<version>/<model>`
 _NEEDED: Final = "numpy"  # by the scoring child itself
 _SCHEMA: Final = "inference_schema"
+_SEVERAL: Final = "a service has exactly one, or with an entry_script, which says what they answer, several"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class InferenceConfig:
         elif self.environment is None:
             raise InvalidArgument("inference_config", "it names neither an entry_script nor an environment")
         elif len(models) != 1:
-            raise InvalidArgument("models", "several of them need an entry_script, which says which of them answers")
+            raise InvalidArgument("models", _SEVERAL)
         environment = None if self.environment is None else _environment(workspace, self.environment, code)
         own = {"script": name, "code": code, "environment": environment, "strict_python": self.strict_python}
         return {INFERENCE: {**own, "models": _models(workspace, models)}}
@@ -85,7 +86,11 @@ class InferenceConfig:
 def with_models(workspace: "Workspace", record: ServiceRecord, models: Sequence[Model | str]) -> dict[str, Json]:
     """The settings of a service whose models change, as far as they depend on those."""
     own = record.settings.get(INFERENCE)
-    return {} if not own else {INFERENCE: {**own, "models": _models(workspace, models)}}
+    if not own:
+        return {}
+    if own["script"] is None and len(models) != 1:
+        raise InvalidArgument("models", _SEVERAL)
+    return {INFERENCE: {**own, "models": _models(workspace, models)}}
 
 
 def ids_of(workspace: "Workspace", models: Sequence[Model | str]) -> tuple[str, ...]:
@@ -124,6 +129,12 @@ def answering(service: ServiceRecord, version: ModelVersion) -> ModelVersion:
         sample_name=None,
         golden=None,
     )
+
+
+def content_of(version: ModelVersion) -> str:
+    """Names what answers for it: where that changes, other processes have to."""
+    script = version.settings.get("entry_script")
+    return " ".join(str(part) for part in (version.artifact.digest, version.environment, version.code, script))
 
 
 def versions_of_services(workspace: "Workspace") -> Iterator[ModelVersion]:

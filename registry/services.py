@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from registry.errors import InvalidArgument, ServiceExists, ServiceNotFound
+from registry.inference import INFERENCE, InferenceConfig, answering, ids_of, with_models
 from registry.model import Model, split_id
 from registry.names import SERVICE_NAME, check_name
 from registry.records import Json, ModelVersion, ServiceRecord
@@ -24,6 +25,7 @@ def deploy(
     name: str,
     models: Sequence[Model | str],
     *,
+    inference: InferenceConfig | None = None,
     overwrite: bool = False,
     settings: Mapping[str, Json] | None = None,
     tags: Mapping[str, object] | None = None,
@@ -35,30 +37,30 @@ def deploy(
 
     Args:
         models: exactly one: a Model or ``"name:version"``, which pins that version, or ``"name"``, whose live version
-            answers.
+            answers. With a scoring script there may be several.
+        inference: a scoring script, or an environment, of its own.
         default: put it behind ``/score`` whatever is there now.
 
     Raises:
-        InvalidName, InvalidArgument, ModelNotFound
+        InvalidName, InvalidArgument, ModelNotFound, LocalPathNotFound
         ServiceExists: there is one of that name, and `overwrite` is False.
     """
     check_name("service", name, SERVICE_NAME)
+    existing = find(workspace, name)
+    if existing is not None and not overwrite:
+        raise ServiceExists(name)
+    named = (model_of(workspace, models),) if inference is None else ids_of(workspace, models)
     now = datetime.now(UTC)
     record = ServiceRecord(
         name=name,
-        models=(model_of(workspace, models),),
-        created_time=now,
+        models=named,
+        created_time=now if existing is None else existing.created_time,
         updated_time=now,
-        settings=dict(settings or {}),
+        settings={**(settings or {}), **({} if inference is None else inference.store(workspace, models))},
         tags=as_text("tags", tags),
         properties=as_text("properties", properties),
         description=description,
     )
-    existing = find(workspace, name)
-    if existing is not None:
-        if not overwrite:
-            raise ServiceExists(name)
-        record = replace(record, created_time=existing.created_time)
     record = workspace.metadata.put_service(record)
     workspace.metadata.set_value(DEFAULT, name, only_if_absent=not default)
     return record
@@ -69,22 +71,31 @@ def update(
     name: str,
     *,
     models: Sequence[Model | str] | None = None,
+    inference: InferenceConfig | None = None,
     settings: Mapping[str, Json] | None = None,
     tags: Mapping[str, object] | None = None,
     properties: Mapping[str, object] | None = None,
     description: str | None = None,
 ) -> ServiceRecord:
-    """Replace what is given; the rest stays, each key of `settings` for itself.
+    """Replace what is given; the rest stays, each key of `settings` for itself. A script stays with other models.
 
     Raises:
-        ServiceNotFound, ModelNotFound, InvalidArgument
+        ServiceNotFound, ModelNotFound, InvalidArgument, LocalPathNotFound
     """
     old = workspace.metadata.get_service(name)
+    named = old.models
+    settings = {**old.settings, **(settings or {})}
+    if inference is not None:
+        settings |= inference.store(workspace, old.models if models is None else models)
+    elif models is not None:
+        settings |= with_models(workspace, old, models)
+    if models is not None:
+        named = ids_of(workspace, models) if settings.get(INFERENCE) else (model_of(workspace, models),)
     new = replace(
         old,
-        models=old.models if models is None else (model_of(workspace, models),),
+        models=named,
         updated_time=datetime.now(UTC),
-        settings={**old.settings, **(settings or {})},
+        settings=settings,
         tags=old.tags if tags is None else as_text("tags", tags),
         properties={**old.properties, **as_text("properties", properties)},
         description=old.description if description is None else description,
@@ -105,8 +116,8 @@ def own_resources(cpu: float | None, memory_in_gb: float | None) -> dict[str, Js
 
 
 def runs_alone(service: ServiceRecord) -> bool:
-    """Whether it has children of its own instead of sharing the version's."""
-    return bool(service.settings.get(RESOURCES))
+    """Whether it has children of its own instead of sharing the version's: for its limits, script or environment."""
+    return bool(service.settings.get(RESOURCES) or service.settings.get(INFERENCE))
 
 
 def own_version(service: ServiceRecord, version: ModelVersion) -> ModelVersion:
@@ -120,7 +131,7 @@ def own_version(service: ServiceRecord, version: ModelVersion) -> ModelVersion:
         cpu=its.cpu if own.get("cpu") is None else own["cpu"],
         memory_in_gb=its.memory_in_gb if own.get("memory_in_gb") is None else own["memory_in_gb"],
     )
-    return replace(version, resource_configuration=limits)
+    return answering(service, replace(version, resource_configuration=limits))
 
 
 def delete(workspace: "Workspace", name: str) -> None:
@@ -161,6 +172,6 @@ def model_of(workspace: "Workspace", models: Sequence[Model | str]) -> str:
 
 
 def target(record: ServiceRecord) -> tuple[str, int | None]:
-    """Name and version of a service's model; None is whichever version is live."""
+    """Name and version of a service's model, of several the first; None is whichever version is live."""
     model = record.models[0]
     return split_id(model) if ":" in model else (model, None)

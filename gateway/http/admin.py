@@ -150,7 +150,8 @@ class Admin:
             "ready": version.open,
             "loaded": entry.description is not None,
             "limits": {"cpu": entry.cpu, "memory_in_gb": entry.memory_in_gb},
-            "own_limits": service is not None and service.alone,
+            "alone": service is not None and service.alone,
+            "content": entry.content,
         }
         return Json(body)
 

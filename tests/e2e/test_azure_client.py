@@ -1,10 +1,11 @@
 """Programs written for Azure ML's SDK v1, unchanged but for how they are started, in Pythons that have no fitserve."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,13 @@ def project(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     run_command(folder, "stop")
 
 
-def run_command(folder: Path, *arguments: str, timeout: float = 110) -> subprocess.CompletedProcess[str]:
+def run_command(
+    folder: Path, *arguments: str, timeout: float = 110, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*FITSERVE, *arguments],
         cwd=folder,
-        env={**ENVIRONMENT, "FITSERVE_PORT": "0"},
+        env={**ENVIRONMENT, "FITSERVE_PORT": "0", **(env or {})},
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -62,7 +65,7 @@ def check_iris(done: subprocess.CompletedProcess[str], python: str) -> dict[str,
     assert facts["state"] == "Healthy"
     assert facts["scoring_uri"].endswith("/api/v1/service/scikit-learn-service/score")
     assert facts["answer"] == {"predict": [0, 2]}
-    for line in ("Accuracy on the test set: 0.97", "Execution Summary", "Registering model sklearn-iris"):
+    for line in ("Accuracy of SVM classifier on test set: 0.97", "Execution Summary", "Registering model sklearn-iris"):
         assert line in done.stdout
     assert 'ACI service creation operation finished, operation "Succeeded"' in done.stdout
     return facts
@@ -77,15 +80,59 @@ def test_the_published_steps_in_a_python_without_fitserve(project: Path, python:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("project", ["azure_iris"], indirect=True)
-@pytest.mark.parametrize("which", ["conda"])
-def test_the_published_steps_with_the_published_environment(project: Path, which: str) -> None:
-    """`python=3.6.2`, so that `np.float` and scikit-learn of that time are there; served by the same."""
-    client = python_of("3.6")
-    done = run_command(project, "exec", str(client), "client.py", which)
+@pytest.mark.parametrize("which", ["conda", "curated"])
+def test_the_published_script_in_the_published_environment(project: Path, which: str) -> None:
+    """`python=3.6.2`, so that `np.str` and scikit-learn of that time are there; served by the same."""
+    done = run_command(project, "exec", str(python_of("3.6")), "client.py", which)
     facts = check_iris(done, "3.6")
     assert facts["interpreter"]["python"].startswith("3.6.")
     assert any(line.startswith("scikit-learn==0.2") for line in facts["interpreter"]["frozen"])
     assert "azureml-defaults is not installed" in done.stdout
+    assert "WARNING" not in done.stdout
+
+
+@pytest.fixture
+def without_python_36(tmp_path: Path) -> dict[str, str]:
+    """Variables with which fitserve finds the Pythons of this machine but for 3.6."""
+    versions = tmp_path / "pyenv" / "versions"
+    versions.mkdir(parents=True)
+    for version, path in find_pythons():
+        if not version.startswith("3.6."):
+            (versions / version).symlink_to(path.parents[1])
+    folders = os.environ["PATH"].split(os.pathsep)
+    there = os.pathsep.join(folder for folder in folders if not Path(folder, "python3.6").exists())
+    hidden = {"PYENV_ROOT": str(versions.parent), "UV_PYTHON_INSTALL_DIR": str(tmp_path), "PATH": there}
+    return {**hidden, "FITSERVE_PYTHON_DOWNLOADS": "never"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("project", ["azure_iris"], indirect=True)
+def test_the_published_script_where_no_python_36_is(project: Path, without_python_36: dict[str, str]) -> None:
+    """The nearest newer one with a numpy that still has `np.str`, and a warning in the log, the run and the model."""
+    if not any(version.startswith(("3.7.", "3.8.", "3.9.", "3.10.", "3.11.")) for version, _ in find_pythons()):
+        pytest.skip("no Python from 3.7 to 3.11 was found on this machine")
+    done = run_command(project, "exec", sys.executable, "client.py", "conda", env=without_python_36)
+    facts = check_iris(done, "3.")
+    assert not facts["interpreter"]["python"].startswith("3.6.")
+    (numpy,) = [line for line in facts["interpreter"]["frozen"] if line.startswith("numpy==")]
+    assert tuple(map(int, numpy.removeprefix("numpy==").split(".")[:2])) < (1, 24)
+    told = f"Python 3.6.2 is not at hand; {facts['interpreter']['python']}, the nearest newer one, is used instead"
+    assert f"WARNING: {told}" in done.stdout
+    assert told in facts["warnings"]
+    base = facts["scoring_uri"].partition("/api/")[0]
+    model = httpx.get(f"{base}/models/sklearn-iris/versions/1", trust_env=False).json()
+    assert told in model["notes"]
+    assert model["facts"]["python"] == facts["interpreter"]["python"]
+
+
+@pytest.mark.parametrize("project", ["azure_iris"], indirect=True)
+def test_a_program_can_be_run_strictly_without_a_change(project: Path, without_python_36: dict[str, str]) -> None:
+    done = run_command(project, "exec", "--strict-python", sys.executable, "client.py", "conda", env=without_python_36)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert "ActivityFailedException" in last
+    assert "it asks for Python 3.6.2; no such Python is at hand (there is: 3." in last
+    assert not any(word.startswith("3.6.") for word in last.partition("there is: ")[2].split(", "))
 
 
 @pytest.mark.parametrize("project", ["azure_diabetes"], indirect=True)
@@ -103,10 +150,27 @@ def test_a_model_fitted_in_a_notebook_is_registered_and_deployed(project: Path) 
     assert before[0] != after[0]
     assert before[1] == after[1]
     assert kind == "AksWebservice"
-    assert "Model.deploy with an entry script is not supported by fitserve" in facts["refused"]
+    assert "entry_script" in facts["refused"]
+    assert "score.py does not exist" in facts["refused"]
     assert facts["services"] == ["my-local-service", "my-sklearn-service", "with-key"]
     assert facts["models"] == ["my-sklearn-model"]
     assert facts["tags"] == {"area": "diabetes", "type": "regression"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("project", ["azure_scoring"], indirect=True)
+def test_deployments_with_scoring_scripts(project: Path) -> None:
+    facts = facts_of(run_command(project, "exec", sys.executable, "client.py"))
+    assert facts["first"] == {"names": ["setosa", "virginica"], "greeting": "hello", "limits": {"least": 0}}
+    assert facts["plain"] == {"predict": [0]}
+    assert json.loads(facts["local"]) == json.loads(facts["updated"]) == {"old": [0, 2]}
+    assert facts["both"] == {"iris": [0, 2], "width": [0.2, 1.8]}
+    assert "init() of broken.py raised RuntimeError: no weights" in facts["why"]
+    assert 'raise RuntimeError("no weights")' in facts["logs"]
+    assert facts["models"] == ["iris", "width"]
+    assert facts["of both"] == ["iris:1", "width:1"]
+    assert facts["kinds"]["local"] == "LocalWebservice"
+    assert facts["state"] == "Healthy"
 
 
 @pytest.mark.parametrize("project", ["azure_iris"], indirect=True)

@@ -8,7 +8,7 @@ from azureml.core import Dataset, Environment, Workspace
 from azureml.core.model import InferenceConfig, Model
 from azureml.core.resource_configuration import ResourceConfiguration
 from azureml.core.webservice import AksWebservice, LocalWebservice, Webservice
-from azureml.exceptions import UserErrorException, WebserviceException
+from azureml.exceptions import AzureMLException, WebserviceException
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import Ridge
 
@@ -52,7 +52,7 @@ with_key.regen_key("Primary")
 try:
     Model.deploy(ws, "scripted", [model], InferenceConfig(entry_script="score.py", environment=Environment("e")))
     refused = None
-except UserErrorException as error:
+except AzureMLException as error:
     refused = str(error)
 facts = {
     "expected": Ridge().fit(X.values, y.values).predict(X.values[:2]).tolist(),

@@ -17,7 +17,7 @@ elif which == "conda":
 
 src = ScriptRunConfig(
     source_directory=".",
-    script="train_iris.py",
+    script="train_iris.py" if sklearn_env is not None else "train_iris_today.py",
     arguments=["--kernel", "linear", "--penalty", 1.0],
     environment=sklearn_env,
     compute_target=ws.compute_targets["cpu-cluster"],
@@ -49,6 +49,7 @@ facts = {
     "answer": answer,
     "logs": service.get_logs(),
     "interpreter": run.get_details().get("interpreter"),
+    "warnings": run.get_details().get("warnings"),
 }
 print("FACTS " + json.dumps(facts))
 service.delete()

@@ -1,4 +1,4 @@
-"""A training script as people wrote them for Azure ML's SDK v1, with its habit of `np.str` and `np.float`."""
+"""The script of the published page as its behaviour is known: `np.str` and `np.float`, which numpy 1.24 took away."""
 
 import argparse
 import os
@@ -14,26 +14,26 @@ run = Run.get_context()
 
 
 def main():
-    from sklearn.svm import SVC
-
     parser = argparse.ArgumentParser()
-    parser.add_argument("--kernel", type=str, default="linear")
-    parser.add_argument("--penalty", type=float, default=1.0)
+    parser.add_argument("--kernel", type=str, default="linear", help="Kernel type to be used in the algorithm")
+    parser.add_argument("--penalty", type=float, default=1.0, help="Penalty parameter of the error term")
     args = parser.parse_args()
-    as_text = getattr(np, "str", str) if np.__version__ < "1.24" else str
-    as_number = np.float if np.__version__ < "1.20" else float
-    run.log("Kernel type", as_text(args.kernel))
-    run.log("Penalty", as_number(args.penalty))
+    run.log("Kernel type", np.str(args.kernel))
+    run.log("Penalty", np.float(args.penalty))
 
     iris = datasets.load_iris()
     X_train, X_test, y_train, y_test = train_test_split(iris.data, iris.target, random_state=0)
-    model = SVC(kernel=args.kernel, C=args.penalty).fit(X_train, y_train)
-    accuracy = model.score(X_test, y_test)
-    print(f"Accuracy on the test set: {accuracy:.2f}")
-    print(confusion_matrix(y_test, model.predict(X_test)))
-    run.log("Accuracy", as_number(accuracy))
+    from sklearn.svm import SVC
+
+    svm_model_linear = SVC(kernel=args.kernel, C=args.penalty).fit(X_train, y_train)
+    svm_predictions = svm_model_linear.predict(X_test)
+    accuracy = svm_model_linear.score(X_test, y_test)
+    print(f"Accuracy of SVM classifier on test set: {accuracy:.2f}")
+    run.log("Accuracy", np.float(accuracy))
+    print(confusion_matrix(y_test, svm_predictions))
+
     os.makedirs("outputs", exist_ok=True)
-    joblib.dump(model, "outputs/model.joblib")
+    joblib.dump(svm_model_linear, "outputs/model.joblib")
 
 
 if __name__ == "__main__":
