@@ -66,12 +66,14 @@ class Experiment:
             parent: id of the run that it is a child of.
 
         Raises:
-            ScriptNotFound, InvalidArgument, SnapshotError: before anything is stored.
+            ScriptNotFound, InvalidArgument, SnapshotError, RunNotFound: before anything is stored.
             DiskFull, WorkspaceReadOnly: likewise.
             LaunchFailed: the run is in the store as Failed.
         """
         if isinstance(config, Sweep):
             config.check()
+            for earlier in (*config.resume_from, *config.resume_child_runs):
+                self.workspace.metadata.get_run(earlier)
             run_id = self._submit(config.config, tags or {}, type=SWEEP_TYPE, sweep=config.to_json(), parent=parent)
             return SweepRun(self, run_id)
         return Run(self, self._submit(config, tags or {}, parent=parent))

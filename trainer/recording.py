@@ -15,14 +15,14 @@ from registry.stores import disk
 from registry.workspace import Workspace
 from trainer.errors import RunFileExists
 from trainer.folder import RunFolder
-from trainer.history import TERMINAL, take_in
+from trainer.history import INTERACTIVE_TYPE, TERMINAL, take_in
 from trainer.shim.azureml._fitserve import values, wire
 from trainer.shim.azureml._fitserve.wire import Event, EventReader, EventWriter
 
 if TYPE_CHECKING:
     from trainer.run import Run
 
-#: Events that a second reader may bring into the store beside the first, without undoing what came later.
+#: Events that a second reader may bring into the store beside the first, without undoing what others did since.
 _AGAIN = frozenset({"metric", "child", "status"})
 
 
@@ -88,12 +88,13 @@ class Recording:
         take_in(store, store.get_run(self.id), EventReader(str(self._folder.events)).read())
 
     def catch_up(self) -> None:
-        """Bring into the store what the script has logged until now; its launcher does so twice a second."""
+        """Bring into the store what the script has logged until now; a launcher does so twice a second."""
         store = self.workspace.metadata
         run = store.get_run(self.id)
         if run.status not in TERMINAL and self._folder.events.exists():
+            alone = run.type == INTERACTIVE_TYPE  # nobody else reads what its program writes
             events = EventReader(str(self._folder.events)).read()
-            take_in(store, run, [each for each in events if each[1]["type"] in _AGAIN])
+            take_in(store, run, [e for e in events if alone or "run" in e[1] or e[1]["type"] in _AGAIN])
 
     # files
 

@@ -332,7 +332,8 @@ class Run(Recording, Downloads):
             follow(None, lambda: self.get_status() in TERMINAL, lambda: time.sleep(_POLL_S))
         run = self._record
         path = self._find_model((model_path or model_name).rstrip("/").removeprefix("./"))
-        given = {"code": self._folder.snapshot, "environment": run.environment, **kwargs}
+        snapshot = self._folder.snapshot  # an interactive run has none
+        given = {"code": snapshot if snapshot.is_dir() else None, "environment": run.environment, **kwargs}
         if run.details.get("strict_python"):
             given["settings"] = {"strict_python": True, **(given.get("settings") or {})}
         return Model.register(

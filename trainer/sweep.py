@@ -1,6 +1,6 @@
 """Sweep: one script, many choices of its arguments, and which of the runs is the best. It only remembers; `submit` acts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from registry.errors import InvalidArgument
@@ -12,6 +12,7 @@ from trainer.sweep_space import Sampling, import_optuna
 SWEEP_TYPE: Final = "hyperdrive"  # Azure's
 GOALS: Final = ("MAXIMIZE", "MINIMIZE")
 MOST_RUNS: Final = 1000
+MOST_PARENTS: Final = 5
 
 
 class Sweep:
@@ -26,6 +27,9 @@ class Sweep:
         max_concurrent_runs: None means one for each core.
         max_duration_minutes: runs that are not begun by then are not made, and those that run are canceled.
         policy: when a run is ended before its time.
+        resume_from: ids of earlier sweeps, five at most. What they found is known from the start, and no combination that was
+            completed there is tried again where they can be counted.
+        resume_child_runs: ids of runs of a sweep whose parameters are tried first.
     """
 
     def __init__(
@@ -38,6 +42,8 @@ class Sweep:
         max_concurrent_runs: int | None = None,
         max_duration_minutes: float = 10080,
         policy: Policy | None = None,
+        resume_from: Sequence[str] = (),
+        resume_child_runs: Sequence[str] = (),
     ) -> None:
         self.config = config
         self.sampling = sampling
@@ -47,6 +53,8 @@ class Sweep:
         self.max_concurrent_runs = max_concurrent_runs
         self.max_duration_minutes = max_duration_minutes
         self.policy = policy or Policy()
+        self.resume_from = tuple(resume_from)
+        self.resume_child_runs = tuple(resume_child_runs)
 
     @property
     def maximize(self) -> bool:
@@ -72,6 +80,8 @@ class Sweep:
             raise InvalidArgument("max_concurrent_runs", f"{self.max_concurrent_runs} is less than 1")
         if not self.max_duration_minutes > 0:
             raise InvalidArgument("max_duration_minutes", f"{self.max_duration_minutes} is not a positive number")
+        if len(self.resume_from) > MOST_PARENTS:
+            raise InvalidArgument("resume_from", f"{len(self.resume_from)} sweeps are more than {MOST_PARENTS}")
         if self.sampling.kind == "bayesian":
             import_optuna()
             if self.policy.kind != "none":
@@ -87,6 +97,8 @@ class Sweep:
             "max_concurrent_runs": self.max_concurrent_runs,
             "max_duration_minutes": self.max_duration_minutes,
             "policy": self.policy.to_json(),
+            "resume_from": list(self.resume_from),
+            "resume_child_runs": list(self.resume_child_runs),
         }
 
     @classmethod
@@ -105,6 +117,8 @@ class Sweep:
                 None if form.get("max_concurrent_runs") is None else int(form["max_concurrent_runs"]),
                 float(form.get("max_duration_minutes", 10080)),
                 Policy.from_json(form.get("policy")),
+                [str(run) for run in form.get("resume_from") or ()],
+                [str(run) for run in form.get("resume_child_runs") or ()],
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidArgument("sweep", f"it is not understood ({type(error).__name__}: {error})") from None

@@ -12,11 +12,9 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from registry.environment import Environment
 from registry.errors import FitserveError
 from registry.limits import machine_cores
 from registry.records import RunRecord
-from registry.resources import ResourceConfiguration
 from registry.workspace import Workspace
 from trainer.ending import finish
 from trainer.experiment import Experiment
@@ -29,7 +27,7 @@ from trainer.outcome import Outcome
 from trainer.run import Run
 from trainer.script import ScriptRunConfig
 from trainer.sweep import Sweep
-from trainer.sweep_run import values_of
+from trainer.sweep_run import SweepRun, config_of, parameters_of, values_of
 from trainer.sweep_space import Parameters, sampler_of
 
 log = logging.getLogger(__name__)
@@ -79,12 +77,26 @@ class Course:
         self._config = config_of(workspace, record, folder)
         self.sweep = Sweep.from_json(record.details["sweep"], self._config)
         self._sampler = sampler_of(self.sweep.sampling, maximize=self.sweep.maximize)
+        self._resume()
         self._at_once = self.sweep.max_concurrent_runs or max(1, int(machine_cores()))
         self._running: dict[str, tuple[Run, int]] = {}  # with the sampler's number
         self._values: dict[str, list[float]] = {}
         self._begun = self._failed = self._completed = 0
         self._last_error = ""
         self._exhausted = False
+
+    def _resume(self) -> None:
+        """Know what earlier sweeps have found."""
+        known = 0
+        for run_id in self.sweep.resume_from:
+            for row in SweepRun(self._experiment, run_id).get_children_sorted_by_primary_metric(discard_no_metric=True):
+                if row["status"] == "Completed":
+                    self._sampler.know(json.loads(row["hyperparameters"]), row["best_primary_metric"])
+                    known += 1
+        if known:
+            self._say(f"{known} runs of earlier sweeps are known")
+        for run_id in self.sweep.resume_child_runs:
+            self._sampler.first(parameters_of(self._store.get_run(run_id)))
 
     def run(self) -> Outcome:
         until = time.monotonic() + self.sweep.max_duration_minutes * 60
@@ -180,27 +192,6 @@ class Course:
 
     def _say(self, line: str) -> None:
         self._text.write(line.encode() + b"\n")
-
-
-def config_of(workspace: Workspace, record: RunRecord, folder: RunFolder) -> ScriptRunConfig:
-    """The script of a sweep as it was submitted; its source is the snapshot."""
-    details = record.details
-    limits = details.get("resources")
-    environment = None
-    if record.environment is not None:
-        stored = workspace.metadata.get_environment_by_digest(record.environment)
-        environment = Environment.from_spec(details.get("environment_name") or stored.name, stored.spec)
-    return ScriptRunConfig(
-        folder.snapshot,
-        record.script,
-        list(record.arguments) or None,
-        compute_target=record.target,
-        environment=environment,
-        max_run_duration_seconds=details.get("max_run_duration_seconds"),
-        command=details.get("command"),
-        resource_configuration=ResourceConfiguration(**limits) if limits else None,
-        strict_python=bool(details.get("strict_python")),
-    )
 
 
 def with_parameters(config: ScriptRunConfig, parameters: Parameters) -> ScriptRunConfig:

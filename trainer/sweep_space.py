@@ -4,10 +4,12 @@ Both are plain values with a form in JSON, in Azure's words, since a sweep goes 
 submitted it. The logarithmic expressions take exponents: ``loguniform(-3, 0)`` lies between e^-3 and 1.
 """
 
+import contextlib
 import itertools
 import math
 import random
 import statistics
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
@@ -205,18 +207,40 @@ class Sampler(Protocol):
     def tell(self, number: int, value: float | None) -> None:
         """The best value of a run, or None for one that gave none."""
 
+    def know(self, parameters: Parameters, value: float | None) -> None:
+        """What an earlier run has found. Parameters that are not of this space tell nothing."""
+
+    def first(self, parameters: Parameters) -> None:
+        """Draw these before all others."""
+
 
 class _Listed:
     """Combinations one after the other."""
 
     def __init__(self, names: Sequence[str], combinations: Iterator[tuple[Any, ...]]) -> None:
-        self._numbered = enumerate(dict(zip(names, each, strict=True)) for each in combinations)
+        self._rest: Iterator[Parameters] = (dict(zip(names, each, strict=True)) for each in combinations)
+        self._first: deque[Parameters] = deque()
+        self._known: list[Parameters] = []
+        self._numbers = itertools.count()
 
     def draw(self) -> tuple[int, Parameters] | None:
-        return next(self._numbered, None)
+        if self._first:
+            return next(self._numbers), self._first.popleft()
+        for parameters in self._rest:
+            if parameters not in self._known:
+                return next(self._numbers), parameters
+        return None
 
     def tell(self, number: int, value: float | None) -> None:
         """What was found changes nothing."""
+
+    def know(self, parameters: Parameters, value: float | None) -> None:
+        if value is not None:
+            self._known.append(parameters)
+
+    def first(self, parameters: Parameters) -> None:
+        self._first.append(parameters)
+        self._known.append(parameters)  # not once more when its turn comes
 
 
 class _Bayesian:
@@ -240,6 +264,19 @@ class _Bayesian:
         else:
             self._study.tell(number, value)
 
+    def know(self, parameters: Parameters, value: float | None) -> None:
+        if value is None or not math.isfinite(value) or parameters.keys() != self._space.keys():
+            return
+        optuna = import_optuna()
+        distributions = {name: _distribution(optuna.distributions, each) for name, each in self._space.items()}
+        with contextlib.suppress(ValueError):  # outside of this space
+            self._study.add_trial(
+                optuna.trial.create_trial(params=dict(parameters), distributions=distributions, value=value)
+            )
+
+    def first(self, parameters: Parameters) -> None:
+        self._study.enqueue_trial(dict(parameters))
+
     @staticmethod
     def _suggested(trial: Any, name: str, each: Expression) -> Any:
         if each.kind == "choice":
@@ -250,6 +287,18 @@ class _Bayesian:
         if "log" in each.kind:
             return each.rounded(trial.suggest_float(name, math.exp(low), math.exp(high), log=True))
         return each.rounded(trial.suggest_float(name, low, high))
+
+
+def _distribution(distributions: Any, each: Expression) -> Any:
+    """What `_Bayesian._suggested` draws from, in Optuna's words."""
+    if each.kind == "choice":
+        return distributions.CategoricalDistribution(each.values)
+    if each.kind == "randint":
+        return distributions.IntDistribution(0, each.values[0] - 1)
+    low, high = each.values[:2]
+    if "log" in each.kind:
+        return distributions.FloatDistribution(math.exp(low), math.exp(high), log=True)
+    return distributions.FloatDistribution(low, high)
 
 
 def sampler_of(sampling: Sampling, *, maximize: bool) -> Sampler:

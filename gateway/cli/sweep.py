@@ -12,28 +12,32 @@ from gateway.cli.output import print_table
 from gateway.cli.train import environment_from
 from registry.errors import InvalidArgument
 from registry.workspace import Workspace
-from trainer import Experiment, ScriptRunConfig, Sweep
+from trainer import Experiment, Run, ScriptRunConfig, Sweep
+from trainer.sweep import SWEEP_TYPE
 from trainer.sweep_policies import Policy
+from trainer.sweep_run import SweepRun
 from trainer.sweep_space import Expression, Sampling, expression
 
 _CALL: Final = re.compile(r"([a-z]+)\((.*)\)")
 _SHOWN: Final = 10
+_RUNS: Final = 20
 
 
 @click.command()
-@click.argument("script")
+@click.argument("script", required=False)
 @click.argument("script_args", nargs=-1)
 @click.option(
     "--param",
     "params",
     multiple=True,
-    required=True,
     metavar="NAME=VALUES",
     help="Argument to try: kernel=linear,rbf or penalty=uniform(0.5,1.5); repeat it.",
 )
-@click.option("--metric", required=True, help="Metric that the script logs and the runs are compared by.")
+@click.option("--metric", help="Metric that the script logs and the runs are compared by.")
 @click.option("--minimize", is_flag=True, help="The least value is the best; else the greatest.")
-@click.option("--runs", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many at most.")
+@click.option(
+    "--runs", type=click.IntRange(1, 1000), help="How many at most. Default: 20; when resumed, those that are missing."
+)
 @click.option("--at-once", type=click.IntRange(1), help="How many at a time. Default: one for each core.")
 @click.option(
     "--sampling", type=click.Choice(["random", "grid", "bayesian"]), default="random", show_default=True, help="How."
@@ -50,37 +54,27 @@ _SHOWN: Final = 10
 @resource_options(what="each run")
 @click.option("--register", "model", metavar="NAME", help="Register the best run's model under this name.")
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag of the sweep; repeat it.")
+@click.option(
+    "--resume", metavar="RUN", help="Go on where an earlier sweep has ended; takes no SCRIPT, its own is used."
+)
 @click.pass_obj
-def sweep(obj: dict[str, Any], /, script: str, script_args: tuple[str, ...], **given: Any) -> None:
+def sweep(obj: dict[str, Any], /, script: str | None, script_args: tuple[str, ...], **given: Any) -> None:
     """Run SCRIPT with sampled arguments, some at a time, and tell which choice is the best.
 
     Arguments for all runs follow `--`.
     """
-    path = Path(script)
-    if not path.is_file():
-        raise InvalidArgument("SCRIPT", f"there is no file {script}")
+    if given["resume"] is None:
+        for name, what in (("Missing argument 'SCRIPT'.", script), *_needed(given)):
+            if not what:
+                raise click.UsageError(name)
+    elif script is not None or given["params"]:
+        raise click.UsageError("--resume takes neither SCRIPT nor --param: those of the earlier sweep are used")
     with Workspace.open(obj["workspace"]) as workspace:
-        limits = (given["cpu"], given["memory"])
-        config = ScriptRunConfig(
-            path.resolve().parent,
-            path.name,
-            list(script_args),
-            environment=environment_from(given["environment"], workspace),
-            resource_configuration=resources(*limits) if limits != (None, None) else None,
-            strict_python=given["strict_python"],
+        run = (
+            _submit(workspace, str(script), script_args, given)
+            if given["resume"] is None
+            else _resume(workspace, given)
         )
-        space = {name: parameter(name, text) for name, text in pairs(given["params"], "--param").items()}
-        wanted = Sweep(
-            config,
-            Sampling(given["sampling"], space, given["seed"]),
-            given["metric"],
-            "MINIMIZE" if given["minimize"] else "MAXIMIZE",
-            given["runs"],
-            given["at_once"],
-            policy=policy(given["policy"]),
-        )
-        experiment = given["experiment"] or re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-") or "sweep"
-        run = Experiment(workspace, experiment).submit(wanted, pairs(given["tags"], "--tag"))
         try:
             run.wait_for_completion(show_output=True)
         except KeyboardInterrupt:
@@ -99,6 +93,44 @@ def sweep(obj: dict[str, Any], /, script: str, script_args: tuple[str, ...], **g
             announce(workspace, model.name, model.version)
         else:
             click.echo(f"\nregister the best with: fitserve register --run {best.id} outputs/model.joblib --name NAME")
+
+
+def _needed(given: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [(f"Missing option '--{name}'.", given[key]) for name, key in (("param", "params"), ("metric", "metric"))]
+
+
+def _resume(workspace: Workspace, given: dict[str, Any]) -> SweepRun:
+    run = Run.get(workspace, given["resume"])
+    if run.type != SWEEP_TYPE:
+        raise InvalidArgument("--resume", f"{run.id} is not a sweep")
+    return SweepRun(run.experiment, run.id).resume(given["runs"])
+
+
+def _submit(workspace: Workspace, script: str, script_args: tuple[str, ...], given: dict[str, Any]) -> SweepRun:
+    path = Path(script)
+    if not path.is_file():
+        raise InvalidArgument("SCRIPT", f"there is no file {script}")
+    limits = (given["cpu"], given["memory"])
+    config = ScriptRunConfig(
+        path.resolve().parent,
+        path.name,
+        list(script_args),
+        environment=environment_from(given["environment"], workspace),
+        resource_configuration=resources(*limits) if limits != (None, None) else None,
+        strict_python=given["strict_python"],
+    )
+    space = {name: parameter(name, text) for name, text in pairs(given["params"], "--param").items()}
+    wanted = Sweep(
+        config,
+        Sampling(given["sampling"], space, given["seed"]),
+        given["metric"],
+        "MINIMIZE" if given["minimize"] else "MAXIMIZE",
+        given["runs"] or _RUNS,
+        given["at_once"],
+        policy=policy(given["policy"]),
+    )
+    experiment = given["experiment"] or re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-") or "sweep"
+    return Experiment(workspace, experiment).submit(wanted, pairs(given["tags"], "--tag"))
 
 
 def parameter(name: str, text: str) -> Expression:

@@ -158,8 +158,7 @@ class HyperDriveConfig(object):
         debug_flag=None,
         custom_run_id=None,
     ):
-        given = {"estimator": estimator, "resume_from": resume_from, "pipeline": pipeline}
-        given["resume_child_runs"] = resume_child_runs
+        given = {"estimator": estimator, "pipeline": pipeline}
         for name in sorted(given):
             if given[name] is not None:
                 refuse("HyperDriveConfig with {}".format(name), "give a ScriptRunConfig as run_config")
@@ -174,6 +173,8 @@ class HyperDriveConfig(object):
             "max_concurrent_runs": max_concurrent_runs,
             "max_duration_minutes": max_duration_minutes,
             "policy": None if policy is None else policy._described(),
+            "resume_from": _ids(resume_from),
+            "resume_child_runs": _ids(resume_child_runs),
         }
 
     def _submit(self, experiment, tags, parent=None):
@@ -200,7 +201,12 @@ class HyperDriveRun(RemoteRun):
 
     def get_best_run_by_primary_metric(self, include_failed=True, include_canceled=True, include_resume_from_runs=True):
         """None when no run logged the primary metric."""
-        facts = self._ask("best", include_failed=bool(include_failed), include_canceled=bool(include_canceled))
+        facts = self._ask(
+            "best",
+            include_failed=bool(include_failed),
+            include_canceled=bool(include_canceled),
+            include_resume_from_runs=bool(include_resume_from_runs),
+        )
         return None if facts is None else RemoteRun._of(self.experiment, facts)
 
     def get_children_sorted_by_primary_metric(self, top=0, reverse=False, discard_no_metric=False):
@@ -213,6 +219,13 @@ class HyperDriveRun(RemoteRun):
     def get_metrics(self, name=None, recursive=False, run_type=None, populate=False):
         """{child's id: what it logged}."""
         return self._ask("metrics", name=name)
+
+
+def _ids(runs):
+    """Of one run, or of several."""
+    if runs is None:
+        return []
+    return [run.id for run in (runs if isinstance(runs, (list, tuple)) else [runs])]
 
 
 def _plain(value):

@@ -121,8 +121,8 @@ class Webservice(object):
     def update_deployment_state(self):
         self._facts = self._call("get")
 
-    def run(self, input):
-        """Post `input`, JSON text or bytes, and give the answer as Python values.
+    def run(self, input_data):
+        """Post `input_data`, JSON text or bytes, and give the answer as Python values.
 
         Raises:
             WebserviceException: the answer is not 200; with its status, headers and content.
@@ -134,7 +134,9 @@ class Webservice(object):
         if uri is None:
             raise WebserviceException("{} has no scoring uri: {}".format(self.name, self.error))
         return json.loads(
-            self._post(uri, input if isinstance(input, bytes) else str(input).encode("utf-8")).decode("utf-8")
+            self._post(uri, input_data if isinstance(input_data, bytes) else str(input_data).encode("utf-8")).decode(
+                "utf-8"
+            )
         )
 
     def _post(self, uri, body, key=None):
