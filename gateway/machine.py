@@ -8,8 +8,9 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from gateway.crew import Child, Crew, FailureKind, StartFailed
 from gateway.golden import GoldenRows
 from gateway.interpreters import OWN, Interpreters, Ready
 from gateway.methods import METHODS
+from gateway.model_folder import offer
 from gateway.schema import schema_for
 from gateway.settings import Settings
 from gateway.version_log import VersionLog
@@ -87,10 +89,11 @@ class Machine:
         started = [task.result() for task in self._nurseries.values() if task.done() and not task.cancelled()]
         return [nursery.pid for nursery in started if nursery.alive]
 
-    async def warm(self) -> None:
-        """Start the nursery of the gateway's own interpreter before anybody needs it."""
+    async def warm(self, records: Iterable[ModelVersion]) -> None:
+        """Start the nursery of the gateway's own interpreter before anybody needs it, with what these versions import."""
         try:
-            await self._nursery(OWN)
+            nursery = await self._nursery(OWN)
+            await nursery.bring(islice(dict.fromkeys(chain(*map(_imports, records))), _IMPORTS))
         except NurseryFailed as error:
             log.warning("models start in fresh interpreters, which is slower: %s", error)
 
@@ -205,12 +208,15 @@ class Machine:
         handle = await self._forked(version, ready)
         try:
             await handle.hello()
-            crew.group.add(handle.pid)
+            doors = _join(crew, handle)
             version.start_ms["fork"] = _since(began)
             began = time.monotonic()
             number = next(self._ids)
             listen = str(self._runtime / f"{number}.sock")
-            description = await handle.go(self._order(crew, files, listen), self._patience(version.record))
+            order = {**self._order(crew, files, listen), "doors": doors}
+            description = await handle.go(order, self._patience(version.record))
+            if doors and handle.pid not in crew.group.pids():
+                raise StartFailed("load", f"model {crew.what} was not loaded inside its limit group")
             version.start_ms["load"] = _since(began)
             child = Child(number, handle, listen, description)
             self._say_what_is_known(version, crew, child)
@@ -239,8 +245,7 @@ class Machine:
     async def _forked(self, version: Version, ready: Ready) -> ChildHandle:
         """A child that waits; forked where that is possible, else in a fresh interpreter."""
         tail = self._tail(version)
-        modules = [str(name).rpartition(".")[0] for name in version.record.facts.get("globals") or ()]
-        imports = [module for module in dict.fromkeys(modules) if module][:_IMPORTS]
+        imports = _imports(version.record)[:_IMPORTS]
         for _ in range(2):  # a nursery may have died since it was used last
             try:
                 nursery = await self._nursery(ready)
@@ -296,10 +301,7 @@ class Machine:
         root = self._runtime / f"app-{record.artifact.digest[:16]}"
         several = bool(record.settings.get(FOLDER_OF_MODELS))
         models = root / "azureml-models" if several else root / "azureml-models" / record.name / str(record.version)
-        link = models if several else models / record.artifact.name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.is_symlink():
-            link.symlink_to(files.artifact)
+        offer(files.artifact, models if several else models / record.artifact.name)
         code = files.code or root
         return {"script": str(code / script), "app_root": str(root), "model_dir": str(models)}
 
@@ -395,6 +397,20 @@ def _notes(serving: ServingEnvironment, ready: Ready) -> list[str]:
 def _same_answers(record: ModelVersion, files: tuple[Files, Ready]) -> tuple[str | None, ...]:
     """What decides how a model answers: its bytes, its code, its interpreter; and which rows were proved."""
     return record.artifact.digest, record.code, files[1].digest, record.sample
+
+
+def _imports(record: ModelVersion) -> list[str]:
+    """Modules that its file names."""
+    modules = [str(name).rpartition(".")[0] for name in record.facts.get("globals") or ()]
+    return [module for module in dict.fromkeys(modules) if module]
+
+
+def _join(crew: Crew, handle: ChildHandle) -> list[str]:
+    """Put a child into its group before it loads anything, or give the doors by which it goes in first of all."""
+    if handle.threads == 1:
+        return list(crew.group.expect(handle.pid))
+    crew.group.add(handle.pid)
+    return []
 
 
 def _ignore(done: "asyncio.Task[Nursery]") -> None:

@@ -60,6 +60,10 @@ def run_child(control_fd: int) -> None:
 
 def _start(control: "Control", order: "Header") -> "Server":
     care, describe, loading, scoring = [sibling(name) for name in ("selfcare", "describe", "loading", "scoring")]
+    try:
+        care.enter(order.get("doors") or ())
+    except OSError as error:
+        raise loading.LoadFailed("load", "it could not go into its limit group: {}".format(error.strerror)) from None
     started, resident = time.time(), describe.resident()
     care.confine(order.get("rlimits") or {})
     threads = int(order.get("threads") or 1)
