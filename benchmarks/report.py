@@ -42,14 +42,14 @@ METHOD: Final = f"""\
 
 def page(saved: Saved, printed: dict[str, str]) -> str:
     side = saved.get("side_by_side")
-    parts = ["# Benchmarks\n"]
+    parts = [
+        f"# Benchmarks\n\nWritten by `{COMMAND}` (`make bench`) from what it measured; `python -m benchmarks` alone is the short way."
+    ]
     if side is not None:
-        machine = "; ".join(f"{key}: {value}" for key, value in side["machine"].items())
-        parts.append(
-            f"Written by `{COMMAND}` (`make bench`) from what it measured. Side by side taken {side['taken']} UTC, load average "
-            f"{side['load_before']:.1f} before, `{side['command']}`.\n\n{machine}.\n"
-        )
-    parts += ["## Figures to reach\n", figures.table(saved)]
+        machine = "; ".join(f"{key} {value}" for key, value in side["machine"].items())
+        taken = f"Side by side: {side['taken']} UTC, load average {side['load_before']:.1f} before it began, `{side['command']}`."
+        parts.append(f"\n{taken}\n\n{machine}.\n")
+    parts += ["\n## Figures to reach\n", figures.table(saved)]
     if side is not None:
         tasks: dict[str, dict[str, Any]] = side["tasks"]
         parts += [ours(saved, tasks), peers(tasks), open_loops(tasks), METHOD, version_list(tasks)]

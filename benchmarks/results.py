@@ -1,6 +1,6 @@
 """What measurements found, one file each, from which the page is made: figures by name as JSON, and what was printed as Markdown.
 
-The folder is `benchmarks/results` beside this file, or what FITSERVE_BENCHMARKS names.
+The folder is `.benchmarks` in the repository, or what FITSERVE_BENCHMARKS names.
 """
 
 import json
@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-FOLDER: Final = Path(os.environ.get("FITSERVE_BENCHMARKS", Path(__file__).parent / "results"))
+FOLDER: Final = Path(os.environ.get("FITSERVE_BENCHMARKS", Path(__file__).parent.parent / ".benchmarks"))
 Figures = dict[str, Any]
 
 
