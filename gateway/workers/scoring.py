@@ -94,7 +94,7 @@ class Scorer(object):
             self._log_once()
             whose = isinstance(error, AnswerRefused) or (not answered and _is_input_error(error))
             kind = "input" if whose else "model"
-            return {"id": number, "ok": False, "error": _error(kind, type(error).__name__, str(error))}, [], False
+            return {"id": number, "ok": False, "error": _error(kind, type(error).__name__, _said(error))}, [], False
 
     def scoring(self) -> "Dict[str, Header]":
         """By method, which way its answers go (`path`), what that gained with one row (`gain`, public time / own time), and the
@@ -142,7 +142,7 @@ class Scorer(object):
         if not self._shorter or not self._fits(X) or not finite(X):
             return public(X)
         answer = public(X.copy())
-        self._golden_values += X.size + _values(answer)
+        self._golden_values += X.size + _size(answer)
         if self._golden_values <= MOST_GOLDEN:
             self._golden.append((name, X, answer))
         return answer
@@ -288,8 +288,16 @@ def _pandas() -> Any:
     return pandas
 
 
-def _values(answer: Any) -> int:
+def _size(answer: Any) -> int:
     """About how many values it holds: an array, sparse or not, or several of them."""
     if isinstance(answer, (tuple, list)):
-        return sum([_values(part) for part in answer])
+        return sum([_size(part) for part in answer])
     return int(getattr(answer, "size", 1))
+
+
+def _said(error: BaseException) -> str:
+    """Its sentence; also of one whose class is broken, since that is a model's own."""
+    try:
+        return str(error)
+    except Exception:
+        return "(an error that cannot be written as text)"

@@ -192,3 +192,12 @@ def test_warnings_are_shown_once_under_one_filter(capsys: pytest.CaptureFixture[
                 warnings.warn("look out", UserWarning, stacklevel=1)
                 warnings.warn("X does not have valid feature names, but SVC was fitted", UserWarning, stacklevel=1)
     assert capsys.readouterr().err.count("UserWarning: ") == 1
+
+
+def test_an_error_that_cannot_be_written_does_not_end_the_process() -> None:
+    class Mute(ValueError):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    answer, _, fatal = scored(Echo(Mute()), *array([[1.0]]))
+    assert (answer["error"]["kind"], answer["error"]["type"], fatal) == ("input", "Mute", False)
