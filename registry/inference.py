@@ -5,6 +5,7 @@ what it has in place of the model's own: the script with its folder, an environm
 folder that holds them. `answering` is the model's version with all that, which a service that runs alone is served by.
 """
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from registry.code import FILE_LIMIT, SIZE_LIMIT, is_skipped
 from registry.environment import Environment
-from registry.errors import InvalidArgument, LocalPathNotFound
+from registry.errors import InvalidArgument, LocalPathNotFound, ModelNotFound
 from registry.model import Model, split_id
 from registry.records import Artifact, Json, ModelVersion, ServiceRecord
 from registry.requirements import package_name
@@ -140,9 +141,10 @@ def content_of(version: ModelVersion) -> str:
 def versions_of_services(workspace: "Workspace") -> Iterator[ModelVersion]:
     """What services have made of their models: content and environments that no registered version may name."""
     for service in workspace.metadata.list_services():
-        if INFERENCE in service.settings:
+        if service.settings.get(INFERENCE):
             name, _, number = service.models[0].partition(":")
-            yield answering(service, workspace.metadata.get_model(name, int(number) if number else None))
+            with contextlib.suppress(ModelNotFound):
+                yield answering(service, workspace.metadata.get_model(name, int(number) if number else None))
 
 
 def _models(workspace: "Workspace", models: Sequence[Model | str]) -> Json:

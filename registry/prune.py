@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from registry.errors import FitserveError
+from registry.inference import versions_of_services
 from registry.interpreters import interpreter_key
 from registry.records import ModelVersion, RunRecord
 from registry.serving_environment import Own, decide
@@ -89,7 +90,7 @@ class _Prune:
     def _needed_interpreters(self, models: Sequence[ModelVersion], runs: Sequence[RunRecord]) -> set[str]:
         metadata, own = self._workspace.metadata, Own.here()
         needed = set()
-        for model in models:
+        for model in (*models, *versions_of_services(self._workspace)):
             spec = metadata.get_environment_by_digest(model.environment).spec if model.environment else None
             code = {Path(name).parts[0].removesuffix(".py") for name in self._code_of(model)}
             serving = decide(model, own, spec=spec, code=code)
@@ -150,8 +151,8 @@ class _Prune:
 
 
 def needed_artifacts(workspace: Workspace) -> Iterator[str]:
-    """Digests of all that a registered version consists of, the files of its folders among them."""
-    for model in workspace.metadata.list_models():
+    """Digests of all that a registered version or a service consists of, the files of their folders among them."""
+    for model in (*workspace.metadata.list_models(), *versions_of_services(workspace)):
         digests = [model.artifact.digest, model.code, model.sample, model.golden]
         digests += [model.settings.get("sample_output"), model.settings.get("expected")]
         folders = {model.code, model.artifact.digest if model.artifact.kind == "folder" else None}

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from gateway.package.errors import CannotPin, UnsafeValue
+from gateway.package.errors import AnswersTwice, CannotPin, UnsafeValue
 from gateway.package.patterns import checked
 from gateway.settings import Settings
 from registry.conda_tool import is_conda_release
+from registry.inference import INFERENCE, answering, content_of
 from registry.interpreters import interpreter_for
 from registry.model import Model
 from registry.records import Json, ModelVersion, ServiceRecord
@@ -21,7 +22,7 @@ from registry.workspace import Workspace
 _BASE: Final = ("scikit-learn", "numpy", "scipy", "pandas", "joblib")
 #: Settings that belong to one machine, not to the models.
 _LOCAL: Final = frozenset({"host", "port", "key_file", "no_auth", "require_key"})
-_LOCAL_SERVICE: Final = frozenset({"keys", "auth_enabled"})
+_LOCAL_SERVICE: Final = frozenset({"keys", "auth_enabled", INFERENCE})  # what a script is, its version has in the image
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,11 @@ def collect(
     if not wanted:
         wanted = [record.name for record in workspace.metadata.list_models()]
     records = {record.id: record for record in (_record(workspace, name) for name in wanted)}
+    for service in served:
+        record = answering(service, _record(workspace, service.models[0]))
+        if content_of(record) != content_of(records[record.id]) and wanted.count(service.models[0]) > 1:
+            raise AnswersTwice(record.id, service.name)
+        records[record.id] = record
     if not records:
         raise UnsafeValue("a model", "", "the workspace holds none; register one first")
     own = Own.here()

@@ -25,6 +25,14 @@ class CannotPin(OperatorError):
         )
 
 
+class AnswersTwice(CallerError):
+    def __init__(self, model: str, service: str) -> None:
+        super().__init__(
+            f"service {service} has a script or an environment of its own for model {model}, which is also to be packaged "
+            "without them: make two packages"
+        )
+
+
 class NotAPackage(OperatorError):
     def __init__(self, folder: str, problem: str) -> None:
         super().__init__(f"{folder} is not a package of fitserve: {problem}")
