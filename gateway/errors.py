@@ -19,6 +19,7 @@
     │   └── StartRefused
     ModelError
     ├── ModelFailed                 500, the model's own code raised; the message is in its log, not in the answer
+    ├── BoundlessAnswer             500, it sends more than is taken
     ├── ScriptFailed                500, the `run` of a scoring script raised
     └── NoScoringMethod             400
 
@@ -197,6 +198,15 @@ class ModelFailed(ModelError):
 
     def __init__(self, model: str) -> None:
         super().__init__(f"model {model} failed on this input; the reason is in its log (`fitserve logs {model}`)")
+
+
+class BoundlessAnswer(ModelError):
+    """A model sends more than is taken, without a word that it does. Sizes in bytes."""
+
+    def __init__(self, model: str, limit: int) -> None:
+        super().__init__(
+            f"the answer of model {model} is larger than the {limit / 1e6:g} MB that are accepted of a model"
+        )
 
 
 class ScriptFailed(ModelError):

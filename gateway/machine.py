@@ -294,6 +294,7 @@ class Machine:
             "rlimits": crew.group.rlimits(),
             "methods": list(METHODS),
             "dense_limit_bytes": int(self._settings.dense_limit_mb * 1e6),
+            "answer_limit_bytes": int(self._settings.answer_limit_mb * 1e6),
         }
 
     def _script_order(self, record: ModelVersion, files: Files, script: str) -> dict[str, Json]:

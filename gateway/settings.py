@@ -49,6 +49,7 @@ class Settings:
     batch_rows: int = _option(1024, "most rows that travel together to a model", least=1)
     batch_mb: float = _option(4.0, "most bytes that travel together to a model", least=0.001)
     max_compute_s: float = _option(60.0, "longest time for one computation before the child is replaced", least=0.01)
+    answer_limit_mb: float = _option(256.0, "largest answer that is taken from a model, as arrays", least=0.001)
     dense_limit_mb: float = _option(50.0, "largest sparse answer that is answered densely", least=0.001)
 
     start: Start = _option("ahead", "start a model when it is registered or at its first use", choices=get_args(Start))

@@ -28,6 +28,7 @@ STATUS: Final[dict[type[BaseException], int]] = {
     gateway.DeadlineExceeded: 504,
     gateway.InsufficientMemory: 507,
     gateway.ModelFailed: 500,
+    gateway.BoundlessAnswer: 500,
     gateway.ScriptAnswerUnusable: 500,
     gateway.NoScoringMethod: 400,
 }

@@ -92,7 +92,8 @@ def _start(control: "Control", order: "Header") -> "Server":
     description["memory_bytes"] = describe.memory_bytes(resident)
     description["load_ms"] = round((time.time() - started) * 1000, 2)
     control.send(event="loaded", description=description)
-    server: "Server" = sibling("server").Server(control, listener, scorer.answer, scorer.prove, scorer.scoring)
+    largest = order.get("answer_limit_bytes") or sibling("wire").MAX_BODY
+    server: "Server" = sibling("server").Server(control, listener, scorer.answer, scorer.prove, scorer.scoring, largest)
     return server
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gateway.workers import wire
 
+_LARGEST: Final = 64 * 2**20  # bytes of an answer; what a model loaded may send anything
 _TOGETHER: Final = 32  # questions on their way at most
 _QUICK_S: Final = 0.05
 
@@ -70,7 +71,7 @@ class ScoringClient:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
-        self._frames = wire.FrameReader()
+        self._frames = wire.FrameReader(_LARGEST)
         self._arrived: deque[tuple[dict[str, Any], Any]] = deque()
         self._number = 0
 
@@ -138,7 +139,10 @@ class ScoringClient:
             data = await self._reader.read(1 << 20)
             if not data:
                 raise ConnectionResetError("the child closed the connection before it answered")
-            self._arrived.extend(self._frames.feed(data))
+            try:
+                self._arrived.extend(self._frames.feed(data))
+            except (wire.BrokenFrame, MemoryError) as error:
+                raise ConnectionResetError(f"the child does not speak the protocol: {error}") from None
         return self._arrived.popleft()
 
     async def close(self) -> None:
@@ -154,7 +158,10 @@ class ScoringClient:
 
 
 def _answer(header: dict[str, Any], body: Any) -> Any:
-    if header["ok"]:
-        return wire.arrays_from(header["output"], body)
-    error = header["error"]
-    return ScoringError(error["kind"], error["type"], error["message"])
+    try:
+        if header["ok"]:
+            return wire.arrays_from(header["output"], body)
+        error = header["error"]
+        return ScoringError(error["kind"], error["type"], error["message"])
+    except (ValueError, LookupError, TypeError, AttributeError, MemoryError) as error:
+        raise ConnectionResetError(f"the child does not speak the protocol: {error}") from None

@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from .selfcare import OUT_OF_MEMORY, freeze, leave
-from .wire import CHUNK, BrokenFrame, FrameReader, NoMemoryForFrame, encode_frame
+from .wire import CHUNK, MAX_BODY, PREFIX, BrokenFrame, FrameReader, NoMemoryForFrame, encode_frame, fits
 
 if TYPE_CHECKING:
     from .wire import Array, Header, Part
@@ -125,7 +125,8 @@ class Server(object):
     """Frames of all connections in order of arrival, one computed at a time, until the control socket closes.
 
     `answer(header, body)` gives the header and arrays of the answer, and whether to end after it. `prove(known)` is work that is done
-    between frames when the supervisor says so, and `scoring()` tells afterwards which way each method's answers go.
+    between frames when the supervisor says so, and `scoring()` tells afterwards which way each method's answers go. An answer whose
+    body has more than `largest` bytes is not sent.
     """
 
     def __init__(
@@ -135,7 +136,9 @@ class Server(object):
         answer: "Callable[[Header, Any], Tuple[Header, Sequence[Array], bool]]",
         prove: "Callable[[Any], Iterator[None]]",
         scoring: "Callable[[], Header]",
+        largest: int = MAX_BODY,
     ) -> None:
+        self.largest = largest
         self.control, self.listener = control, listener
         self.answer, self.prove, self.scoring = answer, prove, scoring
         self.proof: "Optional[Iterator[None]]" = None
@@ -221,12 +224,23 @@ class Server(object):
         if fatal:
             self._end_without_memory(connection, answer["id"], answer["error"]["message"])
         try:
-            connection.send(encode_frame(answer, arrays))
+            connection.send(self._within_bounds(encode_frame(answer, arrays), answer["id"]))
         except MemoryError:
             self._end_without_memory(connection, answer["id"], "no memory is left for the answer")
         except OSError:
             self._close(connection)
         self._watch(connection)
+
+    def _within_bounds(self, parts: "List[Part]", number: Any) -> "List[Part]":
+        """The frame, or one that says that it is larger than its reader takes."""
+        header_len, _, body_len = PREFIX.unpack_from(parts[0])
+        if fits(header_len, body_len, self.largest):
+            return parts
+        message = "the answer has {:.0f} MB, more than the {:g} MB that are accepted of a model; send fewer rows at once".format(
+            (header_len + body_len) / 1e6, self.largest / 1e6
+        )
+        error = {"kind": "input", "type": "AnswerRefused", "message": message}
+        return encode_frame({"id": number, "ok": False, "error": error})
 
     def _end_without_memory(self, connection: Connection, number: Any, message: str) -> None:
         """Say so and end: what is left of this process's memory may be in any state."""

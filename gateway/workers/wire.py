@@ -27,9 +27,10 @@ ALIGN = 16
 CHUNK = 1 << 16
 #: More values than this travel in the body as JSON text, so that whoever only passes a frame on need not read them.
 MOST_VALUES = 1000
-#: A longer header or body is a broken peer, not a request.
-MAX_HEADER = 1 << 30
-MAX_BODY = 1 << 47
+MAX_BODY = 1 << 47  # a longer one is a broken peer, not a request
+LEAST_HEADER = 1 << 20  # that any reader takes
+MOST_TEXT = 1 << 26  # bytes of values as text
+_MOST_EMPTY = 1 << 20  # elements of an array, not counting the axis that makes it empty
 
 _to_json = json.JSONEncoder(separators=(",", ":")).encode  # ASCII; NaN stays NaN
 _scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
@@ -43,6 +44,14 @@ Table = namedtuple("Table", ["names", "array"])
 
 class BrokenFrame(ValueError):
     """The bytes are no frame; the connection cannot be used any more."""
+
+
+class FrameTooLarge(BrokenFrame):
+    """The frame has more than the `largest` bytes that are taken here."""
+
+    def __init__(self, largest: int) -> None:
+        BrokenFrame.__init__(self, "a frame is larger than {} bytes".format(largest))
+        self.largest = largest
 
 
 class NoMemoryForFrame(MemoryError):
@@ -156,14 +165,20 @@ class FrameReader(object):
     two methods of `asyncio.BufferedProtocol`. Both give the frames that are complete now as (header, body) pairs;
     a body is a writable buffer that belongs to its frame alone, so arrays may stay views of it.
 
+    Memory for a body is touched only as its bytes come; what a prefix says takes none.
+
+    Args:
+        largest: bytes of the largest body that is taken. See `fits` for headers.
+
     Raises:
-        BrokenFrame: the peer does not speak this protocol.
+        BrokenFrame: the peer does not speak this protocol, or (FrameTooLarge) says too much.
         NoMemoryForFrame: there is no memory for a body.
     """
 
-    __slots__ = ("_body_len", "_chunk", "_end", "_filled", "_header", "_header_len", "_start", "_target")
+    __slots__ = ("_body_len", "_chunk", "_end", "_filled", "_header", "_header_len", "_largest", "_start", "_target")
 
-    def __init__(self) -> None:
+    def __init__(self, largest: int = MAX_BODY) -> None:
+        self._largest = largest
         self._chunk = memoryview(bytearray(CHUNK))  # small frames lie in here, from _start to _end
         self._start = self._end = 0
         self._target: "Optional[memoryview]" = None  # a header or body too large for the chunk, being filled
@@ -197,8 +212,10 @@ class FrameReader(object):
                 if prefix is None:
                     break
                 self._header_len, flags, self._body_len = PREFIX.unpack(prefix)
-                if flags or self._header_len > MAX_HEADER or self._body_len > MAX_BODY:
+                if flags:
                     raise BrokenFrame("the peer sent something that is not a frame")
+                if not fits(self._header_len, self._body_len, self._largest):
+                    raise FrameTooLarge(self._largest)
             if self._header is None:
                 text = self._take(self._header_len)
                 if text is None:
@@ -268,15 +285,22 @@ class FrameReader(object):
         return None
 
 
+def fits(header_len: int, body_len: int, largest: int) -> bool:
+    """Whether a frame may be that long where bodies may have `largest` bytes. Headers are read into Python objects, which are larger."""
+    return body_len <= largest and header_len <= max(LEAST_HEADER, largest // 8)
+
+
 def arrays_from(part: "Header", body: "Union[bytes, bytearray, memoryview]") -> Any:
     """What a description in a header stands for: an array (a view of `body`), or a list, tuple or Table of such."""
     if "dtype" in part:
         dtype = np.dtype(part["dtype"])
         count = part["nbytes"] // dtype.itemsize if dtype.itemsize else 0
         if not count:
-            return np.empty(part["shape"], dtype)
+            return np.empty(_empty_shape(part["shape"]), dtype)
         return np.frombuffer(body, dtype, count, part["offset"]).reshape(part["shape"])
     if "values" in part or "text" in part:
+        if "text" in part and part["text"]["nbytes"] > MOST_TEXT:
+            raise FrameTooLarge(MOST_TEXT)
         found = (
             part["values"]
             if "values" in part
@@ -284,7 +308,7 @@ def arrays_from(part: "Header", body: "Union[bytes, bytearray, memoryview]") -> 
         )
         values = np.empty(len(found), object)
         values[:] = found
-        return values.reshape(part["shape"])
+        return values.reshape(part["shape"] if len(values) else _empty_shape(part["shape"]))
     if "list" in part:
         return [arrays_from(item, body) for item in part["list"]]
     if "tuple" in part:
@@ -294,13 +318,23 @@ def arrays_from(part: "Header", body: "Union[bytes, bytearray, memoryview]") -> 
     raise BrokenFrame("a header describes no array: {}".format(sorted(part)))
 
 
+def _empty_shape(shape: "Sequence[int]") -> "Sequence[int]":
+    """The shape of an array without elements. Raises BrokenFrame where it has some, or is a way to say much with few words."""
+    rest = 1
+    for length in shape:
+        rest *= length or 1
+    if 0 not in shape or not 0 < rest <= _MOST_EMPTY:
+        raise BrokenFrame("a header describes an array that is not there")
+    return shape
+
+
 def _parse_header(text: "Union[bytearray, memoryview]") -> "Header":
     try:
         words = str(text, "utf-8")
         header, end = _scan(words, 0)
         if end != len(words) and words[end:].strip(" "):
             raise BrokenFrame("a frame's header is not JSON")
-    except (ValueError, StopIteration):
+    except (ValueError, StopIteration, RecursionError):
         raise BrokenFrame("a frame's header is not JSON") from None
     if not isinstance(header, dict):
         raise BrokenFrame("a frame's header is not an object")

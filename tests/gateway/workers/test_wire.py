@@ -1,7 +1,9 @@
 """Frames: whatever goes in comes out, however the bytes are cut."""
 
+import resource
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -135,11 +137,44 @@ def test_sending_does_not_copy() -> None:
         wire.PREFIX.pack(16, 0, 0) + b"[1]             ",
         wire.PREFIX.pack(16, 0, 0) + b"\xff" * 16,
         wire.PREFIX.pack(16, 0, 2**50) + b" " * 16,
+        wire.PREFIX.pack(10**5, 0, 0) + b"[" * 10**5,
     ],
 )
 def test_what_is_no_frame_is_said_to_be_none(data: bytes) -> None:
     with pytest.raises(wire.BrokenFrame):
         wire.FrameReader().feed(data)
+
+
+def test_a_frame_is_no_larger_than_its_reader_takes_and_its_prefix_alone_takes_no_memory() -> None:
+    reader = wire.FrameReader(1000)
+    ((_, body),) = reader.feed(wire.PREFIX.pack(16, 0, 992) + b'{"id":7}'.ljust(16) + bytes(992))
+    assert len(body) == 992
+    for header_len, body_len in ((16, 1008), (16, 2**46), (wire.LEAST_HEADER + 16, 0), (2**31, 0)):
+        with pytest.raises(wire.FrameTooLarge, match="larger than 1000 bytes"):
+            wire.FrameReader(1000).feed(wire.PREFIX.pack(header_len, 0, body_len) + b" " * 16)
+    before = resident_bytes()
+    reader = wire.FrameReader(10**9)
+    reader.feed(wire.PREFIX.pack(16, 0, 10**9) + b'{"id":7}'.ljust(16) + bytes(1000))
+    assert resident_bytes() - before < 50_000_000
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"dtype": "<f8", "shape": [10**6, 10**6], "offset": 0, "nbytes": 0},
+        {"dtype": "<f8", "shape": [10**12, 0], "offset": 0, "nbytes": 0},
+        {"dtype": "<f8", "shape": [-1, 0], "offset": 0, "nbytes": 0},
+        {"values": [], "shape": [10**6, 10**6, 0]},
+        {"text": {"dtype": "|u1", "shape": [10**9], "offset": 0, "nbytes": 10**9}, "shape": [1]},
+    ],
+)
+def test_few_words_do_not_describe_a_large_array(spec: dict[str, Any]) -> None:
+    with pytest.raises(wire.BrokenFrame):
+        wire.arrays_from(spec, b"")
 
 
 def test_a_body_without_memory_names_its_request() -> None:
