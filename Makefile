@@ -6,13 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8080
 
-.PHONY: help up test environments conformance check container bench format clean
+.PHONY: help up test environments conformance fuzz check container bench format clean
 
 help:
 	@echo "make up      train examples/train_iris.py, register it, serve it on port $(PORT) (PORT=… for another)"
 	@echo "make test    the whole test suite"
 	@echo "make environments   models of many versions of scikit-learn and Python; downloads them"
 	@echo "make conformance   clients of KServe, Triton and MLflow, Azure's server and schemathesis judge a gateway"
+	@echo "make fuzz    ten minutes of coverage-guided fuzzing of every dialect's parser"
 	@echo "make check   ruff and mypy --strict"
 	@echo "make container   build and run the image with CONTAINER_ENGINE ($(CONTAINER_ENGINE)), and a packaged service"
 	@echo "make bench   measure everything, also beside other servers, and write docs/benchmarks.md; needs wrk and a quiet machine for 40 minutes"
@@ -41,6 +42,9 @@ environments: $(VENV)/.dev
 
 conformance: $(VENV)/.dev
 	$(BIN)/python -m tests.conformance .conformance
+
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.fuzz .fuzz
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

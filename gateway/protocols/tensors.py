@@ -53,7 +53,7 @@ def read_tensor(spec: Mapping[str, Any], binary: memoryview | None, encoding: st
     name = quoted(str(spec.get("name")))
     shape = _shape(spec.get("shape"), name)
     datatype = spec.get("datatype")
-    if datatype != "BYTES" and datatype not in DATATYPES:
+    if not isinstance(datatype, str) or (datatype != "BYTES" and datatype not in DATATYPES):
         known = ", ".join([*DATATYPES, "BYTES"])
         raise InvalidRequest(f"the datatype of input {name} must be one of {known}, not {types.described(datatype)}")
     count = math.prod(shape)

@@ -261,6 +261,7 @@ def test_tensors_are_named_columns() -> None:
         (body(tensor([[1, 2, 3, 4], 5], datatype="FP32")), "input 'x': data is nested unevenly"),
         (body(tensor([1, 2, 3, "4"], [1, 4], "FP32")), "input 'x', value 3 (counted from 0): expected a number"),
         (body(parameters=3), "parameters must be an object"),
+        (body(tensor(datatype=["FP64"])), "the datatype of input 'x' must be one of"),
         (body(tensor(), tensor(name="y")), "input 'x' is one of several"),
     ],
 )
@@ -403,7 +404,8 @@ SPECS = st.fixed_dictionaries(
     optional={
         "name": st.sampled_from(["x", "age", "town", 3]),
         "shape": st.lists(st.integers(-1, 3), max_size=3) | JSON_VALUES,
-        "datatype": st.sampled_from(["FP64", "FP32", "FP16", "INT64", "UINT64", "UINT8", "BOOL", "BYTES", "?"]),
+        "datatype": st.sampled_from(["FP64", "FP32", "FP16", "INT64", "UINT64", "UINT8", "BOOL", "BYTES", "?"])
+        | JSON_VALUES,
         "data": JSON_VALUES,
         "parameters": st.none()
         | st.fixed_dictionaries({}, optional={"binary_data_size": st.integers(-1, 30), "content_type": JSON_VALUES}),
