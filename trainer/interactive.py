@@ -19,6 +19,7 @@ from trainer.history import INTERACTIVE_TYPE, TERMINAL, now
 from trainer.mark import ProcessMark
 from trainer.outcome import Outcome
 from trainer.run import Run
+from trainer.shim.azureml._fitserve.wire import EventReader
 
 
 def begin(
@@ -74,4 +75,7 @@ def end(run: Run, status: str, error: str | None = None) -> None:
     if record.type != INTERACTIVE_TYPE:
         raise NotInteractive(run.id)
     if record.status not in TERMINAL:
-        finish(run.workspace, record, Outcome(status, error))
+        run.catch_up()
+        reader = EventReader(str(RunFolder(run.workspace.runs_dir / run.id).events))
+        reader.read()  # all of it is in the store
+        finish(run.workspace, record, Outcome(status, error), reader)

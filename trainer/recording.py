@@ -15,7 +15,7 @@ from registry.stores import disk
 from registry.workspace import Workspace
 from trainer.errors import RunFileExists
 from trainer.folder import RunFolder
-from trainer.history import INTERACTIVE_TYPE, TERMINAL, take_in
+from trainer.history import INTERACTIVE_TYPE, TERMINAL, add_details, take_in
 from trainer.shim.azureml._fitserve import values, wire
 from trainer.shim.azureml._fitserve.wire import Event, EventReader, EventWriter
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 #: Events that a second reader may bring into the store beside the first, without undoing what others did since.
 _AGAIN = frozenset({"metric", "child", "status"})
+_TAKEN = "events_taken"  # number of the last event of an interactive run that is in the store
 
 
 class Recording:
@@ -85,16 +86,22 @@ class Recording:
             for event in events:
                 writer.write(event)
         store = self.workspace.metadata
-        take_in(store, store.get_run(self.id), EventReader(str(self._folder.events)).read())
+        written = EventReader(str(self._folder.events)).read()
+        take_in(store, store.get_run(self.id), [each for each in written if each[1]["type"] == "metric"])
 
     def catch_up(self) -> None:
         """Bring into the store what the script has logged until now; a launcher does so twice a second."""
         store = self.workspace.metadata
         run = store.get_run(self.id)
         if run.status not in TERMINAL and self._folder.events.exists():
-            alone = run.type == INTERACTIVE_TYPE  # nobody else reads what its program writes
             events = EventReader(str(self._folder.events)).read()
-            take_in(store, run, [e for e in events if alone or "run" in e[1] or e[1]["type"] in _AGAIN])
+            if run.type == INTERACTIVE_TYPE:  # nobody else reads what its program writes
+                events = [each for each in events if each[0] > run.details.get(_TAKEN, -1)]
+                take_in(store, run, events)
+                if events:
+                    add_details(store, self.id, {_TAKEN: events[-1][0]})
+            else:
+                take_in(store, run, [each for each in events if "run" in each[1] or each[1]["type"] in _AGAIN])
 
     # files
 

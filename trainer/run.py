@@ -46,7 +46,8 @@ class Run(Recording, Downloads):
         self.id = run_id
         self._store = experiment.workspace.metadata
         self._folder = RunFolder(experiment.workspace.runs_dir / run_id)
-        self._store.get_run(run_id)
+        if self._store.get_run(run_id).type == INTERACTIVE_TYPE:
+            self.catch_up()
 
     @staticmethod
     def get(workspace: Workspace, run_id: str) -> "Run":
