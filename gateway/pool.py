@@ -10,6 +10,7 @@ import numpy as np
 
 from gateway.batching import Frame, Refusal
 from gateway.joining import ReadyInputs
+from gateway.outlet import READ, Outlet
 from gateway.protocols.base import (
     ArrayInput,
     ColumnsInput,
@@ -25,8 +26,7 @@ log = logging.getLogger("fitserve.http")
 
 LARGE: Final = 250_000  # bytes of a request's or an answer's body: about 1.5 ms of reading or writing JSON
 
-#: Many frames' worth; beyond it the kernel's socket buffer pushes back and the transport buffers in user space.
-_HIGH_WATER: Final = 64 * 2**20
+_UNREAD: Final = 8_192  # bytes of an answer that is not read before somebody needs it
 
 Answered = Callable[["ChildLink", Frame, FrameResult | Refusal], None]
 Lost = Callable[["ChildLink", Collection[Frame]], None]
@@ -38,20 +38,24 @@ class ChildLink(asyncio.BufferedProtocol):
     Answers come in the order of the frames; anything else is a broken child, whose connection is dropped.
     """
 
-    def __init__(self, child_id: int, on_answer: Answered, on_lost: Lost) -> None:
+    def __init__(self, child_id: int, on_answer: Answered, on_lost: Lost, largest: int = wire.MAX_BODY) -> None:
         self.id = child_id
         self.frames: deque[Frame] = deque()
         self.answered_once = False
         self._on_answer, self._on_lost = on_answer, on_lost
-        self._reader = wire.FrameReader()
+        self._reader = wire.FrameReader(largest)
         self._transport: asyncio.Transport | None = None
+        self._outlet: Outlet | None = None
         self._closing = False
 
     @classmethod
-    async def open(cls, child_id: int, socket_path: str, on_answer: Answered, on_lost: Lost) -> "ChildLink":
-        """Raises OSError when the child does not listen any more; `on_lost` is not called then."""
+    async def open(
+        cls, child_id: int, socket_path: str, on_answer: Answered, on_lost: Lost, largest: int = wire.MAX_BODY
+    ) -> "ChildLink":
+        """`largest`: bytes of the largest answer. Raises OSError when the child does not listen any more; `on_lost` is not called
+        then."""
         loop = asyncio.get_running_loop()
-        _, link = await loop.create_unix_connection(lambda: cls(child_id, on_answer, on_lost), socket_path)
+        _, link = await loop.create_unix_connection(lambda: cls(child_id, on_answer, on_lost, largest), socket_path)
         return link
 
     def send(self, frame: Frame, method: str, inputs: ReadyInputs, checked: bool) -> None:
@@ -64,8 +68,8 @@ class ChildLink(asyncio.BufferedProtocol):
             header["input"] = described_inputs(inputs, body)
             parts = wire.encode_frame(header, body.arrays)
         self.frames.append(frame)
-        assert self._transport is not None, "a lost link was used"
-        self._transport.writelines(parts)
+        assert self._outlet is not None, "a lost link was used"
+        self._outlet.write(parts)
 
     def close(self) -> None:
         """Drop the connection without a word; only called while no frame is outstanding."""
@@ -82,15 +86,29 @@ class ChildLink(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(_HIGH_WATER)
+        self._outlet = Outlet(self._transport, asyncio.get_running_loop())
+
+    def pause_writing(self) -> None:
+        if self._outlet is not None:
+            self._outlet.pause()
+
+    def resume_writing(self) -> None:
+        if self._outlet is not None:
+            self._outlet.resume()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._reader.get_buffer(sizehint)
+        return self._reader.get_buffer(sizehint)[:READ]
 
     def buffer_updated(self, nbytes: int) -> None:
         try:
             received = [_answer(header, body) for header, body in self._reader.buffer_updated(nbytes)]
-        except (wire.BrokenFrame, MemoryError, KeyError, TypeError, ValueError) as error:
+        except wire.FrameTooLarge as error:
+            log.error("a child's answer is larger than %d bytes; its connection is dropped", error.largest)
+            if self.frames:
+                self._on_answer(self, self.frames.popleft(), Refusal("large", "FrameTooLarge", str(error.largest)))
+            self.abort()
+            return
+        except (wire.BrokenFrame, MemoryError, LookupError, TypeError, ValueError, AttributeError) as error:
             log.error("a child's answer could not be read (%s); its connection is dropped", type(error).__name__)
             self.abort()
             return
@@ -105,23 +123,27 @@ class ChildLink(asyncio.BufferedProtocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self._transport = None
+        self._transport = self._outlet = None
         frames, self.frames = self.frames, deque()
         if not self._closing or frames:
             self._on_lost(self, frames)
 
 
 def _answer(header: dict[str, Any], body: bytearray | memoryview) -> tuple[int, FrameResult | Refusal]:
+    """Raises LookupError, TypeError, ValueError or AttributeError where it is none: a model may send anything."""
     if header["ok"]:
-        if len(body) >= LARGE:
-            return header["id"], LargeResult(header["output"], body, header["exec_ns"])
-        return header["id"], FrameResult(output_of(wire.arrays_from(header["output"], body)), header["exec_ns"])
+        exec_ns = int(header["exec_ns"])
+        if len(body) < _UNREAD:
+            return header["id"], FrameResult(output_of(wire.arrays_from(header["output"], body)), exec_ns)
+        raw = RawResult(header["output"], body, exec_ns)
+        raw.output  # noqa: B018 - views, read now: what is no answer must surprise nobody later
+        return header["id"], raw
     error = header["error"]
-    return header["id"], Refusal(error["kind"], error.get("type", ""), error.get("message", ""))
+    return header["id"], Refusal(str(error["kind"]), str(error.get("type", "")), str(error.get("message", "")))
 
 
-class LargeResult(FrameResult):
-    """An answer that is better written elsewhere: as it came, a description and the bytes of its arrays, read when somebody asks."""
+class RawResult(FrameResult):
+    """An answer as it came, a description and the bytes of its arrays, read when somebody asks: it may be passed on instead."""
 
     __slots__ = ("_output", "body", "described")
 
@@ -139,7 +161,10 @@ class LargeResult(FrameResult):
 
 def is_large(result: ScoreResult) -> bool:
     """Whether one caller's part of an answer takes long to write."""
-    return type(result.frame) is LargeResult and (result.stop < 0 or _size(result.output) >= LARGE)
+    frame = result.frame
+    if type(frame) is not RawResult or len(frame.body) < LARGE:
+        return False
+    return result.stop < 0 or _size(result.output) >= LARGE
 
 
 def _size(output: Output) -> int:

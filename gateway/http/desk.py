@@ -31,7 +31,8 @@ from gateway.http.logging import set_up
 from gateway.http.memory import keep_freed_memory
 from gateway.http.targets import target_of
 from gateway.joining import join
-from gateway.pool import LargeResult, described, described_inputs, output_of
+from gateway.outlet import READ, Outlet
+from gateway.pool import RawResult, described, described_inputs, output_of
 from gateway.protocols import dialects
 from gateway.protocols.base import (
     Answer,
@@ -53,7 +54,7 @@ from registry.records import Json
 
 BINARY: Final = b"inference-header-content-length"  # says that a body is not all JSON
 _MOST_KEPT: Final = 10_000  # requests that are parsed and not yet formatted
-_SNDBUF: Final = 1 << 20
+_SNDBUF: Final = 1 << 18  # bytes that are copied in one go, while the loop waits
 
 log = logging.getLogger("fitserve.http")
 
@@ -89,6 +90,7 @@ class Desk(asyncio.BufferedProtocol):
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
+        self._outlet: Outlet | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._reader = wire.FrameReader()
         self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], Any]]] = {}
@@ -161,8 +163,8 @@ class Desk(asyncio.BufferedProtocol):
         return number, header, body
 
     def _send(self, head: dict[str, Any], arrays: list[Any]) -> None:
-        assert self._transport is not None
-        self._transport.writelines(wire.encode_frame(head, arrays))
+        assert self._outlet is not None
+        self._outlet.write(wire.encode_frame(head, arrays))
 
     async def _start(self) -> None:
         """Called in the HTTP process's main thread, whose life the desk's depends on."""
@@ -195,9 +197,18 @@ class Desk(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._outlet = Outlet(self._transport, asyncio.get_running_loop())
+
+    def pause_writing(self) -> None:
+        if self._outlet is not None:
+            self._outlet.pause()
+
+    def resume_writing(self) -> None:
+        if self._outlet is not None:
+            self._outlet.resume()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._reader.get_buffer(sizehint)
+        return self._reader.get_buffer(sizehint)[:READ]
 
     def buffer_updated(self, nbytes: int) -> None:
         for header, body in self._reader.buffer_updated(nbytes):
@@ -209,7 +220,7 @@ class Desk(asyncio.BufferedProtocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self._transport = None
+        self._transport = self._outlet = None
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
         for future in list(self._waiting.values()):
@@ -246,7 +257,7 @@ def _described_call(dialect: str, call: Call, entry: VersionEntry, body: wire.Bo
 def _described_result(result: ScoreResult, body: wire.Body) -> dict[str, Any]:
     """Comes first in a frame: what a child sent keeps its places."""
     frame = result.frame
-    if isinstance(frame, LargeResult) and result.stop < 0:
+    if isinstance(frame, RawResult) and result.stop < 0:
         body.add(np.frombuffer(frame.body, np.uint8))
         return {"output": frame.described, "exec_ns": frame.exec_ns}
     return {"output": described(result.output, body), "exec_ns": frame.exec_ns}

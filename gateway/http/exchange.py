@@ -19,6 +19,7 @@ from gateway.fleet import Version
 from gateway.http.connection import Connection
 from gateway.http.hot import SERVER, Route, Written, dressed, room_for, told
 from gateway.http.ids import ID_HEADERS, Headers
+from gateway.outlet import READ, pieces
 from gateway.pool import LARGE, is_large
 from gateway.protocols.base import Call, ScoreRequest, ScoreResult
 from gateway.waiting import ClientGone, Moved, Pending
@@ -230,10 +231,22 @@ class Exchange:
         if not protocol.transport.is_closing():
             protocol.transport.write(answer)
             if rest:
-                protocol.transport.write(rest)
+                protocol.run(self._pour(rest))
         if protocol.scoring.access_log is not None:
             seconds = time.perf_counter() - self.started if self.started else 0.0
             protocol.scoring.access_log.add("POST", self.route.path, status, seconds, size)
+        if not rest or protocol.transport.is_closing():
+            self._done()
+
+    async def _pour(self, rest: bytes | memoryview) -> None:
+        """The loop turns between the pieces of a large answer, and waits for a slow reader."""
+        protocol = self._protocol
+        for piece in pieces(rest):
+            if protocol.transport.is_closing():
+                break
+            protocol.transport.write(piece)
+            await asyncio.sleep(0)
+            await protocol.flow.drain()
         self._done()
 
     def _done(self) -> None:
@@ -308,6 +321,9 @@ class ScoringProtocol(Connection):
         cycle = cast(Any, self.cycle)
         if type(cycle) is Exchange:
             cycle.feed(body)
+            if len(body) > READ and not self.flow.read_paused:  # as long as more is there, libuv would go on reading
+                self.flow.pause_reading()
+                self.loop.call_soon(self._read_on)
         else:
             super().on_body(body)
 
@@ -332,6 +348,10 @@ class ScoringProtocol(Connection):
             self.flow.resume_reading()
 
     # ours
+
+    def _read_on(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def run(self, work: Any) -> None:
         """A task that a graceful shutdown waits for."""

@@ -28,6 +28,7 @@ from gateway.http.desk import BINARY, Desk, DeskGone, Refused, Ticket
 from gateway.http.ids import Headers, RequestIds
 from gateway.http.logging import AccessLog
 from gateway.methods import METHODS
+from gateway.outlet import pieces
 from gateway.pool import LARGE, is_large
 from gateway.protocols.azure import SERVICE_PATH
 from gateway.protocols.base import Answer, Call, Dialect, ScoreRequest, ScoreResult, Target
@@ -213,7 +214,11 @@ class Scoring:
         extra.append(SERVER)
         extra.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": status, "headers": extra})
-        await send({"type": "http.response.body", "body": body})
+        *first, last = pieces(body)
+        for piece in first:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await asyncio.sleep(0)
+        await send({"type": "http.response.body", "body": last})
         if self.access_log is not None:
             seconds = time.perf_counter() - started
             self.access_log.add(scope["method"], scope["path"], status, seconds, len(body))

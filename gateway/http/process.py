@@ -30,6 +30,7 @@ from gateway.http.cors import Cors
 from gateway.http.exchange import ScoringProtocol
 from gateway.http.hot import Routes, Scoring
 from gateway.http.logging import AccessLog, set_up
+from gateway.http.memory import keep_freed_memory, refuse_huge_pages
 from gateway.http.targets import target_of
 from gateway.protocols import dialects
 from gateway.settings import Settings
@@ -173,6 +174,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = Settings.from_json(json.loads(options.settings))
     _die_with_parent()
     _allow_many_files()
+    keep_freed_memory()
+    refuse_huge_pages()
     set_up(settings.log_level)
     listening = socket.socket(fileno=options.listen_fd)
     # Accepted connections inherit it: without, small answers wait up to 44 ms for an acknowledgement.
