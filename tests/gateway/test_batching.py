@@ -322,13 +322,32 @@ def test_in_a_crowd_what_could_not_be_in_time_is_refused_at_once() -> None:
             desk.ask(n)
             desk.child.frames[0].sent_at -= 0.5  # of the 1 s that every caller here has
             desk.child.answer()
-        for n in range(CROWD + 2):  # two travel, the others wait: too long, but a few are let in all the same
+        for n in range(CROWD):  # two travel, the others wait: too long, but a few are let in all the same
             desk.ask(n)
             await turn()
-        assert desk.queue.load.requests == CROWD
+        assert desk.queue.load.requests == CROWD - 2
         with pytest.raises(NotInTime, match="about 2 s, and the request's deadline is 1000 ms") as refused:
             desk.ask(9)
         assert refused.value.retry_after == 3
+
+    run(test)
+
+
+def test_once_somebody_came_too_late_fewer_are_a_crowd() -> None:
+    async def test() -> None:
+        desk = Desk(policy=BatchPolicy(rows=1))
+        for n in range(3):
+            desk.ask(n)
+            desk.child.frames[0].sent_at -= 0.5
+            desk.child.answer()
+        for n in range(3):
+            desk.ask(n)
+            await turn()
+        late = desk.ask(9, deadline=desk.loop.time() - 1)
+        desk.queue.tick(desk.loop.time())
+        assert isinstance(late.exception(), DeadlineExceeded)
+        with pytest.raises(NotInTime):
+            desk.ask(9)
 
     run(test)
 

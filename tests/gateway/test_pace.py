@@ -63,8 +63,8 @@ async def slow_desk(seconds: float, policy: BatchPolicy | None = None) -> Desk:
 
 def test_a_request_that_would_be_late_is_refused_with_the_time_it_would_take() -> None:
     async def test() -> None:
-        desk = await slow_desk(0.1, BatchPolicy(batching=False))
-        accepted = [desk.ask(1) for _ in range(7)]  # within 0.8 of the second that each has
+        desk = await slow_desk(0.05, BatchPolicy(batching=False))
+        accepted = [desk.ask(1) for _ in range(16)]  # within 0.8 of the second that each has
         with pytest.raises(NotInTime, match=r"about 0\.8\d* s.* deadline is 1000 ms") as refused:
             desk.ask(1)
         assert refused.value.retry_after == 1
