@@ -22,6 +22,7 @@ HERE: Final = Path(__file__).parent
 #: name → (what is installed, arguments after the judge's file)
 JUDGES: Final[dict[str, tuple[list[str], list[str]]]] = {
     "kserve": (["kserve"], ["{url}"]),
+    "manifest": (["kserve", "kubernetes<34"], ["{manifest}"]),  # KServe's classes are of the client's older kind
     "triton": (["tritonclient[http]"], ["{url}"]),
     "mlflow": (["mlflow"], ["{url}"]),
     "azure": (
@@ -50,7 +51,8 @@ def command(name: str, python: Path, gateway: Gateway, script: Path) -> list[str
         checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
         options = ["--checks", checks, "--max-examples", "20", "--workers", "1", "--suppress-health-check", "all"]
         return [str(python.parent / "schemathesis"), "run", f"{gateway.url}/openapi.json", *options]
-    arguments = [argument.format(url=gateway.url, script=script) for argument in JUDGES[name][1]]
+    manifest = script.parent / "package/kubernetes/kserve/inferenceservice.yaml"
+    arguments = [argument.format(url=gateway.url, script=script, manifest=manifest) for argument in JUDGES[name][1]]
     return [str(python), str(HERE / f"judge_{name}.py"), *arguments]
 
 
@@ -69,6 +71,8 @@ def main(folder: Path, names: list[str]) -> int:
         with serving(workspace) as gateway:
             gateway.wait_for("iris")
             gateway.wait_for("script")
+            package = ("package", "iris", "-o", str(work / "package"), "--kubernetes")
+            _done(fitserve(*package, workspace=workspace))
             for name in names:
                 python = environment(name, JUDGES[name][0], folder)
                 began = time.monotonic()
