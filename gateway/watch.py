@@ -1,12 +1,13 @@
 """Watching the registry from a thread of its own, so that a slow disk or database never holds up the supervisor's loop."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from registry.errors import FitserveError
+from registry.errors import FitserveError, WorkspaceReplaced
 from registry.records import ModelVersion, ServiceRecord
 from registry.workspace import Workspace
 
@@ -33,6 +34,27 @@ def read_registered(workspace: Workspace) -> Registered:
     return Registered(revision, workspace.metadata.list_models(), default, workspace.metadata.list_services())
 
 
+class _Place:
+    """Folder and database file of a workspace as they are now: SQLite goes on with files that nobody else can find any more."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._root = workspace.root
+        self._files = [path for path in (workspace.root, workspace.root / "fitserve.db") if path.exists()]
+        self._inodes = self._now()
+
+    def _now(self) -> list[tuple[int, int]]:
+        return [(found.st_dev, found.st_ino) for found in map(os.stat, self._files)]
+
+    def check(self) -> None:
+        """Raises WorkspaceReplaced."""
+        try:
+            same = self._now() == self._inodes
+        except OSError:
+            same = False
+        if not same:
+            raise WorkspaceReplaced(str(self._root))
+
+
 class RegistryWatch:
     """Calls `on_change` (in the watching thread) with what is registered, at first and after each change."""
 
@@ -40,6 +62,7 @@ class RegistryWatch:
         self._workspace = workspace
         self._on_change = on_change
         self._seen = seen
+        self._place = _Place(workspace)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="registry-watch", daemon=True)
 
@@ -56,6 +79,7 @@ class RegistryWatch:
         pause = INTERVAL_S
         while not self._stop.wait(pause):
             try:
+                self._place.check()
                 if self._workspace.revision() != self._seen:
                     registered = read_registered(self._workspace)
                     self._seen = registered.revision

@@ -13,7 +13,7 @@
     │       ├── ServiceNotFound · LocalPathNotFound
     ├── OperatorError               who runs the machine can mend it: one line and an exit code
     │   ├── WorkspaceError          WorkspaceNotFound · WorkspaceLocked · WorkspaceReadOnly · WorkspaceCorrupt · WorkspaceTooNew
-    │   │                           NoWorkspace · WorkspaceOnNetworkDisk · WorkspaceUnreachable · WorkspaceExists · WorkspaceConfigError · WorkspaceNotOurs
+    │   │                           NoWorkspace · WorkspaceOnNetworkDisk · WorkspaceUnreachable · WorkspaceReplaced · WorkspaceExists · WorkspaceConfigError · WorkspaceNotOurs
     │   ├── DiskFull
     │   ├── DoesNotFit
     │   ├── LimitsUnavailable
@@ -171,6 +171,14 @@ class WorkspaceOnNetworkDisk(WorkspaceError):
 class WorkspaceUnreachable(WorkspaceError):
     def __init__(self, where: str, detail: str) -> None:
         super().__init__(f"the database of the workspace {where} cannot be reached ({detail})")
+
+
+class WorkspaceReplaced(WorkspaceError):
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            f"the workspace {where} was removed or replaced while it was served: what runs goes on, and nothing else is seen "
+            "until it is back or the gateway is started again"
+        )
 
 
 class WorkspaceNotFound(WorkspaceError):

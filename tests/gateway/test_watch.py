@@ -1,6 +1,8 @@
 """The watch over the registry goes on whatever it meets."""
 
+import shutil
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -27,3 +29,29 @@ def test_what_nobody_expected_does_not_end_the_watch(tmp_path: Path, monkeypatch
         watching.start()
         assert seen.wait(5), "it reads again"
         watching.stop()
+
+
+def test_a_workspace_that_is_taken_away_is_told_and_seen_again_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(watch, "_PAUSE_S", 0.01)
+    caplog.set_level("INFO", "fitserve.supervisor")
+
+    def told(sentence: str) -> None:
+        deadline = time.monotonic() + 10
+        while sentence not in caplog.text:
+            assert time.monotonic() < deadline, caplog.text
+            time.sleep(0.01)
+
+    with Workspace.open(tmp_path / "w") as workspace:
+        watching = RegistryWatch(workspace, lambda _: None)
+        watching.start()
+        (tmp_path / "w").rename(tmp_path / "elsewhere")
+        told("was removed or replaced while it was served")
+        Workspace.open(tmp_path / "w").close()  # another one in its place is not the one that is served
+        shutil.rmtree(tmp_path / "w")
+        assert "can be read again" not in caplog.text
+        (tmp_path / "elsewhere").rename(tmp_path / "w")
+        told("the registry can be read again")
+        watching.stop()
+    assert caplog.text.count("was removed or replaced") == 1
