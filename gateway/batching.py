@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from gateway.errors import (
+    BoundlessAnswer,
     DeadlineExceeded,
     InputRejected,
     MemoryLimitExceeded,
@@ -69,7 +70,8 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A child's answer that is none. `kind`: input, model, memory or method (see gateway.workers.wire)."""
+    """A child's answer that is none. `kind`: input, model, memory or method as it says itself (see gateway.workers.scoring); large:
+    it sent more than is taken."""
 
     kind: str
     type: str
@@ -295,7 +297,7 @@ class VersionQueue:
         self._lanes.put_back(batch)
 
     def _refused(self, link: Link, frame: Frame, refusal: Refusal) -> None:
-        if refusal.kind == "memory":  # the child ends itself now
+        if refusal.kind in {"memory", "large"}:  # the child ends itself now, or its connection is dropped
             self._leaving.add(link.id)
             self.links = [other for other in self.links if other is not link]
         if len(frame.batch) > 1:
@@ -309,6 +311,8 @@ class VersionQueue:
     def _error_of(self, refusal: Refusal) -> FitserveError:
         if refusal.kind == "input":
             return InputRejected(without_paths(refusal.message), refusal.type)
+        if refusal.kind == "large":
+            return BoundlessAnswer(self.entry.name, int(refusal.message))
         if refusal.kind == "method":
             return UnknownMethod(refusal.message, (self.entry.description or {}).get("methods", ()))
         return ModelFailed(self.entry.name)

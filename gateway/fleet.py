@@ -246,7 +246,8 @@ class Fleet:
             self._after_loss(queue)
 
         try:
-            link = await ChildLink.open(child.id, child.socket, answered, lost)
+            largest = int(self.settings.answer_limit_mb * 1e6)
+            link = await ChildLink.open(child.id, child.socket, answered, lost, largest)
         except OSError:
             version.connecting -= 1
             self._connect_again_later(model, version, child)
