@@ -16,6 +16,7 @@ from gateway.service_errors import DeploymentFailed, DeploymentTimedOut, Gateway
 from gateway.state import GatewayState, running_gateway
 from gateway.version_log import service_log
 from registry import services
+from registry.described import Described
 from registry.errors import InvalidArgument
 from registry.inference import INFERENCE, InferenceConfig, content_of
 from registry.model import Model
@@ -32,7 +33,7 @@ _POLL_S: Final = 0.02
 _SCORING_S: Final = 300.0
 
 
-class Webservice:
+class Webservice(Described[ServiceRecord]):
     """A service of a workspace, by its name.
 
     Raises:
@@ -137,37 +138,12 @@ class Webservice:
     # what it is
 
     @property
-    def record(self) -> ServiceRecord:
-        """As it was when this object last read it."""
-        return self._record
-
-    @property
-    def name(self) -> str:
-        return self._record.name
-
-    @property
     def compute_type(self) -> str:
         return str(self._record.settings.get("compute_type", "ACI"))
 
     @property
     def auth_enabled(self) -> bool:
         return bool(self._record.settings.get("auth_enabled"))
-
-    @property
-    def tags(self) -> dict[str, str]:
-        return dict(self._record.tags)
-
-    @property
-    def properties(self) -> dict[str, str]:
-        return dict(self._record.properties)
-
-    @property
-    def description(self) -> str | None:
-        return self._record.description
-
-    @property
-    def created_time(self) -> datetime:
-        return self._record.created_time
 
     @property
     def updated_time(self) -> datetime:

@@ -9,10 +9,10 @@ import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from registry.described import Described
 from registry.errors import InvalidArgument, LocalPathNotFound, ModelNotFound
 from registry.filter import Filter, fitting
 from registry.mounted import latest, only_entry
@@ -39,7 +39,7 @@ class Framework:
     MULTI: Final = "Multi"
 
 
-class Model:
+class Model(Described[ModelVersion]):
     """A version of a model in a workspace: the latest one that fits what is given.
 
     Args:
@@ -192,15 +192,6 @@ class Model:
         return [cls._of(workspace, record) for record in records]
 
     @property
-    def record(self) -> ModelVersion:
-        """All that is known of it, as it was when this object last read it."""
-        return self._record
-
-    @property
-    def name(self) -> str:
-        return self._record.name
-
-    @property
     def version(self) -> int:
         return self._record.version
 
@@ -209,28 +200,12 @@ class Model:
         return self._record.id
 
     @property
-    def tags(self) -> dict[str, str]:
-        return dict(self._record.tags)
-
-    @property
-    def properties(self) -> dict[str, str]:
-        return dict(self._record.properties)
-
-    @property
-    def description(self) -> str | None:
-        return self._record.description
-
-    @property
     def model_framework(self) -> str | None:
         return self._record.framework
 
     @property
     def model_framework_version(self) -> str | None:
         return self._record.framework_version
-
-    @property
-    def created_time(self) -> datetime:
-        return self._record.created_time
 
     @property
     def created_by(self) -> str | None:

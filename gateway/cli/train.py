@@ -109,15 +109,10 @@ def script_options(command: Any) -> Any:
 @click.pass_obj
 def train(
     obj: dict[str, Any],
+    /,
     script: str,
     script_args: tuple[str, ...],
-    environment: str | None,
-    strict_python: bool,
-    args: tuple[str, ...],
-    experiment: str | None,
-    cpu: float | None,
-    memory: float | None,
-    tags: tuple[str, ...],
+    **given: Any,
 ) -> None:
     """Run SCRIPT in a copy of its folder; keep its metrics, ./outputs and ./logs.
 
@@ -127,12 +122,12 @@ def train(
         run = run_script(
             workspace,
             script,
-            args + script_args,
-            environment,
-            experiment,
-            (cpu, memory),
-            pairs(tags, "--tag"),
-            strict_python,
+            given["args"] + script_args,
+            given["environment"],
+            given["experiment"],
+            (given["cpu"], given["memory"]),
+            pairs(given["tags"], "--tag"),
+            given["strict_python"],
         )
         for name, value in run.get_metrics().items():
             click.echo(f"{name}: {value}")

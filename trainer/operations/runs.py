@@ -137,13 +137,6 @@ def download_file(workspaces: OpenWorkspaces, workspace: Json, run: str, name: s
     return str(Run.get(workspaces.get(workspace), run).download_file(name, path))
 
 
-def download_files(
-    workspaces: OpenWorkspaces, workspace: Json, run: str, prefix: str | None, folder: str, append_prefix: bool
-) -> Json:
-    found = Run.get(workspaces.get(workspace), run)
-    return [str(path) for path in found.download_files(prefix, folder, append_prefix=append_prefix)]
-
-
 def register_model(workspaces: OpenWorkspaces, workspace: Json, run: str, inside: bool, model: Json) -> Json:
     """`inside`: it is the run's own script that asks, so its end cannot be waited for."""
     given = dict(model)
@@ -176,7 +169,6 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "run.children": children,
     "run.describe": describe,
     "run.download_file": download_file,
-    "run.download_files": download_files,
     "run.register_model": register_model,
     **{f"run.{method}": _plain(method) for method in _PLAIN},
 }

@@ -8,7 +8,6 @@ from azureml._fitserve.client import call
 from azureml._fitserve.runs import Run
 from azureml._fitserve.sinks import FolderSink
 from azureml._fitserve.texts import as_path, as_texts, given
-from azureml.exceptions import UserErrorException
 
 INTERACTIVE_TYPE = "azureml.interactiverun"
 
@@ -163,27 +162,6 @@ class RemoteRun(Run):
     def download_file(self, name, output_file_path=None, **kwargs):
         """Copy a file of the run to `output_file_path`, by default to its base name in the current folder."""
         self._call("download_file", name=name, path=as_path(output_file_path or os.path.basename(name)))
-
-    def download_files(
-        self,
-        prefix=None,
-        output_directory=None,
-        output_paths=None,
-        batch_size=100,
-        append_prefix=True,
-        timeout_seconds=None,
-    ):
-        if output_paths is not None:
-            names = [name for name in self.get_file_names() if prefix is None or name.startswith(prefix)]
-            if len(names) != len(output_paths):
-                raise UserErrorException(
-                    "there are {} files below {} and {} output_paths".format(len(names), prefix, len(output_paths))
-                )
-            for name, path in zip(names, output_paths):
-                self.download_file(name, path)
-            return
-        folder = as_path(output_directory or ".")
-        self._call("download_files", prefix=prefix, folder=folder, append_prefix=bool(append_prefix))
 
     def get_all_logs(self, destination=None):
         """Copy the logs into a folder; gives their paths."""

@@ -1,5 +1,17 @@
 """`azureml.train.hyperdrive`: sweeps."""
 
+from azureml._fitserve.expressions import (
+    choice,
+    lognormal,
+    loguniform,
+    normal,
+    qlognormal,
+    qloguniform,
+    qnormal,
+    quniform,
+    randint,
+    uniform,
+)
 from azureml._fitserve.hyperdrive import (
     BanditPolicy,
     BayesianParameterSampling,
@@ -11,16 +23,6 @@ from azureml._fitserve.hyperdrive import (
     PrimaryMetricGoal,
     RandomParameterSampling,
     TruncationSelectionPolicy,
-    choice,
-    lognormal,
-    loguniform,
-    normal,
-    qlognormal,
-    qloguniform,
-    qnormal,
-    quniform,
-    randint,
-    uniform,
 )
 
 __all__ = [
