@@ -236,12 +236,12 @@ class VersionQueue:
             return
         now = self._loop.time()
         frame = Frame(self._next_id, batch, rows, now)
-        oldest = batch[0]
-        self.meter.batch.add(len(batch))
-        self.meter.wait.add(max(0.0, now - oldest.deadline + oldest.timeout_ms / 1000))
         self._next_id += 1
         self.frames += 1
         link.send(frame, request.method, inputs, request.checked)
+        oldest = batch[0]  # it is on its way: time to count
+        self.meter.batch.add(len(batch))
+        self.meter.wait.add(max(0.0, now - oldest.deadline + oldest.timeout_ms / 1000))
 
     def _stands_alone(self, pending: Pending) -> bool:
         """Make an array of this request's own rows, so that it shares frames only with its like."""
@@ -260,6 +260,8 @@ class VersionQueue:
         """`frame` came back and is not among ``link.frames`` any more."""
         if isinstance(answer, FrameResult):
             self._deliver(frame, answer)
+            self.meter.compute.add(answer.exec_ns / 1e9)
+            self._pace.learn(frame.rows, self._loop.time() - frame.sent_at)
         else:
             self._refused(link, frame, answer)
         if link.frames:
@@ -271,8 +273,6 @@ class VersionQueue:
 
     def _deliver(self, frame: Frame, result: FrameResult) -> None:
         batch = frame.batch
-        self.meter.compute.add(result.exec_ns / 1e9)
-        self._pace.learn(frame.rows, self._loop.time() - frame.sent_at)
         if len(batch) == 1:
             self.answers += 1
             if not batch[0].answer.done():
