@@ -1,7 +1,6 @@
 """Services with limits of their own have processes of their own; all others share those of the version."""
 
 import json
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,27 +20,15 @@ from registry.resources import ResourceConfiguration
 from registry.workspace import Workspace
 from tests.e2e.gateway import eventually, fitserve
 from tests.e2e.models import code_model, iris_probabilities, iris_svc
+from tests.gateway.background import deploy, workspace_with_iris
 
 ROW = json.dumps({"data": [[5.1, 3.5, 1.4, 0.2]]})
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    """With an SVC (version 1), and no process of ours at its end."""
-    folder = tmp_path_factory.mktemp("services")
-    with pytest.MonkeyPatch.context() as patch, Workspace.open(folder / "ws") as workspace:
-        for name in [name for name in os.environ if name.startswith("FITSERVE_")]:
-            patch.delenv(name)
-        patch.setenv("FITSERVE_PORT", "0")
-        Model.register(workspace, iris_svc(folder), "iris", show_output=False)
+    with workspace_with_iris(tmp_path_factory.mktemp("services")) as workspace:
         yield workspace
-        stop_gateway(workspace)
-
-
-def deploy(workspace: Workspace, name: str, model: Model | str, **given: Any) -> Webservice:
-    service = Webservice.deploy(workspace, name, [model], say=lambda _: None, **given)
-    service.wait_for_deployment()
-    return service
 
 
 def shown(workspace: Workspace, path: str = "/models/iris") -> dict[str, Any]:
