@@ -13,9 +13,7 @@ has to be noted. What a step needs of the machine is behind `Host`.
 
 import asyncio
 import contextlib
-import functools
 import logging
-import math
 import re
 import time
 from collections.abc import Coroutine, Iterator, Mapping
@@ -24,45 +22,28 @@ from typing import Any, Final, Protocol
 
 from gateway.crew import Child, Crew, StartFailed
 from gateway.deaths import Deaths
+from gateway.needs import check_size, children_of, needs_of
 from gateway.settings import Settings
 from gateway.table import OF_SERVICE, LastDeath, State, VersionEntry
 from gateway.workers.process import Exit
 from registry.errors import FitserveError
 from registry.inference import content_of
-from registry.limits import machine_cores
 from registry.records import Json, ModelVersion
-from registry.resources import GB, ResourceConfiguration
+from registry.resources import ResourceConfiguration
 from registry.serving_environment import ServingEnvironment
 
 log = logging.getLogger("fitserve.supervisor")
 
 RESTING: Final = frozenset({"failed", "quarantined"})
 QUARANTINE_S: Final = 300.0
-MOST_CHILDREN: Final = 1000
 _INTERRUPTIBLE: Final = frozenset({"_open", "_fill", "_prove"})  # steps that `stop` need not wait for
 _PATH: Final = re.compile(r"(?<![\w.])/[\w.+-]+(?:/[\w.+-]*)+")  # callers are not told where things lie here
 _NEWS_S: Final = 0.2  # HTTP processes tell what a child died over, a moment after its death
 _STEADY_S: Final = 60.0  # a child that lived this long was sound, asked or not
 
 
-@functools.cache
-def most_cores() -> int:
-    """Cores of the machine that a version can have at most."""
-    return math.ceil(machine_cores())
-
-
 class NoRoomNow(FitserveError):
     """Memory is promised to other models; `DoesNotFit`'s sentence."""
-
-
-class TooLargeForLimit(FitserveError):
-    """Sizes in bytes."""
-
-    def __init__(self, what: str, size: int, limit: int) -> None:
-        super().__init__(
-            f"the file of model {what} has {size / GB:.3g} GB, more than its memory limit of {limit / GB:g} GB; "
-            "register it with more memory"
-        )
 
 
 class Host(Protocol):
@@ -197,7 +178,7 @@ class Version:
     def update(self, record: ModelVersion) -> None:
         """The registry has another record of it."""
         before, self.record = self.record, record
-        if self._needs(before) != self._needs(record):
+        if needs_of(before) != needs_of(record):
             self._refused = None
             if self.state == "live":
                 self.reason = None  # it was about what had been asked for before
@@ -252,11 +233,8 @@ class Version:
 
     @property
     def size(self) -> int:
-        """How many children it should have: as many as it says, else one for each of its cores that the machine has."""
-        children = self.record.settings.get("children")
-        if isinstance(children, int | float) and 1 <= children <= MOST_CHILDREN:  # registration takes no others
-            return int(children)
-        return max(1, min(int(self.limits.cores), most_cores()))
+        """How many children it should have."""
+        return children_of(self.record)
 
     @property
     def rejected(self) -> bool:
@@ -345,7 +323,7 @@ class Version:
     async def _open(self) -> None:
         self._become("preparing")
         try:
-            self._check_size()
+            check_size(self.id, self.record)
             self._content = content_of(self.record)
             self.crew = await self._host.open_crew(self)
         except NoRoomNow as error:
@@ -553,13 +531,3 @@ class Version:
     @property
     def _asked(self) -> tuple[ResourceConfiguration, str]:
         return self.limits, content_of(self.record)
-
-    def _check_size(self) -> None:
-        size, limit = self.record.artifact.size, self.limits.memory_bytes
-        if size > limit:
-            raise TooLargeForLimit(self.id, size, limit)
-
-    @staticmethod
-    def _needs(record: ModelVersion) -> tuple[Json, ...]:
-        """What of a record decides how it runs."""
-        return record.resource_configuration, record.settings.get("children"), content_of(record), record.golden

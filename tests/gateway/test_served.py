@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from gateway import versions
+from gateway import needs
 from gateway.admission import Admission
 from gateway.control import Message
 from gateway.crew import Child, Crew
@@ -249,8 +249,8 @@ SIZES: list[tuple[float, object, int]] = [(64, None, 2), (2, None, 2), (0.5, Non
 def test_as_many_children_as_asked_for_else_as_the_machine_has_cores(
     monkeypatch: pytest.MonkeyPatch, cores: float, children: object, size: int
 ) -> None:
-    monkeypatch.setattr(versions, "machine_cores", lambda: 1.5)
-    versions.most_cores.cache_clear()
+    monkeypatch.setattr(needs, "machine_cores", lambda: 1.5)
+    needs.most_cores.cache_clear()
 
     async def story() -> None:
         models = ServedModels(Settings(), QuickMachine(), Admission(2 * GB, GB), Publisher(), Nobody())
@@ -266,7 +266,7 @@ def test_as_many_children_as_asked_for_else_as_the_machine_has_cores(
     try:
         asyncio.run(story())
     finally:
-        versions.most_cores.cache_clear()
+        needs.most_cores.cache_clear()
 
 
 def test_one_odd_record_keeps_no_other_from_being_served() -> None:

@@ -1,0 +1,52 @@
+"""What a version's record asks of the machine: how many children, which file of which size, what decides how it runs."""
+
+import functools
+import math
+from typing import Final
+
+from registry.errors import FitserveError
+from registry.inference import content_of
+from registry.limits import machine_cores
+from registry.records import Json, ModelVersion
+from registry.resources import GB
+
+MOST_CHILDREN: Final = 1000
+
+
+class TooLargeForLimit(FitserveError):
+    """Sizes in bytes."""
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        super().__init__(
+            f"the file of model {what} has {size / GB:.3g} GB, more than its memory limit of {limit / GB:g} GB; "
+            "register it with more memory"
+        )
+
+
+@functools.cache
+def most_cores() -> int:
+    """Cores of the machine that a version can have at most."""
+    return math.ceil(machine_cores())
+
+
+def children_of(record: ModelVersion) -> int:
+    """How many children it should have: as many as it says, else one for each of its cores that the machine has."""
+    children = record.settings.get("children")
+    if isinstance(children, int | float) and 1 <= children <= MOST_CHILDREN:  # registration takes no others
+        return int(children)
+    return max(1, min(int(record.resource_configuration.cores), most_cores()))
+
+
+def check_size(what: str, record: ModelVersion) -> None:
+    """
+    Raises:
+        TooLargeForLimit: what it is loaded from alone would not fit.
+    """
+    size, limit = record.artifact.size, record.resource_configuration.memory_bytes
+    if size > limit:
+        raise TooLargeForLimit(what, size, limit)
+
+
+def needs_of(record: ModelVersion) -> tuple[Json, ...]:
+    """What of a record decides how it runs."""
+    return record.resource_configuration, record.settings.get("children"), content_of(record), record.golden
