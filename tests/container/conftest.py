@@ -18,8 +18,7 @@ def image() -> str:
 @pytest.fixture(scope="session")
 def served(image: str) -> Iterator[Container]:
     """The main job inside, with a read-only root file system."""
-    with running(
-        image, "up", "examples/train_iris.py", "--memory", "512Mi", flags=("--read-only", "--memory", "2g")
-    ) as it:
+    flags = ("--read-only", "--memory", "2g", "--cpus", "1.5")
+    with running(image, "up", "examples/train_iris.py", "--memory", "512Mi", flags=flags) as it:
         it.wait_for_line("serving in the foreground", 180)
         yield it
