@@ -2,11 +2,11 @@
 
 Run it with the interpreter whose files are wanted; Python 3.6 syntax, so that it runs there:
 
-    python3.6 -m venv v && v/bin/pip install "pip==21.3.1" && v/bin/pip install scikit-learn==0.19.1 "numpy<1.20" scipy "joblib<1"
+    python3.6 -m venv v && v/bin/pip install "pip==21.3.1" && v/bin/pip install scikit-learn==0.19.1 "numpy<1.20" scipy "joblib<1" lz4
     v/bin/python scripts/make_old_artifacts.py tests/registry/artifacts
 
-The files made so far: Python 3.6 with 0.19.1, Python 3.8 with 0.24.2. File names say what they hold:
-`<scikit-learn>-<model>-<how>.bin`. The two of joblib 0.9.4 were written by
+The files made so far: Python 3.6 with 0.19.1, 3.8 with 0.24.2, 3.9 with 1.0.2, 3.11 with 1.3.2. File names say what they hold:
+`<scikit-learn>-<model>-<how>.bin`; those that are there are kept. The two of joblib 0.9.4 were written by
 `joblib.dump({"a": numpy.arange(5)}, "m.pkl")` and `joblib.dump({"a": numpy.arange(5), "b": "x"}, "z.pkl", compress=3)`.
 """
 
@@ -38,12 +38,14 @@ def main(folder):
     for name, model in models():
         stem = os.path.join(folder, f"{sklearn.__version__}-{name}")
         for protocol in (0, 2, pickle.HIGHEST_PROTOCOL):
-            with open(f"{stem}-pickle{protocol}.bin", "wb") as file:
-                pickle.dump(model, file, protocol)
-        joblib.dump(model, stem + "-joblib.bin")
-        joblib.dump(model, stem + "-joblib_gzip.bin", compress=("gzip", 3))
-        joblib.dump(model, stem + "-joblib_xz.bin", compress=("xz", 3))
-        if bundled is not None:
+            if not os.path.exists(f"{stem}-pickle{protocol}.bin"):
+                with open(f"{stem}-pickle{protocol}.bin", "wb") as file:
+                    pickle.dump(model, file, protocol)
+        for compressor in (None, "zlib", "gzip", "bz2", "xz", "lzma", "lz4"):
+            path = stem + ("-joblib_" + compressor if compressor else "-joblib") + ".bin"
+            if not os.path.exists(path):
+                joblib.dump(model, path, compress=(compressor, 3) if compressor else 0)
+        if bundled is not None and not os.path.exists(stem + "-bundled.bin"):
             bundled.dump(model, stem + "-bundled.bin")
 
 

@@ -1,5 +1,7 @@
 """What only the command line can run into."""
 
+from typing import Final
+
 from registry.errors import CallerError, ModelError, NotFound, OperatorError
 
 
@@ -37,9 +39,13 @@ class CommandNotFound(NotFound):
         super().__init__(f"there is no program {command} on the PATH: fitserve exec python client.py")
 
 
+_NO_SERVER: Final = ("neither jupyter-notebook nor jupyter-lab", "notebook")
+
+
 class NoJupyter(OperatorError):
-    def __init__(self) -> None:
+    def __init__(self, execute: bool = False) -> None:
+        missing, package = ("no jupyter-execute", "nbclient ipykernel") if execute else _NO_SERVER
         super().__init__(
-            "neither jupyter-notebook nor jupyter-lab is on the PATH: pip install notebook into the Python of your "
-            "notebooks and activate it; a script needs neither: fitserve exec python client.py"
+            f"{missing} is on the PATH: pip install {package} into the Python of your notebooks and activate it; a script "
+            "needs neither: fitserve exec python client.py"
         )

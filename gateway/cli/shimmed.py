@@ -33,14 +33,20 @@ def run(obj: dict[str, Any], /, strict_python: bool, command: tuple[str, ...]) -
 
 
 @click.command(context_settings=_RAW)
+@strict_python_option
+@click.option("--execute", is_flag=True, help="Run the notebook FILE to its end instead, as `jupyter execute` does.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
-def notebook(obj: dict[str, Any], /, arguments: tuple[str, ...]) -> None:
-    """Start Jupyter so that `import azureml.core` in its notebooks finds fitserve. ARGUMENTS are Jupyter's own."""
-    for flavour in ("notebook", "lab"):
+def notebook(obj: dict[str, Any], /, strict_python: bool, execute: bool, arguments: tuple[str, ...]) -> None:
+    """Start Jupyter so that `import azureml.core` in its notebooks finds fitserve. ARGUMENTS are Jupyter's own.
+
+    `fitserve notebook --execute FILE.ipynb --inplace` runs one without a browser and keeps its outputs; the exit code tells
+    whether a cell failed.
+    """
+    for flavour in ("execute",) if execute else ("notebook", "lab"):
         if shutil.which(f"jupyter-{flavour}"):
-            replace_process([f"jupyter-{flavour}", *arguments], obj["workspace"])
-    raise NoJupyter
+            replace_process([f"jupyter-{flavour}", *arguments], obj["workspace"], strict_python)
+    raise NoJupyter(execute)
 
 
 def replace_process(command: Sequence[str], workspace: str | None, strict_python: bool = False) -> None:
