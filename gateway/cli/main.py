@@ -106,6 +106,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The reader of our output has gone (`fitserve runs | head`): nothing is wrong, and nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except UnicodeEncodeError as error:
+        _fail(error, "an argument holds bytes that are no text, which no name is made of", 2, debug)
+    except OSError as error:  # a folder that goes away meanwhile, a disk that fails
+        what = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        _fail(error, f"{what}{error.strerror or error}", 3, debug)
 
 
 def _fail(error: BaseException, sentence: str, code: int, debug: bool) -> None:

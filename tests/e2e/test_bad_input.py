@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.gateway import Gateway, fitserve, serving
+from registry import Workspace
+from tests.e2e.gateway import ENVIRONMENT, FITSERVE, Gateway, fitserve, serving
 from tests.e2e.models import SETOSA, big_model, code_model, diabetes_by_name, iris_probabilities, iris_svc
 
 
@@ -102,7 +103,33 @@ def test_a_bad_limit_is_refused(tmp_path: Path, option: str, value: str) -> None
     assert "expected" in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [["models", b"\xff"], ["logs", b"\xff\xfe"], ["score", "x", b"\xff"], [b"\xff"]])
+def test_arguments_that_are_no_text_get_a_sentence(tmp_path: Path, arguments: list[str | bytes]) -> None:
+    workspace = tmp_path / "ws"
+    Workspace.open(workspace).close()
+    done = subprocess.run(
+        [*FITSERVE, "--workspace", str(workspace), *arguments], capture_output=True, env=ENVIRONMENT, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert done.stderr
+
+
 # The machine and the workspace.
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere", "/dev/null/ws", "/etc/hostname"])
+def test_a_workspace_that_cannot_be_made_is_named(tmp_path: Path, place: str) -> None:
+    done = fitserve("register", str(iris_svc(tmp_path)), "--name", "x", workspace=Path(place))
+    assert done.returncode in {2, 3}
+    assert len(done.stderr.splitlines()) == 1
+    assert place in done.stderr or str(Path(place).parent) in done.stderr
+
+
+@pytest.mark.parametrize("key", ["", " ", "short"])
+def test_a_key_that_is_none_is_refused(tmp_path: Path, key: str) -> None:
+    done = fitserve("serve", "--port", "0", workspace=tmp_path / "ws", env={"FITSERVE_KEY": key})
+    assert (done.returncode, "is refused" in done.stderr) == (2, True), done.stderr
 
 
 def test_a_port_in_use_is_named_before_the_training(tmp_path: Path) -> None:
