@@ -141,6 +141,8 @@ def _in_order(schema: ModelSchema, sample: Sample) -> Sample:
     """The sample's columns in the model's order."""
     if schema.width is not None and sample.width != schema.width:
         raise BadSample(sample.name, f"it has {sample.width} columns, and the model takes {schema.width}")
+    if schema.blanks_as is not None and sample.names is not None:
+        sample = replace(sample, names=tuple(name.replace(" ", schema.blanks_as) for name in sample.names))
     if not schema.names or sample.names is None or sample.names == schema.names:
         return sample
     if set(sample.names) != set(schema.names):

@@ -32,6 +32,7 @@ class ModelSchema:
         width: values a row; None where any is taken.
         item: of a "list": "text", "record", "label" or None for any.
         allows_nan: whether missing values are taken; None: the model does not tell.
+        blanks_as: what stands for blanks in the names that the model knows, where it changed them; None: nothing.
         classes: labels in the order of `predict_proba`'s columns; of a multi-output model a list of such lists.
         example: a few rows in the form of `kind`, to be sent as ``data``; empty where none can be made.
         sample: the documentation of the registered sample's rows by inference-schema, or None.
@@ -42,6 +43,7 @@ class ModelSchema:
     width: int | None = None
     item: str | None = None
     allows_nan: bool | None = None
+    blanks_as: str | None = None
     dtype: str | None = None
     classes: tuple[Any, ...] | None = None
     n_outputs: int | None = None
@@ -90,7 +92,7 @@ class ModelSchema:
         data: dict[str, Json] = {"kind": self.kind}
         if self.columns:
             data["columns"] = [_column_json(column) for column in self.columns]
-        for key in ("width", "item", "allows_nan", "dtype", "n_outputs", "output_dtype"):
+        for key in ("width", "item", "allows_nan", "blanks_as", "dtype", "n_outputs", "output_dtype"):
             if getattr(self, key) is not None:
                 data[key] = getattr(self, key)
         if self.classes is not None:
@@ -165,6 +167,7 @@ def _described(description: Mapping[str, Json]) -> ModelSchema:
         width=width,
         item=description.get("item"),
         allows_nan=description.get("allows_nan"),
+        blanks_as=description.get("blanks_as"),
         classes=tuple(classes) if isinstance(classes, list) else None,
         n_outputs=description.get("n_outputs"),
         output_dtype=description.get("output_dtype"),

@@ -63,6 +63,8 @@ def named_request(
         SchemaMismatch: a column is missing, unknown or given twice.
     """
     if schema.names and method not in FREE_METHODS:
+        if schema.blanks_as is not None:
+            names = [name.replace(" ", schema.blanks_as) for name in names]
         order = column_order(schema, names)
         if order is not None:
             rows = _in_order(rows, len(names), order)
@@ -230,6 +232,8 @@ def _in_order(rows: list[list[Any]] | types.Array, width: int, order: Sequence[i
 
 def _records(schema: ModelSchema, records: list[Any]) -> tuple[Sequence[str], list[list[Any]]]:
     """Names and rows of records, in the model's order where it has names, else in that of the first record."""
+    if schema.blanks_as is not None:
+        records = [_as_fitted(schema, record) for record in records]
     names = tuple(records[0])
     if schema.names and names != schema.names:
         column_order(schema, names)
@@ -252,6 +256,13 @@ def _records(schema: ModelSchema, records: list[Any]) -> tuple[Sequence[str], li
             )
         rows.append(row)
     return names, rows
+
+
+def _as_fitted(schema: ModelSchema, record: Any) -> Any:
+    if type(record) is not dict or schema.blanks_as is None:
+        return record
+    renamed = {name.replace(" ", schema.blanks_as): value for name, value in record.items()}
+    return renamed if len(renamed) == len(record) else record
 
 
 def _odd_record_sentence(names: Sequence[str], record: dict[str, Any]) -> str:

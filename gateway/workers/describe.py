@@ -64,6 +64,7 @@ def describe(model: Any, methods: "Sequence[str]", caught: "Sequence[Any]" = ())
         "n_features": len(names) if names else _n_features(model),
         "feature_names": names,
         "feature_types": types or None,
+        "blanks_as": _blanks_as(model, names),
         "classes": _classes(model),
         "n_outputs": _n_outputs(model),
         "output_dtype": _output_dtype(model),
@@ -127,13 +128,22 @@ def _batchable(model: Any) -> bool:
 def feature_names(model: Any) -> "Optional[List[str]]":
     """The columns that `model` was fitted with, in order; None when it was fitted without names."""
     for estimator in _inputs(model):
-        for attribute in ("feature_names_in_", "_feature_names_in", "_df_columns"):
+        for attribute in ("feature_names_in_", "_feature_names_in", "_df_columns", "feature_name_"):
             found = _get(estimator, attribute)
             if found is not None and len(found) and all(isinstance(name, str) for name in found):
+                if list(found) == ["Column_{}".format(index) for index in range(len(found))]:
+                    return None  # LightGBM made them up
                 return [str(name) for name in found]
         if _is(estimator, "ColumnTransformer"):
             return _names_in_transformers(estimator)
     return None
+
+
+def _blanks_as(model: Any, names: "Optional[List[str]]") -> "Optional[str]":
+    """What stands for blanks in `names`: LightGBM puts underscores there, and forgets the names that people gave."""
+    if not names or any(" " in name for name in names):
+        return None
+    return "_" if any(type(step).__module__.startswith("lightgbm") for step in _inputs(model)) else None
 
 
 # ---------------------------------------------------------------- the way of the input through a model

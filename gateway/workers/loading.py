@@ -184,7 +184,10 @@ def _reason(error: Exception) -> str:
         if not isinstance(error, ModuleNotFoundError):
             return "the installed {} does not fit this model: {}".format(root, _short(error))
         if name == root or root not in sys.modules:
-            return "module {} is not installed in this model's environment".format(name)
+            return (
+                "module {} is not installed in this model's environment; name one that has it at registration (--environment FILE), "
+                "or, if the module is your own, the folder that it lies in (--code FOLDER)".format(name)
+            )
         version = getattr(sys.modules[root], "__version__", "")
         return "the installed {} {} has no module {}: the model was written with another version".format(
             root, version, name

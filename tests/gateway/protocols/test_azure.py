@@ -12,6 +12,8 @@ from gateway.errors import InvalidRequest, SchemaMismatch, UnknownMethod, Unsupp
 from gateway.joining import join
 from gateway.protocols.azure import Azure
 from gateway.protocols.base import FrameResult, ScoreResult, Table, Target
+from gateway.protocols.kserve_v1 import KServeV1
+from gateway.protocols.mlflow import MLflow
 from registry.errors import CallerError
 from tests.gateway.protocols.wire import JSON, NAMED, PLAIN, TEXT, array_of, call, columns_of, result, target, values_of
 
@@ -323,6 +325,33 @@ WHOM = st.sampled_from(
         target({"kind": "columns"}),
     ]
 )
+
+
+def test_names_that_lightgbm_changed_are_known_by_both() -> None:
+    changed = {"kind": "columns", "feature_names": ["petal_width", "n"], "blanks_as": "_"}
+    whom = target(changed, ("predict",), sample=("s.csv", b"n,petal width\n1,2\n"))
+    bodies: list[Any] = [
+        [{"n": 1, "petal width": 2}],
+        [{"petal_width": 2, "n": 1}],
+        {"columns": ["n", "petal width"], "data": [[1, 2]]},
+        {"n": [1], "petal width": [2]},
+    ]
+    for data in bodies:
+        assert array_of(azure.parse(call({"data": data}), whom)).tolist() == [[2, 1]]
+    with pytest.raises(SchemaMismatch, match="given more than once"):
+        azure.parse(call({"data": {"columns": ["petal_width", "petal width"], "data": [[1, 2]]}}), whom)
+    with pytest.raises(SchemaMismatch, match="missing column 'petal_width'"):
+        azure.parse(call({"data": [{"n": 1, "petal  width": 2}]}), whom)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    whom=WHOM, data=JSON_VALUES, form=st.sampled_from(["dataframe_split", "dataframe_records", "instances", "inputs"])
+)
+def test_any_json_is_read_or_refused_by_mlflow_and_kserve(whom: Target, data: Any, form: str) -> None:
+    for dialect in (MLflow(), KServeV1()):
+        with contextlib.suppress(CallerError):
+            join([dialect.parse(call({form: data}), whom)])
 
 
 @settings(max_examples=400, deadline=None)

@@ -312,7 +312,8 @@ def test_a_missing_module_is_named(place: Nest, tmp_path: Path) -> None:
     path = tmp_path / "m.pkl"
     path.write_bytes(b"clightgbm.sklearn\nLGBMClassifier\n.")
     failure = refused(place, stored(path))
-    assert (failure.kind, failure.reason) == ("load", "module lightgbm is not installed in this model's environment")
+    assert failure.kind == "load"
+    assert failure.reason.startswith("module lightgbm is not installed in this model's environment; name one that has")
 
 
 @pytest.mark.parametrize(
