@@ -45,6 +45,7 @@ class _NoEvent:
 
 
 _NO_EVENT: Final = _NoEvent()
+_NO_CALL: Final = Call(b"", {})
 
 
 class Exchange:
@@ -95,6 +96,10 @@ class Exchange:
             self.body.append(part)
         else:
             self.body = [cast(bytes, self.body), part]
+
+    def drop(self) -> None:
+        """The caller has gone: what came of a body is not kept until a collector finds it."""
+        self.body, self._buffer = b"", None
 
     def go(self) -> None:
         """The body is complete."""
@@ -251,6 +256,7 @@ class Exchange:
 
     def _done(self) -> None:
         self.response_complete = True
+        self.call = _NO_CALL  # the connection may rest for long, and the body be large
         if not self.keep_alive:
             self._protocol.transport.close()
         self._protocol.on_response_complete()
@@ -280,6 +286,12 @@ class ScoringProtocol(Connection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
         self.since = self.loop.time()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        cycle = cast(Any, self.cycle)
+        if type(cycle) is Exchange:
+            cycle.drop()
 
     def on_message_begin(self) -> None:
         self.url = b""

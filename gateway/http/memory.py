@@ -11,12 +11,12 @@ from typing import Final
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _LARGEST: Final = 32 << 20  # of one piece: glibc takes no more
-_KEPT: Final = 64 << 20
+_KEPT: Final = 32 << 20
 _PR_SET_THP_DISABLE: Final = 41
 
 
 def keep_freed_memory() -> None:
-    """Let malloc keep up to 64 MB for the next large body, in pieces of up to 32 MB. Nothing happens where the C library is not glibc."""
+    """Let malloc keep up to 32 MB for the next large body, in pieces of up to 32 MB. Nothing happens where the C library is not glibc."""
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:

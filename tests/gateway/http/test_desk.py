@@ -1,10 +1,12 @@
 """Large bodies are read in a process of their own: same requests, same answers, same errors as in the loop."""
 
 import asyncio
+import gzip
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,7 +20,7 @@ from gateway.http.desk import Desk, DeskGone, Refused
 from gateway.http.hot import failed_answer
 from gateway.http.targets import target_of
 from gateway.joining import join
-from gateway.pool import described_inputs
+from gateway.pool import RawResult, described, described_inputs
 from gateway.protocols import dialects
 from gateway.protocols.base import Answer, Call, DescribedInput, FrameResult, ScoreResult
 from gateway.schema import schema_for
@@ -183,3 +185,122 @@ def test_a_caller_that_gives_up_leaves_nothing_behind() -> None:
                 await desk.format(ticket, ScoreResult(FrameResult(np.arange(1), 5), 0, -1))
 
     asyncio.run(run())
+
+
+NUMBERS = np.random.default_rng(3).normal(size=(12, 3)).tolist()
+FLAT = [value for row in NUMBERS for value in row]
+COLUMNS = {"a": FLAT[:12] * 3, "b": FLAT[12:24] * 3, "c": FLAT[24:] * 3}
+BY_NAME = {**PLAIN, "kind": "columns", "feature_names": ["a", "b", "c"], "column_types": dict.fromkeys("abc", "number")}
+TURNED = {name: COLUMNS[name] for name in "bca"}
+
+
+def tensor(data: Any, shape: list[int], datatype: str = "FP64", **more: Any) -> dict[str, Any]:
+    return {"id": "1", "inputs": [{"name": "x", "shape": shape, "datatype": datatype, "data": data, **more}]}
+
+
+@pytest.mark.parametrize("description", [PLAIN, TOLERANT, NAMED, BY_NAME, {**PLAIN, "n_features": None}])
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("azure", {"data": NUMBERS}),
+        ("azure", {"data": {"columns": ["c", "a", "b"], "data": NUMBERS}}),
+        ("azure", {"data": {"columns": ["c", "a"], "data": NUMBERS}}),
+        ("azure", {"data": TURNED}),
+        ("azure", {"data": {**TURNED, "c": [1, 2]}}),
+        ("azure", {"data": {"columns": COLUMNS["a"], "data": COLUMNS["b"]}}),
+        ("azure", {"data": FLAT}),
+        ("azure", {"data": NUMBERS, "method": FLAT}),
+        ("azure", {"data": NUMBERS, "include": FLAT}),
+        ("azure", {"data": [row[:2] for row in NUMBERS]}),
+        ("azure", {"data": NUMBERS, "method": "predict_proba", "include": ["classes"]}),
+        ("mlflow", {"dataframe_split": {"data": NUMBERS}}),
+        ("mlflow", {"dataframe_split": {"columns": ["b", "c", "a"], "index": list(range(50)), "data": NUMBERS}}),
+        ("mlflow", {"inputs": TURNED}),
+        ("kserve_v1", {"instances": NUMBERS}),
+        ("open_inference", tensor(FLAT, [12, 3])),
+        ("open_inference", tensor(NUMBERS, [12, 3])),
+        ("open_inference", tensor(NUMBERS, [3, 12])),
+        ("open_inference", tensor(FLAT, [36])),
+        ("open_inference", tensor(FLAT, [12, 3], "FP32")),
+        ("open_inference", tensor([value * 1e300 for value in FLAT], [12, 3], "FP32")),
+        ("open_inference", tensor(FLAT, [12, 3], "FP16")),
+        ("open_inference", tensor(FLAT, [12, 3], "BYTES")),
+        ("open_inference", tensor([round(value * 9) for value in FLAT], [12, 3], "INT64")),
+        ("open_inference", tensor(FLAT, [12, 3], parameters={"content_type": "np"})),
+        ("open_inference", tensor(FLAT, FLAT)),
+    ],
+)
+def test_each_form_of_numbers_means_the_same_as_in_the_loop(
+    name: str, body: dict[str, Any], description: dict[str, Any], desk_of_all: "Together"
+) -> None:
+    call = Call(orjson.dumps(body), {b"content-type": b"application/json"})
+    desk_of_all.run(compare(desk_of_all.desk, name, call, entry_of(description)))
+
+
+class Together:
+    """One desk, and the loop it lives in, for many tests."""
+
+    def __init__(self) -> None:
+        self.loop, self.desk = asyncio.new_event_loop(), Desk()
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        self.loop.run_until_complete(asyncio.wait_for(work, 30))
+
+
+@pytest.fixture(scope="module")
+def desk_of_all() -> Iterator[Together]:
+    together = Together()
+    yield together
+    together.desk.close()
+    together.loop.run_until_complete(asyncio.sleep(0))
+    together.loop.close()
+
+
+def test_compressed_bodies_are_unpacked_there_and_bombs_refused(desk_of_all: Together) -> None:
+    headers = {b"content-type": b"application/json"}
+    plain = Call(orjson.dumps({"data": NUMBERS}), headers)
+    _, (_, _, _, _, expected) = in_the_loop("azure", plain, ENTRIES[0])
+
+    async def check() -> None:
+        for encoding, packed in ((b"gzip", gzip.compress(plain.body)), (b"deflate", zlib.compress(plain.body))):
+            call = Call(packed, headers, encoding=encoding)
+            ticket = await desk_of_all.desk.parse("azure", call, ENTRIES[0], LIMIT)
+            assert shown(ticket.request.inputs) == expected
+        bomb = Call(gzip.compress(b" " * (LIMIT + 1)), headers, encoding=b"gzip")
+        with pytest.raises(Refused) as caught:
+            await desk_of_all.desk.parse("azure", bomb, ENTRIES[0], LIMIT)
+        assert caught.value.status == 413
+
+    desk_of_all.run(check())
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        np.random.default_rng(0).normal(size=(3, 40_000)),
+        np.array(["yes", "no", None] * 5_000, object).reshape(3, -1),
+        [np.arange(60_000.0).reshape(3, -1), np.zeros(3, np.float32)],
+    ],
+)
+def test_large_answers_are_the_same_wherever_they_are_written(output: Any, desk_of_all: Together) -> None:
+    call = Call(orjson.dumps({"data": [[1, 2, 3]] * 3, "method": "predict"}), {b"content-type": b"application/json"})
+    body = wire.Body()
+    spec = described(output, body)
+    frame = memoryview(b"".join(wire.encode_frame({"output": spec}, body.arrays)))
+    ((header, rest),) = wire.FrameReader().feed(frame)
+    target = target_of(ENTRIES[0])
+
+    async def check() -> None:
+        for name in ("azure", "kserve_v1"):
+            asked = Call(call.body.replace(b"data", b"instances") if name == "kserve_v1" else call.body, call.headers)
+            dialect = DIALECTS[name]
+            expected = dialect.format(dialect.parse(asked, target), ScoreResult(FrameResult(output, 5), 0, -1), target)
+            as_it_came = ScoreResult(RawResult(header["output"], rest, 5), 0, -1)
+            assert bytes(await desk_of_all.desk.write(name, asked, ENTRIES[0], as_it_came)) == expected
+            ticket = await desk_of_all.desk.parse(name, asked, ENTRIES[0], LIMIT)
+            assert bytes(await desk_of_all.desk.format(ticket, as_it_came)) == expected
+            part = ScoreResult(as_it_came.frame, 1, 2)
+            expected = dialect.format(dialect.parse(asked, target), part, target)
+            assert bytes(await desk_of_all.desk.write(name, asked, ENTRIES[0], part)) == expected
+
+    desk_of_all.run(check())
