@@ -1,5 +1,6 @@
 """Experiments and runs."""
 
+import os
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from trainer.rpc import Operation
 from trainer.run import Run
 from trainer.script import ScriptRunConfig
 
+_SNAPSHOT_BYTES: Final = 300 * 2**20  # what the shim's module says until a program changes it
 # Methods whose arguments and answers are JSON values as they are.
 _PLAIN: Final = (
     "get_status",
@@ -50,7 +52,9 @@ def facts(run: Run) -> dict[str, Json]:
 
 def script_of(config: Json) -> ScriptRunConfig:
     """What the shim's ScriptRunConfig describes."""
-    limits = config["resource_configuration"]
+    limits, largest = config["resource_configuration"], config.get("snapshot_max_bytes", _SNAPSHOT_BYTES)
+    if largest != _SNAPSHOT_BYTES:  # the program has changed Azure's number
+        os.environ["FITSERVE_SNAPSHOT_MAX_MB"] = str(largest / 2**20)
     return ScriptRunConfig(
         source_directory=config["source_directory"],
         script=config["script"],

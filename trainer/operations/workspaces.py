@@ -12,7 +12,7 @@ from registry.workspace import Workspace
 from trainer.open_workspaces import OpenWorkspaces, address_is_secret
 from trainer.rpc import Operation
 
-_NAMED: Final = ("compute_target", "dataset")
+_NAMED: Final = ("compute_target", "dataset", "experiment")
 
 
 def from_config(

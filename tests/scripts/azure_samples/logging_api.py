@@ -188,6 +188,14 @@ assert [r.id for r in exp.get_runs()][0] == run.id
 assert [r.id for r in Run.list(exp, tags="kind")] == [run.id]
 assert [r.id for r in Run.list(exp, tags={"kind": "other"})] == []
 
+exp.set_tags({"team": "a"})
+exp.tag("kind", "sample")
+exp.remove_tags(["kind"])
+assert Experiment(ws, exp.name).tags == {"team": "a"}
+assert [e.name for e in Experiment.list(ws, tags={"team": "a"})] == [exp.name]
+assert Experiment.list(ws, tags="other") == []
+assert ws.experiments[exp.name].id == exp.id
+
 # what others add when it has ended
 fetched.log("late", 1)
 fetched.upload_file("late.txt", "some/files/a.txt")

@@ -39,6 +39,8 @@ class RemoteSink(object):
 class RemoteRun(Run):
     """Nothing is cached: every question is asked of fitserve."""
 
+    _inside = False
+
     def __init__(self, experiment, run_id, outputs=None, **kwargs):
         self._take(experiment, call("run.get", workspace=experiment.workspace._facts, run=run_id))
 
@@ -170,10 +172,6 @@ class RemoteRun(Run):
     def restore_snapshot(self, snapshot_id=None, path=None):
         """The source as it was submitted, as a ZIP file in the folder `path`; gives the path of that file."""
         return self._call("restore_snapshot", snapshot_id=snapshot_id, path=as_path(path or "."))
-
-    def register_model(self, model_name, model_path=None, **kwargs):
-        """Register a file or folder of the run as a model version, which is served in the run's environment."""
-        return self._register(model_name, model_path, False, kwargs)
 
     # its end, where a program decides that, and what is below it
 

@@ -77,6 +77,9 @@ class Run(Recorder):
         self.type = facts.get("type", "azureml.scriptrun")
         self._status = "Running"
 
+    _inside = True  # this program has to do with its end, so that cannot be waited for
+    input_datasets = output_datasets = property(lambda self: {})
+
     @classmethod
     def get_context(cls, allow_offline=True, used_for_context_manager=False, **kwargs):
         """The run that this script belongs to; outside a job one that prints what is logged."""
@@ -209,6 +212,12 @@ class Run(Recorder):
         """A run below this one, with metrics, tags and files of its own."""
         return ChildRun(self._sink.child(name), self)
 
+    def get_secret(self, name):
+        return refuse("run.get_secret", "give secrets to a script by environment variables")
+
+    def get_secrets(self, secrets):
+        return self.get_secret(secrets)
+
     def create_children(self, count=None, tag_key=None, tag_values=None):
         """`count` of them, or one for each of `tag_values`, which it has as its tag `tag_key`."""
         if (count is None) == (tag_values is None) or (tag_key is None) != (tag_values is None):
@@ -293,11 +302,25 @@ class Run(Recorder):
             "runDefinition": self._sink.facts.get("definition", {}),
         }
 
-    def register_model(self, model_name, model_path=None, **kwargs):
-        """Register a file or folder of this run, what it has in ./outputs so far among them, as a model version."""
-        return self._register(model_name, model_path, True, kwargs)
+    def register_model(
+        self,
+        model_name,
+        model_path=None,
+        tags=None,
+        properties=None,
+        model_framework=None,
+        model_framework_version=None,
+        description=None,
+        datasets=None,
+        sample_input_dataset=None,
+        sample_output_dataset=None,
+        resource_configuration=None,
+        **kwargs,
+    ):
+        """Register a file or folder of the run, by default `model_name`, as a model version.
 
-    def _register(self, model_name, model_path, inside, given):
+        Inside of the run what it has in ./outputs so far is among them; from outside its end is waited for.
+        """
         from azureml._fitserve.client import call
         from azureml._fitserve.texts import registration
         from azureml.core.model import Model
@@ -305,17 +328,17 @@ class Run(Recorder):
         workspace = self.experiment.workspace
         model = registration(
             model_name,
-            given.get("tags"),
-            given.get("properties"),
-            given.get("description"),
-            given.get("model_framework"),
-            given.get("model_framework_version"),
-            given.get("sample_input_dataset"),
-            given.get("sample_output_dataset"),
-            given.get("resource_configuration"),
+            tags,
+            properties,
+            description,
+            model_framework,
+            model_framework_version,
+            sample_input_dataset,
+            sample_output_dataset,
+            resource_configuration,
         )
         model["model_path"] = None if model_path is None else str(model_path)
-        facts = call("run.register_model", workspace=workspace._facts, run=self.id, inside=inside, model=model)
+        facts = call("run.register_model", workspace=workspace._facts, run=self.id, inside=self._inside, model=model)
         return Model._of(workspace, facts)
 
     def __enter__(self):

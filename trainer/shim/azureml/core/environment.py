@@ -132,6 +132,10 @@ class Environment(object):
     def add_private_pip_wheel(workspace, file_path, exist_ok=False):
         return refuse("Environment.add_private_pip_wheel", "name the wheel's path in a requirements file")
 
+    @staticmethod
+    def label(workspace, name, version, labels):
+        return refuse("Environment.label", "there is only the label latest; name the version")
+
     def clone(self, new_name):
         return Environment._of(dict(self._described(), name=new_name, version=None))
 

@@ -22,7 +22,20 @@ class Experiment(object):
 
     @property
     def tags(self):
-        return {}
+        return call("named.list", workspace=self.workspace._facts, kind="experiment").get(self.name, {})
+
+    def tag(self, key, value=None):
+        self.set_tags({key: value})
+
+    def set_tags(self, tags):
+        self._keep_tags(dict(self.tags, **as_texts(tags)))
+
+    def remove_tags(self, tags):
+        gone = [tags] if isinstance(tags, str) else list(tags)
+        self._keep_tags({key: value for key, value in self.tags.items() if key not in gone})
+
+    def _keep_tags(self, tags):
+        call("named.put", workspace=self.workspace._facts, kind="experiment", name=self.name, value=tags)
 
     @property
     def archived_time(self):
@@ -68,8 +81,17 @@ class Experiment(object):
 
     @staticmethod
     def list(workspace, experiment_name=None, view_type="ActiveOnly", tags=None):
+        """Those that have runs, by name; of `tags` all have to be met."""
         names = call("experiment.list", workspace=workspace._facts)
-        return [Experiment(workspace, name) for name in names if experiment_name in (None, name)]
+        found = [Experiment(workspace, name) for name in names if experiment_name in (None, name)]
+        if tags is None:
+            return found
+        asked = {tags: None} if isinstance(tags, str) else dict(tags)
+        return [
+            each
+            for each in found
+            if all(key in each.tags and value in (None, each.tags[key]) for key, value in asked.items())
+        ]
 
     @staticmethod
     def delete(workspace, experiment_id):

@@ -1,6 +1,7 @@
 """`azureml.core.script_run_config`: what to run. It only remembers; `Experiment.submit` acts."""
 
 from azureml._fitserve.texts import as_path, strict_python
+from azureml._restclient import snapshots_client
 from azureml.core.runconfig import _DEFAULT_DURATION_S, RunConfiguration
 from azureml.exceptions import UserErrorException
 
@@ -88,6 +89,7 @@ class ScriptRunConfig(object):
             "environment": described,
             "max_run_duration_seconds": self.run_config.max_run_duration_seconds,
             "resource_configuration": None if limits is None else limits._described(),
+            "snapshot_max_bytes": snapshots_client.SNAPSHOT_MAX_SIZE_BYTES,
             "strict_python": strict_python(self.strict_python, *strict),
         }
 

@@ -4,7 +4,7 @@ import json
 
 from azureml._fitserve.client import call
 from azureml._fitserve.texts import as_texts, as_time, given, ids_of
-from azureml._fitserve.unsupported import refuse
+from azureml._fitserve.unsupported import refuse, unsupported
 from azureml.exceptions import WebserviceException
 
 _ON_LOOPBACK = "put a proxy that speaks TLS before the gateway"
@@ -315,6 +315,9 @@ class LocalWebservice(Webservice):
 
     def delete(self, delete_cache=True, delete_image=False, delete_volume=True):
         self._call("delete")
+
+
+AksEndpoint = unsupported("AksEndpoint", "deploy each version as a service of its own")
 
 
 def _configuration(cpu_cores, memory_gb, tags, properties, description, auth_enabled, primary_key, secondary_key):
