@@ -68,12 +68,16 @@ def compare(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         (ours := Path(folder) / "ours").mkdir()
         (theirs := Path(folder) / "theirs").mkdir()
+        about = {
+            "machine": results.machine(),
+            "load_before": before,
+            "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
+        }
         found = side_by_side.run(tasks, [FITSERVE], plan, ours)
-        compared = [task for task in tasks if task.times] if others else []
-        for task, servers in side_by_side.run(compared, others, short, theirs).items():
-            found[task].update(servers)
-    command = " ".join(["python -m benchmarks", *sys.argv[1:]])
-    results.save("side_by_side", machine=results.machine(), load_before=before, command=command, tasks=found)
+        results.save("side_by_side", **about, tasks=found)
+        for task in (task for task in tasks if task.times and others):
+            found[task.name].update(side_by_side.run([task], others, short, theirs)[task.name])
+            results.save("side_by_side", **about, tasks=found)
     print(f"side by side took {(time.monotonic() - began) / 60:.0f} minutes", flush=True)
 
 
