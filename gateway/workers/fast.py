@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Optional, Tuple
 import numpy as np
 
 from . import trees
-from .ways import NotHere, finite, is_a, own
+from .ways import NotHere, finite, is_a, own, with_method
 
 if TYPE_CHECKING:
     from .ways import Array, Way
@@ -201,6 +201,31 @@ def _signed(model: Any, distances: "Way") -> "Iterator[Way]":
     yield lambda X: distances(X).ravel()
 
 
+# ---------------------------------------------------------------- others: their own code without the checks
+
+
+def _neighbours(model: Any) -> "Iterator[Tuple[str, str, Way]]":
+    """The tree of the rows that it was fitted with, asked directly."""
+    if model._fit_method not in ("kd_tree", "ball_tree"):
+        return
+    query = model._tree.query
+
+    def kneighbors(X: "Array", n_neighbors: "Optional[int]" = None, return_distance: bool = True) -> Any:
+        return query(X, n_neighbors or model.n_neighbors, return_distance)
+
+    yield "kneighbors", "neighbours", kneighbors
+    yield from with_method(model, "kneighbors", kneighbors, "neighbours")
+
+
+def _naive_bayes(model: Any) -> "Iterator[Tuple[str, str, Way]]":
+    return with_method(model, "_check_X", lambda X: X, "naive Bayes")
+
+
+def _layers(model: Any) -> "Iterator[Tuple[str, str, Way]]":
+    forward = model._forward_pass_fast
+    return with_method(model, "_forward_pass_fast", lambda X, **_: forward(X, check_input=False), "layers")
+
+
 #: Bases and classes of scikit-learn, by name; the first that fits counts.
 _KINDS: "Tuple[Tuple[str, Callable[[Any], Iterator[Tuple[str, str, Way]]]], ...]" = (
     ("BaseLibSVM", _support_vectors),
@@ -208,6 +233,12 @@ _KINDS: "Tuple[Tuple[str, Callable[[Any], Iterator[Tuple[str, str, Way]]]], ...]
     ("DecisionTreeClassifier", trees.tree),
     ("DecisionTreeRegressor", trees.tree),
     ("BaseHistGradientBoosting", trees.boosting),
+    ("BaseGradientBoosting", trees.gradient_boosting),
+    ("IsolationForest", trees.isolation_forest),
+    ("KNeighborsClassifier", _neighbours),
+    ("KNeighborsRegressor", _neighbours),
+    ("_BaseNB", _naive_bayes),
+    ("BaseMultilayerPerceptron", _layers),
     ("LinearClassifierMixin", _linear_classifier),
     ("LinearModel", _linear_regressor),
 )

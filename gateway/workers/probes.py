@@ -38,6 +38,9 @@ def _region(part: Any, width: int) -> "Optional[Tuple[Array, Array, Optional[Lis
     vectors = getattr(part, "support_vectors_", None)
     if isinstance(vectors, np.ndarray) and vectors.ndim == 2 and len(vectors):
         return vectors.min(axis=0), vectors.max(axis=0), [vectors[:, at] for at in range(width)]
+    rows = getattr(part, "_fit_X", None)
+    if isinstance(rows, np.ndarray) and rows.ndim == 2 and len(rows) and rows.dtype.kind in "iuf":
+        return rows.min(axis=0), rows.max(axis=0), [rows[:, at] for at in range(width)]
     if isinstance(getattr(part, "mean_", None), np.ndarray) and isinstance(getattr(part, "scale_", None), np.ndarray):
         return part.mean_ - 2 * part.scale_, part.mean_ + 2 * part.scale_, None
     turns = _turns(part)
@@ -54,7 +57,9 @@ def _turns(part: Any) -> "Optional[Tuple[Array, Array]]":
         nodes = np.concatenate([tree.nodes for each in part._predictors[:20] for tree in each])
         inner = (nodes["is_leaf"] == 0) & np.isfinite(nodes["num_threshold"])
         return nodes["feature_idx"][inner], nodes["num_threshold"][inner]
-    trees = [part.tree_] if hasattr(part, "tree_") else [each.tree_ for each in getattr(part, "estimators_", ())[:20]]
+    listed = getattr(part, "estimators_", ())
+    several = (listed.ravel() if isinstance(listed, np.ndarray) else listed)[:20]
+    trees = [each.tree_ for each in ([part] if hasattr(part, "tree_") else several) if hasattr(each, "tree_")]
     if not trees:
         return None
     feature = np.concatenate([tree.feature for tree in trees])

@@ -155,4 +155,6 @@ def same(a: Any, b: Any) -> bool:
         if a.dtype != b.dtype or a.shape != b.shape:
             return False
         return bool((a == b).all()) if a.dtype.kind == "O" else a.tobytes() == b.tobytes()
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(same(one, other) for one, other in zip(a, b))
     return False

@@ -1,10 +1,11 @@
 """Shorter ways through trees and forests (see fast.py). Runs inside the model's own Python (3.6 and later), beside child.py."""
 
+import sys
 from typing import TYPE_CHECKING, Any, Iterator, Sequence, Tuple
 
 import numpy as np
 
-from .ways import NotHere, narrow, with_method
+from .ways import NotHere, is_a, narrow, with_method
 
 if TYPE_CHECKING:
     from .ways import Array, Way
@@ -115,7 +116,7 @@ def forest(model: Any) -> "Iterator[Tuple[str, str, Way]]":
             total /= count
             return total
 
-        yield from with_method(model, method, way if classifies else (lambda X, way=way: way(X)[:, 0]), "trees")  # type: ignore[misc]
+        yield from with_method(model, method, way if classifies else (lambda X, way=way: way(X)[:, 0]), "trees")
 
 
 def _shares(counts: "Array") -> Any:
@@ -171,3 +172,78 @@ def _hist_tree(nodes: "Array") -> "Tuple[Array, Array, Array, Array]":
     left, right = nodes["left"].astype(np.intp), nodes["right"].astype(np.intp)
     left[nodes["is_leaf"] != 0] = -1
     return nodes["feature_idx"].astype(np.intp), nodes["num_threshold"], left, right
+
+
+def gradient_boosting(model: Any) -> "Iterator[Tuple[str, str, Way]]":
+    """All trees at once; each adds its share to what the constant first guess gives."""
+    trees = [each.tree_ for each in model.estimators_.ravel()]
+    rounds, per_round = model.estimators_.shape
+    start = model._raw_predict_init(np.zeros((1, model.n_features_in_), np.float32))
+    constant = (
+        isinstance(model.init_, str) or is_a(model.init_, "DummyClassifier") or is_a(model.init_, "DummyRegressor")
+    )
+    if not constant or sum(tree.node_count for tree in trees) > MANY_NODES:
+        return
+    packed = Packed([(t.feature, t.threshold, t.children_left, t.children_right) for t in trees])
+    table = packed.values([model.learning_rate * tree.value[:, 0, 0] for tree in trees])
+    several, public = _by_loss(model), model._raw_predict
+
+    def raw(X: "Array") -> Any:
+        Z = narrow(X)
+        rows = len(Z)
+        if rows * packed.depth > 4 * _STEPS:
+            return public(Z)
+        begun = np.empty((rounds + 1, per_round * rows))
+        begun[0] = np.repeat(start.reshape(-1), rows)
+        table.take(packed.leaves(Z), out=begun[1:].reshape(-1, rows), mode="clip")
+        return np.ascontiguousarray(summed(begun).reshape(per_round, rows).T)
+
+    if not hasattr(model, "classes_"):
+        yield "predict", "boosted trees", lambda X: raw(X).ravel()
+        return
+    classes = model.classes_
+
+    def scores(X: "Array") -> Any:
+        found = raw(X)
+        return found.ravel() if found.shape[1] == 1 else found
+
+    def predict(X: "Array") -> Any:
+        found = scores(X)
+        return classes[(found >= 0).astype(int) if found.ndim == 1 else found.argmax(axis=1)]
+
+    yield "decision_function", "boosted trees", scores
+    yield "predict", "boosted trees", predict
+    if several is not None:
+        yield "predict_proba", "boosted trees", lambda X: several(scores(X))
+        yield "predict_log_proba", "boosted trees", lambda X: np.log(several(scores(X)))
+
+
+def _by_loss(model: Any) -> Any:
+    """What makes probabilities of scores; its name has changed."""
+    loss = getattr(model, "_loss", None)
+    return getattr(loss, "predict_proba", None) or getattr(loss, "_raw_prediction_to_proba", None)
+
+
+def isolation_forest(model: Any) -> "Iterator[Tuple[str, str, Way]]":
+    """How deep each row comes to lie, all trees at once."""
+    average = getattr(sys.modules.get("sklearn.ensemble._iforest"), "_average_path_length", None)
+    trees = [each.tree_ for each in model.estimators_]
+    if average is None or model._max_features != model.n_features_in_:
+        return
+    if sum(tree.node_count for tree in trees) > MANY_NODES:
+        return
+    packed = Packed([(t.feature, t.threshold, t.children_left, t.children_right) for t in trees])
+    depths = zip(model._decision_path_lengths, model._average_path_length_per_tree)
+    table = packed.values([path + rest - 1.0 for path, rest in depths])
+    whole = len(trees) * average([model._max_samples])
+
+    def scores(X: "Array") -> Any:
+        Z = narrow(X)
+        begun = np.empty((len(trees) + 1, len(Z)))
+        begun[0] = 0.0
+        table.take(packed.leaves(Z), out=begun[1:], mode="clip")
+        return -(2 ** (-(summed(begun) / whole)))
+
+    yield "score_samples", "trees", scores
+    yield "decision_function", "trees", lambda X: scores(X) - model.offset_
+    yield "predict", "trees", lambda X: np.where(scores(X) - model.offset_ < 0, -1, 1)

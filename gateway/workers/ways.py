@@ -29,7 +29,7 @@ def narrow(X: "Array") -> Any:
     return Z
 
 
-def with_method(model: Any, method: str, way: "Way", name: str) -> "Iterator[Tuple[str, str, Way]]":
+def with_method(model: Any, method: str, way: "Callable[..., Any]", name: str) -> "Iterator[Tuple[str, str, Way]]":
     """`way` for `method`, and the model's other methods on a copy of it that has `way` in that method's place."""
     other = copy.copy(model)
     setattr(other, method, way)

@@ -10,12 +10,18 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_iris
 from sklearn.ensemble import (
     ExtraTreesClassifier,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
+    IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
 )
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 from sklearn.svm import SVC, SVR, LinearSVC
@@ -45,6 +51,17 @@ MODELS: dict[str, Callable[[], Any]] = {
     "boosting": lambda: HistGradientBoostingClassifier(max_iter=20).fit(X, Y),
     "boosting of two": lambda: HistGradientBoostingClassifier(max_iter=20).fit(X, TWO),
     "boosting of numbers": lambda: HistGradientBoostingRegressor(max_iter=20).fit(X, X[:, 0]),
+    "gradient boosting": lambda: GradientBoostingClassifier(n_estimators=15, random_state=0).fit(X, NAMES),
+    "gradient boosting of two": lambda: GradientBoostingClassifier(n_estimators=15, init="zero").fit(X, TWO),
+    "gradient boosting of numbers": lambda: GradientBoostingRegressor(n_estimators=15).fit(X, X[:, 0]),
+    "isolation forest": lambda: IsolationForest(n_estimators=30, random_state=0, contamination=0.1).fit(X),
+    "neighbours": lambda: KNeighborsClassifier(3, algorithm="kd_tree").fit(X, NAMES),
+    "neighbours of numbers": lambda: KNeighborsRegressor(algorithm="ball_tree").fit(X, X[:, :2]),
+    "naive Bayes": lambda: GaussianNB().fit(X, NAMES),
+    "layers": lambda: MLPClassifier(hidden_layer_sizes=8, max_iter=1000, tol=1, random_state=0).fit(X, Y),
+    "layers of numbers": lambda: make_pipeline(
+        StandardScaler(), MLPRegressor(hidden_layer_sizes=8, max_iter=3000, tol=10, random_state=0)
+    ).fit(X, Y),
     "tree": lambda: DecisionTreeClassifier(random_state=0).fit(X, Y),
 }
 FITTED: dict[str, Any] = {}
