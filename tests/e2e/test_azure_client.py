@@ -14,6 +14,7 @@ import pytest
 
 from registry.interpreters import find_pythons
 from tests.e2e.gateway import ENVIRONMENT, FITSERVE, eventually
+from tests.trainer.test_azureml_table import table
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -191,6 +192,18 @@ def test_an_installed_azureml_is_not_shadowed(project: Path) -> None:
     )
     assert done.stdout.endswith("the hidden sitecustomize ran\nthe real one True\n")
     assert run_command(project, "exec", sys.executable, "ask.py").stdout == "1.61.0 True\n"
+
+
+@pytest.mark.parametrize("project", ["azure_names"], indirect=True)
+@pytest.mark.parametrize("python", ["3.6", "3.13"])
+def test_every_name_of_the_table_is_used_once(project: Path, python: str) -> None:
+    """What works works; what is refused is refused with a sentence when it is used, not at its import."""
+    rows = {module: row._asdict() for module, row in table().items()}
+    (project / "table.json").write_text(json.dumps(rows))
+    facts = facts_of(run_command(project, "exec", str(python_of(python)), "client.py", "table.json"))
+    assert facts["client"].startswith(python)
+    assert facts["count"] > 120
+    assert facts["problems"] == {}
 
 
 def test_a_program_that_is_not_there_and_a_missing_jupyter_have_their_sentences(tmp_path: Path) -> None:

@@ -13,6 +13,71 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SHIM = ROOT / "trainer" / "shim"
 
+#: What the contract of Azure's SDK names, by class or function; each can be imported, and asked for these.
+CONTRACT = {
+    "azureml.core.workspace.Workspace": (
+        "from_config write_config get create list delete name subscription_id resource_group location sku "
+        "tags compute_targets environments models webservices experiments datastores datasets images "
+        "get_default_datastore set_default_datastore get_default_keyvault get_run get_details "
+        "get_mlflow_tracking_uri get_default_compute_target"
+    ),
+    "azureml.core.experiment.Experiment": (
+        "submit start_logging get_runs list delete archive reactivate tag set_tags remove_tags refresh "
+        "workspace name id tags archived_time"
+    ),
+    "azureml.core.environment.Environment": (
+        "get list register clone from_conda_specification from_pip_requirements "
+        "from_existing_conda_environment from_docker_image from_dockerfile from_docker_build_context build "
+        "build_local save_to_directory load_from_directory get_image_details label add_private_pip_wheel "
+        "python docker environment_variables inferencing_stack_version version spark r"
+    ),
+    "azureml.core.run.Run": (
+        "get_context log log_list log_row log_table log_image log_confusion_matrix log_accuracy_table "
+        "log_residuals log_predictions get_metrics upload_file upload_folder upload_files get_file_names "
+        "download_file download_files wait_for_completion get_status get_details get_details_with_logs "
+        "get_all_logs cancel complete fail start flush child_run create_children submit_child get_children "
+        "parent tag set_tags remove_tags get_tags add_properties get_properties display_name description "
+        "number type id name get_portal_url take_snapshot restore_snapshot get_environment get list "
+        "register_model experiment"
+    ),
+    "azureml.core.model.Model": (
+        "register deploy list get_model_path package profile print_configuration download delete update "
+        "add_tags remove_tags add_properties update_tags_properties serialize Framework name id version tags "
+        "properties description model_framework model_framework_version created_time created_by run_id run "
+        "experiment_name workspace datasets resource_configuration sample_input_dataset sample_output_dataset "
+        "mime_type unpack url parent_id derived_model_ids"
+    ),
+    "azureml.core.webservice.Webservice": (
+        "list name state scoring_uri swagger_uri auth_enabled tags properties error created_time updated_time "
+        "compute_type models image_id wait_for_deployment run get_logs get_keys regen_key get_token update "
+        "update_deployment_state delete serialize"
+    ),
+    "azureml.core.webservice.AciWebservice": "deploy_configuration",
+    "azureml.core.webservice.AksWebservice": "",
+    "azureml.core.webservice.LocalWebservice": "deploy_configuration reload port deploy_to_cloud update delete",
+    "azureml.core.webservice.AksEndpoint": "create_version deploy_configuration",
+    "azureml.core.model.InferenceConfig": "",
+    "azureml.core.model.ModelPackage": "wait_for_creation pull save get_logs",
+    "azureml.core.conda_dependencies.CondaDependencies": "create add_pip_package add_conda_package add_channel",
+    "azureml.core.runconfig.MpiConfiguration": "",
+    "azureml.core.runconfig.PyTorchConfiguration": "",
+    "azureml.core.runconfig.TensorflowConfiguration": "",
+    "azureml.core.runconfig.DockerConfiguration": "",
+    "azureml.core.resource_configuration.ResourceConfiguration": "",
+    "azureml.train.hyperdrive.HyperDriveConfig": "",
+    "azureml.train.hyperdrive.HyperDriveRun": "get_best_run_by_primary_metric get_children_sorted_by_primary_metric get_hyperparameters get_metrics",
+    "azureml.core.compute.ComputeTarget": "create wait_for_completion get_status",
+    "azureml.core.compute.AmlCompute": "provisioning_configuration",
+    "azureml.core.compute_target.ComputeTargetException": "",
+    "azureml.widgets.RunDetails": "show",
+    "azureml.telemetry.set_diagnostics_collection": "",
+    "azureml.core.datastore.Datastore": "upload_files",
+    "azureml.core.dataset.Dataset": "Tabular",
+    "azureml.core.script_run_config.ScriptRunConfig": "",
+    "azureml.core.run.get_run": "",
+    "azureml._restclient.snapshots_client.SNAPSHOT_MAX_SIZE_BYTES": "",
+}
+
 
 class Row(NamedTuple):
     works: list[str]

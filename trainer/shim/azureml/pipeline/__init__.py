@@ -1,0 +1,1 @@
+"""`azureml.pipeline`: its modules can be imported."""
