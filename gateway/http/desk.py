@@ -53,6 +53,7 @@ from gateway.workers.selfcare import die_with
 from registry.records import Json
 
 BINARY: Final = b"inference-header-content-length"  # says that a body is not all JSON
+_NICE: Final = 5  # where processors are few, small requests go first
 _MOST_KEPT: Final = 10_000  # requests that are parsed and not yet formatted
 _SNDBUF: Final = 1 << 18  # bytes that are copied in one go, while the loop waits
 
@@ -389,6 +390,7 @@ def main() -> int:
     options = parser.parse_args()
     die_with(options.parent)
     keep_freed_memory()
+    os.nice(_NICE)
     set_up("warning")
     Clerk(socket.socket(fileno=options.fd), failed_answer).run()
     return 0
