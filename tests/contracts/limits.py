@@ -149,21 +149,38 @@ def dead(*pids: int) -> bool:
 def uses(group: Group, cores: float, seconds: float = 2.0, within: float = 0.1) -> None:
     """Assert that a group which wants more uses this many cores.
 
-    A limit is no promise: where others leave the machine no idle time, the group may get less.
+    A limit is no promise: where others use the machine too, the group may get less. And whoever holds the limit from outside may be
+    kept waiting now and then, but not always: one of three looks must find it held. A limit that is not held is so in each.
     """
-    before, idle, start = group.usage().cpu_seconds, idle_seconds(), time.monotonic()
-    threading.Event().wait(seconds)
-    elapsed = time.monotonic() - start
-    used = (group.usage().cpu_seconds - before) / elapsed
-    assert used < cores + within
-    if idle_seconds() - idle > 0.2 * elapsed:
-        assert used > cores - within
+    looks = []
+    for _ in range(3):
+        before, busy, start = group.usage().cpu_seconds, busy_seconds(), time.monotonic()
+        threading.Event().wait(seconds)
+        elapsed = time.monotonic() - start
+        own = group.usage().cpu_seconds - before
+        used, others = own / elapsed, (busy_seconds() - busy - own) / elapsed
+        looks.append(f"{used:.2f} cores, others {others:.2f}")
+        if used < cores + within and (used > cores - within or others > 0.3):
+            return
+    raise AssertionError(f"{cores} cores ± {within} expected: {'; '.join(looks)}")
 
 
-def idle_seconds() -> float:
+def is_held_back(group: Group) -> None:
+    """Wait until the limit was felt. On a machine that others fill, a group may never come so far."""
+    before, busy, start = group.usage().cpu_seconds, busy_seconds(), time.monotonic()
+    while not group.usage().throttled_seconds > 0:
+        elapsed = time.monotonic() - start
+        if elapsed > 10:
+            others = (busy_seconds() - busy - (group.usage().cpu_seconds - before)) / elapsed
+            assert others > (os.cpu_count() or 1) - 1, f"never throttled, although others use {others:.2f} cores only"
+            return
+        threading.Event().wait(0.01)
+
+
+def busy_seconds() -> float:
     """Of all CPUs together, since boot."""
-    fields = Path("/proc/stat").read_text().split(maxsplit=6)
-    return (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")
+    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
 
 
 def median_time(call: Callable[[], object]) -> float:
@@ -200,7 +217,7 @@ class LimitsContract:
     def test_all_that_spins_in_a_group_shares_half_a_core(self, group: Group, code: str) -> None:
         with running(code, group):
             group.set_cpu(0.5)
-            eventually(lambda: group.usage().throttled_seconds > 0)
+            is_held_back(group)
             uses(group, 0.5)
 
     def test_a_process_that_is_expected_goes_in_by_itself(self, group: Group) -> None:
@@ -222,13 +239,13 @@ class LimitsContract:
     def test_two_processes_that_are_added_share_one_limit(self, group: Group) -> None:
         group.set_cpu(0.3)
         with running(SPIN, group), running(SPIN, group):
-            eventually(lambda: group.usage().throttled_seconds > 0)
+            is_held_back(group)
             uses(group, 0.3)
 
     def test_the_cpu_limit_can_be_lifted_and_set_again(self, group: Group) -> None:
         group.set_cpu(0.1)
         with running(SPIN, group) as process:
-            eventually(lambda: group.usage().throttled_seconds > 0)
+            is_held_back(group)
             group.set_cpu(None)
             held = group.usage().throttled_seconds
             uses(group, 1.0, 1.0, within=0.5)
@@ -373,7 +390,7 @@ time.sleep(600)
     def test_a_group_that_was_killed_can_be_used_again(self, group: Group) -> None:
         group.set_cpu(0.2)
         with running(SPIN, group):
-            eventually(lambda: group.usage().throttled_seconds > 0)
+            is_held_back(group)
             group.kill()
         with running("print('again', flush=True)", group) as process:
             assert process.line() == "again"
@@ -383,7 +400,7 @@ time.sleep(600)
         with running(ORPHAN, group) as process, running(SPIN, group) as spinning:
             orphan = int(process.line())
             group.set_cpu(0.1)
-            eventually(lambda: group.usage().throttled_seconds > 0)
+            is_held_back(group)
             group.close()
             group.close()
             eventually(lambda: dead(process.pid, orphan, spinning.pid))
