@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Asked = Tuple[str, Array, Any]  # a method, its input, and what the public method answered
 
 PATIENCE_S = 2.0  # CPU time for all methods of a model; what is not proved by then is public
+OTHERS = ("int64", "float32", "int32")  # dtypes of inputs, beside float64
 _SLOW_S = 0.25  # a public method that takes this long for one row gains nothing by less wrapping
 _MARGIN = 1.05  # a way that gains less is not worth its risk
 
@@ -30,13 +31,15 @@ _MARGIN = 1.05  # a way that gains less is not worth its risk
 class Fast(object):
     """One method's shorter way: `name` for people, `gain` as measured with one row (public time / own time).
 
-    `number` is its place among the candidates for such a model: the same in each process that loads the same bytes.
+    `number` is its place among the candidates for such a model: the same in each process that loads the same bytes. `dtypes` are those of
+    inputs that it may be given after they were turned into float64.
     """
 
-    __slots__ = ("call", "gain", "name", "number")
+    __slots__ = ("call", "dtypes", "gain", "name", "number")
 
-    def __init__(self, name: str, call: "Way", gain: float, number: int = 0) -> None:
+    def __init__(self, name: str, call: "Way", gain: float, number: int) -> None:
         self.name, self.call, self.gain, self.number = name, call, gain, number
+        self.dtypes: "Tuple[str, ...]" = ("float64",)
 
 
 class Proof(object):
@@ -95,6 +98,10 @@ class Proof(object):
                 self.found[method] = Fast(name, call, round(gain, 1), number)
             else:
                 sys.stderr.write("a shorter way to {} differs on golden rows and is not used\n".format(method))
+        if self.found:
+            others = (yield from self._others(rows)) if self._known is None else None
+            for method, way in self.found.items():
+                way.dtypes = others or tuple((self._known or {})[method]["dtypes"])
 
     def _gain(self, method: str, call: "Way", rows: "List[Array]") -> "Generator[None, None, Optional[float]]":
         """How many times quicker `call` is with one row; None unless all its answers have the public method's bits."""
@@ -104,6 +111,28 @@ class Proof(object):
         if len(asked) < len(rows) or not (yield from self._agrees(call, asked)):
             return None
         return public_s / max(min(_timed(call, rows[0])[1] for _ in range(3)), 1e-9)
+
+    def _others(self, rows: "List[Array]") -> "Generator[None, None, Tuple[str, ...]]":
+        """The dtypes of inputs for which all ways give the public methods' bits when they come as float64.
+
+        Labels alone would prove little: arithmetic of another precision mostly gives the same.
+        """
+        proved = ["float64"]
+        for dtype in OTHERS:
+            right, telling = True, False
+            for X in rows[:3]:
+                given = (np.rint(X) if dtype.startswith("int") else X).astype(dtype)
+                for method, way in self.found.items():
+                    try:
+                        answer, _ = _timed(self._methods[method], given)
+                    except Exception:
+                        right = False
+                        break
+                    telling = telling or np.asarray(answer).dtype.kind == "f"
+                    right = right and (yield from self._agrees(way.call, [(method, given.astype(float), answer)]))
+            if right and telling:
+                proved.append(dtype)
+        return tuple(proved)
 
     def _ask(self, method: str, rows: "List[Array]") -> "Iterator[None]":
         """The public method's answers, none where it refuses a probe or takes too long; and its time for one row."""

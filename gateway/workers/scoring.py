@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 import warnings
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DENSE_LIMIT = 50 * 1000 * 1000  # bytes of a sparse answer written out
 MAX_MESSAGE = 1000
+MOST_WHOLE = 2**24  # whole numbers up to here have the same value in every type
 MOST_GOLDEN = 1000 * 1000  # values of golden rows and answers that are kept for the proof
 
 _clock = getattr(time, "perf_counter_ns", None) or (lambda: int(time.perf_counter() * 1e9))  # before Python 3.7
@@ -100,7 +101,8 @@ class Scorer(object):
         """By method, which way its answers go (`path`), what that gained with one row (`gain`, public time / own time), and the
         way's number among the candidates."""
         told: "Dict[str, Header]" = {name: {"path": "public"} for name in self._methods}
-        told.update({name: {"path": w.name, "gain": w.gain, "way": w.number} for name, w in self._ways.items()})
+        for name, way in self._ways.items():
+            told[name] = {"path": way.name, "gain": way.gain, "way": way.number, "dtypes": list(way.dtypes)}
         return told
 
     def prove(self, known: "Optional[Dict[str, Header]]" = None) -> "Iterator[None]":
@@ -125,12 +127,24 @@ class Scorer(object):
         if header.get("prove"):
             return self._remembered(name, public, X)
         way = self._ways.get(name)
-        if way is None or not self._fits(X) or not (header.get("checked") or finite(X)):
+        if way is None:
+            return public(X)
+        Z = X if self._fits(X) else self._widened(X, way.dtypes)
+        if Z is None or not (header.get("checked") or finite(Z)):
             return public(X)
         try:
-            return way.call(X)
+            return way.call(Z)
         except NotHere:
             return public(X)
+
+    def _widened(self, X: Any, dtypes: "Sequence[str]") -> "Optional[Array]":
+        """`X` as float64 where a way was proved for its dtype, and its numbers are the same as float32, too."""
+        if type(X) is not np.ndarray or X.dtype.name not in dtypes:
+            return None
+        Z = X.astype(np.float64)
+        if not self._fits(Z) or (X.dtype.kind == "i" and np.abs(Z).max() > MOST_WHOLE):
+            return None
+        return Z
 
     def _fits(self, X: Any) -> bool:
         return (

@@ -156,8 +156,29 @@ def test_what_the_checks_would_refuse_is_still_refused() -> None:
     assert "infinity" in asked(scaled, "predict", [[1e308, 1, 1, 1]], checked=True)["message"]
 
 
-def test_whole_numbers_go_the_public_way() -> None:
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("dtype", proof.OTHERS)
+def test_whole_and_short_numbers_give_the_public_methods_bits(name: str, dtype: str) -> None:
+    model, scorer = fitted(name), scorer_of(fitted(name))
+    Z = np.array([[5.1, 3.5, 1.4, 0.2], [6.9, 3.2, 5.7, 2.3], [300, -7, 0, 2**24]]).astype(dtype)
+    asked_the_public_one: list[str] = []
+    for method, told in scorer.scoring().items():
+        public = getattr(model, method)
+
+        def noted(X: Any, method: str = method, public: Any = public) -> Any:
+            asked_the_public_one.append(method)
+            return public(X)
+
+        if told["path"] == "public":
+            continue
+        with np.errstate(all="ignore"):
+            assert proof.same(public(Z.copy()), scorer._called(method, noted, Z.copy(), {}))
+        assert (method in asked_the_public_one) is (dtype not in told["dtypes"])
+
+
+def test_large_whole_numbers_go_the_public_way() -> None:
     scorer = scorer_of(fitted("svc"))
+    assert {"int64", "int32"} <= set(scorer.scoring()["predict"]["dtypes"])
     _, arrays = asked(scorer, "predict", [[2**60, 1, 1, 1]], checked=True)
     assert not arrays  # labels are text and travel in the header
     header, _ = asked(scorer, "predict", [[5, 3, 1, 0]], checked=True)
