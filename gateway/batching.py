@@ -43,7 +43,6 @@ MAX_DEATHS: Final = 3
 _REMEMBERED: Final = 64
 IN_TIME: Final = 0.8  # of a deadline: a request that is expected to need more is refused
 CROWD: Final = 16  # on their way before that is asked: a few with short deadlines behind a slow one are waited for, and may be lucky
-WARY_S: Final = 10.0  # after somebody's deadline has passed here it is asked for fewer, too
 VERDICT_WAIT_S: Final = 3.0  # how long a lone request waits for the supervisor to say what its child died of
 
 
@@ -142,7 +141,6 @@ class VersionQueue:
         self.frames = 0
         self.meter = Meter()
         self._pace = Pace()
-        self._wary_until = 0.0
 
     # the way in
 
@@ -179,7 +177,7 @@ class VersionQueue:
                 frames += 1
                 rows += frame.rows
                 requests += len(frame.batch)
-        if not self.links or (requests < CROWD and self._loop.time() > self._wary_until):
+        if not self.links or requests < CROWD:
             return  # children that start, or start again: nobody knows how long that takes
         wait_s = self._pace.seconds(frames, rows) / len(self.links)
         if wait_s * 1000 > IN_TIME * pending.timeout_ms:
@@ -452,7 +450,6 @@ class VersionQueue:
                 return False
             if pending.deadline <= now:
                 pending.answer.set_exception(DeadlineExceeded(pending.timeout_ms))
-                self._wary_until = now + WARY_S
                 return False
             soonest = min(soonest, pending.deadline)
             return True

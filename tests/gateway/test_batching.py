@@ -333,25 +333,6 @@ def test_in_a_crowd_what_could_not_be_in_time_is_refused_at_once() -> None:
     run(test)
 
 
-def test_once_somebody_came_too_late_fewer_are_a_crowd() -> None:
-    async def test() -> None:
-        desk = Desk(policy=BatchPolicy(rows=1))
-        for n in range(3):
-            desk.ask(n)
-            desk.child.frames[0].sent_at -= 0.5
-            desk.child.answer()
-        for n in range(3):
-            desk.ask(n)
-            await turn()
-        late = desk.ask(9, deadline=desk.loop.time() - 1)
-        desk.queue.tick(desk.loop.time())
-        assert isinstance(late.exception(), DeadlineExceeded)
-        with pytest.raises(NotInTime):
-            desk.ask(9)
-
-    run(test)
-
-
 def test_a_deadline_ends_one_wait_and_drops_what_was_not_sent() -> None:
     async def test() -> None:
         desk = Desk()
