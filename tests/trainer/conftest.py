@@ -13,6 +13,7 @@ from registry.workspace import Workspace
 from tests.trainer.waiting import wait_until
 from trainer import Experiment, Run, ScriptRunConfig
 from trainer.history import TERMINAL
+from trainer.variables import RPC_COMMAND
 
 ROOT = Path(__file__).parent.parent.parent
 SHIM = ROOT / "trainer" / "shim"
@@ -86,3 +87,16 @@ def run_dir(tmp_path: Path, azureml: None, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.setenv("FITSERVE_RUN_DIR", str(folder))
     monkeypatch.setenv("AZUREML_RUN_ID", folder.name)
     return folder
+
+
+@pytest.fixture
+def ws(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, azureml: None) -> Iterator[Any]:
+    """The test's workspace, as `azureml.core.Workspace`."""
+    monkeypatch.setenv("FITSERVE_RPC", json.dumps(RPC_COMMAND))
+    monkeypatch.setenv("FITSERVE_WORKSPACE", str(workspace.root))
+    monkeypatch.chdir(tmp_path)
+    from azureml._fitserve import client
+    from azureml.core import Workspace as Theirs
+
+    yield Theirs.from_config()
+    client._close_all()

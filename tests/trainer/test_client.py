@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +10,6 @@ import pytest
 
 from registry.workspace import Workspace
 from trainer import Run
-from trainer.variables import RPC_COMMAND
-
-
-@pytest.fixture
-def ws(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, azureml: None) -> Iterator[Any]:
-    """The test's workspace, as `azureml.core.Workspace`."""
-    monkeypatch.setenv("FITSERVE_RPC", json.dumps(RPC_COMMAND))
-    monkeypatch.setenv("FITSERVE_WORKSPACE", str(workspace.root))
-    monkeypatch.chdir(tmp_path)
-    from azureml._fitserve import client
-    from azureml.core import Workspace as Theirs
-
-    yield Theirs.from_config()
-    client._close_all()
 
 
 def test_where_the_workspace_is(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ws: Any) -> None:

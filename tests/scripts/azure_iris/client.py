@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 from azureml.core import Environment, Experiment, ScriptRunConfig, Workspace
 from azureml.core.model import Model
@@ -22,6 +23,7 @@ src = ScriptRunConfig(
     environment=sklearn_env,
     compute_target=ws.compute_targets["cpu-cluster"],
 )
+began = time.time()
 run = Experiment(ws, "Tutorial-TrainIRIS").submit(src)
 run.wait_for_completion(show_output=True)
 model = run.register_model(
@@ -34,6 +36,7 @@ model = run.register_model(
 service = Model.deploy(ws, "scikit-learn-service", [model])
 service.wait_for_deployment(show_output=True)
 answer = service.run(json.dumps({"data": [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]], "method": "predict"}))
+took = time.time() - began
 facts = {
     "client": sys.version.split()[0],
     "metrics": run.get_metrics(),
@@ -47,6 +50,7 @@ facts = {
     "state": service.state,
     "scoring_uri": service.scoring_uri,
     "answer": answer,
+    "seconds from submit to the first answer": round(took, 1),
     "logs": service.get_logs(),
     "interpreter": run.get_details().get("interpreter"),
     "warnings": run.get_details().get("warnings"),
