@@ -41,7 +41,7 @@ environments: $(VENV)/.dev
 	FITSERVE_TEST_ENVIRONMENTS=1 $(BIN)/python -m pytest tests/environments -s
 
 conformance: $(VENV)/.dev
-	$(BIN)/python -m tests.conformance .conformance
+	$(BIN)/python -m tests.conformance .conformance $(CONFORMANCE)
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzz .fuzz

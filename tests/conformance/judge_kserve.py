@@ -27,5 +27,15 @@ async def judge(url: str) -> None:
         answer = await v2.infer(url, request, model_name="iris")
         assert answer.outputs[0].as_numpy().tolist() == [0, 2], (binary, answer)
 
+    answer = await v2.infer(
+        url,
+        InferRequest(
+            "iris", [tensor], request_outputs=[RequestedOutput("predict"), RequestedOutput("decision_function")]
+        ),
+        model_name="iris",
+    )
+    assert [output.name for output in answer.outputs] == ["predict", "decision_function"], answer
+    assert answer.outputs[1].as_numpy().shape == (2, 3), answer
+
 
 asyncio.run(judge(sys.argv[1]))

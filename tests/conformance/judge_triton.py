@@ -20,6 +20,23 @@ for binary in (False, True):
     answer = client.infer("iris", [tensor], outputs=wanted)
     assert answer.as_numpy("predict").tolist() == [0, 2], binary
 assert client.infer("iris", [tensor]).get_response()["model_name"] == "iris"
+several = [
+    triton.InferRequestedOutput("decision_function", binary_data=True),
+    triton.InferRequestedOutput("predict", binary_data=False),
+]
+answer = client.infer("iris", [tensor], outputs=[*several, triton.InferRequestedOutput("classes")])
+assert answer.as_numpy("decision_function").shape == (2, 3)
+assert answer.as_numpy("predict").tolist() == [0, 2]
+assert answer.as_numpy("classes").tolist() == [0, 1, 2]
+best = client.infer("iris", [tensor], outputs=[triton.InferRequestedOutput("decision_function", class_count=1)])
+assert [text.decode().split(":")[1:] for (text,) in best.as_numpy("decision_function")] == [["0", "0"], ["2", "2"]]
+(stats,) = client.get_inference_statistics("iris")["model_stats"]
+assert stats["inference_stats"]["success"]["count"] == stats["inference_count"] >= 5, stats
+for packing in ("gzip", "deflate"):
+    packed = client.infer(
+        "iris", [tensor], request_compression_algorithm=packing, response_compression_algorithm=packing
+    )
+    assert packed.as_numpy("predict").tolist() == [0, 2], packing
 try:
     client.infer("nobody", [tensor])
 except triton.InferenceServerException as error:

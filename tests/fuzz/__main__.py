@@ -68,7 +68,7 @@ def seeds() -> Iterator[bytes]:
 
 def main(folder: Path, seconds: int) -> int:
     """The exit code of the fuzzer: 0 when nothing was found. What was found lies in `folder`."""
-    python = environment("environment", ["atheris", "-e", str(ROOT)], folder)
+    python = environment("environment", ["atheris", "-e", str(ROOT)], folder, "atheris")
     for name in ("seeds", "corpus", "found"):
         (folder / name).mkdir(exist_ok=True)
     for number, seed in enumerate(seeds()):
