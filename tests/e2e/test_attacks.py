@@ -155,6 +155,7 @@ def below(gateway: Gateway) -> list[int]:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_no_name_in_a_url_reaches_a_file(gateway: Gateway, folder: Path, audited: dict[str, str], path: str) -> None:
+    """R5, R6."""
     seen = len(audit(audited))
     body = json.dumps({"data": [SETOSA]}).encode()
     for name in NAMES:
@@ -177,7 +178,35 @@ def test_no_name_in_a_url_reaches_a_file(gateway: Gateway, folder: Path, audited
         assert event not in {"os.system", "os.exec", "subprocess.Popen"}, what
 
 
+def test_no_field_of_a_body_is_a_path(gateway: Gateway, folder: Path, audited: dict[str, str]) -> None:
+    """R5."""
+    seen = len(audit(audited))
+    tensor = {"name": "x", "shape": [1, 4], "datatype": "FP64", "data": SETOSA}
+    for what in (str(folder / "canary"), (folder / "canary").as_uri(), "../canary", "..\\canary"):
+        evil = dict.fromkeys(
+            ("path", "file", "url", "uri", "source", "model_path", "artifact", "entry_script", "config"), what
+        )
+        for path, body in (
+            ("/models/iris/score", {"data": [SETOSA], **evil}),
+            ("/models/iris/score", {"data": what}),
+            ("/models/iris/score", {"data": [what]}),
+            ("/models/iris/score", {"data": [SETOSA], "method": what}),
+            ("/v2/models/iris/infer", {"inputs": [{**tensor, **evil}], "id": what, "parameters": evil}),
+            ("/v2/models/iris/infer", {"inputs": [{**tensor, "name": what}], "outputs": [{"name": what}]}),
+            ("/v2/repository/index", evil),
+            ("/v2/repository/models/iris/load", {"parameters": evil | {"file:1/model.joblib": what}}),
+            ("/v1/models/iris:predict", {"instances": [SETOSA], **evil}),
+            ("/models/iris/invocations", {"inputs": [SETOSA], "params": evil}),
+        ):
+            answer = gateway.http.post(path, json=body)
+            assert answer.status_code < 500, (path, body, answer.text)
+            assert "a file outside" not in answer.text
+    for _, event, opened in audit(audited)[seen:]:
+        assert "canary" not in opened, (event, opened)
+
+
 def test_no_name_on_the_command_line_reaches_a_file(gateway: Gateway, folder: Path, audited: dict[str, str]) -> None:
+    """R5, R6."""
     model = str(iris_svc(folder / "cli"))
     names = [name for name in NAMES if "%00" not in name] + ["iris/../../canary", "\u2025/canary", "a\nb"]
     program = f"""
@@ -217,6 +246,7 @@ print(json.dumps(codes))
 def test_neither_the_supervisor_nor_the_http_process_nor_a_command_unpickles(
     gateway: Gateway, audited: dict[str, str]
 ) -> None:
+    """R10."""
     answers_well(gateway)
     assert gateway.http.get("/models/iris").json()["schema"]
     assert fitserve("models", "iris", workspace=gateway.workspace, env=audited).returncode == 0
@@ -226,6 +256,7 @@ def test_neither_the_supervisor_nor_the_http_process_nor_a_command_unpickles(
 
 
 def test_children_see_no_secret(gateway: Gateway) -> None:
+    """R10."""
     pids = [*below(gateway), *gateway.status("iris")["pids"]]
     children = [pid for pid in pids if pid not in http_processes(gateway)]
     assert len(children) >= 3
@@ -240,6 +271,7 @@ def test_children_see_no_secret(gateway: Gateway) -> None:
 
 
 def test_every_path_asks_for_a_key_but_the_probes(gateway: Gateway) -> None:
+    """R4."""
     document = gateway.http.get("/openapi.json").json()
     paths = {re.sub(r"\{[^}]+\}", "iris", path) for path in document["paths"]} | {path.format("iris") for path in PATHS}
     assert len(paths) > 20
@@ -264,6 +296,7 @@ def test_every_path_asks_for_a_key_but_the_probes(gateway: Gateway) -> None:
 
 
 def test_nothing_is_bound_but_loopback_by_default(tmp_path: Path) -> None:
+    """R1."""
     with serving(tmp_path / "ws") as gateway:
         port = gateway.http.base_url.port
         tables = Path("/proc/net/tcp").read_text() + (
@@ -275,6 +308,7 @@ def test_nothing_is_bound_but_loopback_by_default(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [1.0, 2.0, 3.0, 4.0])
 def test_an_error_of_the_model_tells_nothing_of_the_machine(gateway: Gateway, value: float) -> None:
+    """R16."""
     answer = gateway.score("talkative", [[value, 0, 0, 0]])
     assert 400 <= answer.status_code < 600
     assert "private" not in answer.text
@@ -325,6 +359,7 @@ def test_broken_and_slow_requests_are_ended_in_time_and_hurt_nobody(gateway: Gat
 
 
 def test_a_sender_that_trickles_gets_no_more_time(gateway: Gateway) -> None:
+    """R12."""
     for start in (b"POST /models/iris/score HTTP/1.1\r\n", head("/models/iris/score", "Content-Length: 1000")):
         begun = time.monotonic()
         with connect(gateway) as sock:
@@ -359,6 +394,7 @@ def test_endless_headers_are_refused_before_they_fill_the_memory(gateway: Gatewa
 
 
 def test_a_gzip_bomb_is_refused_and_its_memory_given_back(gateway: Gateway) -> None:
+    """R12."""
     before = resident_mb(gateway)
     bomb = gzip.compress(b"[" + b"0," * 150_000_000, 1)
     assert len(bomb) < 2_000_000

@@ -198,6 +198,7 @@ def test_a_file_larger_than_its_limit_is_failed_with_both_numbers(gateway: Gatew
 
 
 def test_bytes_that_changed_on_disk_are_not_served(tmp_path: Path) -> None:
+    """R10."""
     workspace = tmp_path / "ws"
     assert fitserve("register", str(iris_svc(tmp_path)), "--name", "iris", workspace=workspace).returncode == 0
     for blob in (workspace / "artifacts").rglob("*"):
@@ -247,6 +248,7 @@ def test_a_missing_module_is_named(gateway: Gateway, tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_body_is_a_400_that_says_what_is_expected(gateway: Gateway, model: str, body: bytes, said: str) -> None:
+    """R16."""
     answer = gateway.http.post(f"/models/{model}/score", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 400, answer.text
     message = answer.json()["message"]
@@ -264,6 +266,8 @@ def test_wrong_width_names_the_expected_columns(gateway: Gateway) -> None:
 
 
 def test_a_100_mb_body_is_refused_with_and_without_a_length(gateway: Gateway) -> None:
+    """R12."""
+
     def chunks() -> Iterator[bytes]:
         for _ in range(100):
             yield b" " * 2**20

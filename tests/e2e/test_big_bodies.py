@@ -95,6 +95,7 @@ def test_answers_are_exact_in_json_gzip_chunks_and_binary(gateway: Gateway) -> N
 
 @pytest.mark.parametrize("query", ["", "?classes=1"])  # the second goes the way of any ASGI server
 def test_a_large_answer_to_a_small_request_is_exact(gateway: Gateway, query: str) -> None:
+    """Lesson: big JSON."""
     answer = gateway.http.post(f"/models/wide/transform{query}", json={"data": X[:60].tolist()})
     assert answer.json()["transform"] == WIDE.transform(X[:60]).tolist()
     assert len(answer.content) > 1_000_000

@@ -105,6 +105,7 @@ def alive(pid: int) -> bool:
 
 
 def test_killed_children_cost_nobody_an_answer(gateway: Gateway) -> None:
+    """Lesson: dead workers."""
     with load(gateway) as callers:
         for _ in range(6):
             (victim,) = pids(gateway)
@@ -125,6 +126,7 @@ def test_the_nursery_dies_and_the_next_child_does_not_wait_for_a_new_one(gateway
 
 
 def test_swaps_of_version_lose_nothing(gateway: Gateway) -> None:
+    """Lesson: reload."""
     with load(gateway) as callers:
         for _ in range(5):
             register(gateway, "iris")
@@ -168,6 +170,7 @@ def test_deleting_the_model_gives_404_and_nothing_else(gateway: Gateway) -> None
 
 @pytest.mark.parametrize("poison", [661, 662, 663, 664, 665], ids=["_exit", "segfault", "kill", "sys.exit", "abort"])
 def test_only_the_poisonous_request_fails(gateway: Gateway, poison: float) -> None:
+    """Lesson: dead workers."""
     with load(gateway, "fragile") as callers:
         answer = gateway.score("fragile", [[poison, 0, 0, 0]])
         with ThreadPoolExecutor(8) as pool:  # travelling with others
@@ -185,6 +188,7 @@ def test_only_the_poisonous_request_fails(gateway: Gateway, poison: float) -> No
 
 
 def test_both_children_of_a_model_die_at_once(gateway: Gateway) -> None:
+    """Lesson: dead workers."""
     register(gateway, "pair", resource_configuration=ResourceConfiguration(2, 0.5))
     both = pids(gateway, "pair", 2)
     with load(gateway, "pair") as callers:
@@ -202,6 +206,20 @@ def two(folder: Path) -> Iterator[Gateway]:
     with serving(folder / "two", "--http-processes", "2") as gateway:
         register(gateway, "iris")
         yield gateway
+
+
+def test_two_http_processes_have_no_floor_of_44_ms(two: Gateway) -> None:
+    """Lesson: two workers, 44 ms: Nagle's algorithm with delayed acknowledgement slows every answer, so the quickest tells."""
+    times = []
+    for _ in range(60):
+        with httpx.Client(
+            base_url=str(two.url), trust_env=False
+        ) as client:  # a connection each: both processes take their turn
+            for _ in range(3):
+                begun = time.perf_counter()
+                assert client.post("/models/iris/score", json={"data": [SETOSA]}).status_code == 200
+                times.append(time.perf_counter() - begun)
+    assert sorted(times)[len(times) // 4] < 0.03
 
 
 def test_an_http_process_dies_and_the_other_goes_on(two: Gateway) -> None:

@@ -38,6 +38,7 @@ def workspace(tmp_path: Path, pytestconfig: pytest.Config) -> Path:
 
 @pytest.mark.timeout(300)
 def test_the_version_that_wrote_a_model_serves_it_and_another_is_refused(workspace: Path, tmp_path: Path) -> None:
+    """Lesson: versions."""
     svc = SVC(kernel="linear").fit(*load_iris(return_X_y=True))
     joblib.dump(svc, tmp_path / "svc.joblib")
     sample, expected = tmp_path / "sample.json", tmp_path / "expected.json"

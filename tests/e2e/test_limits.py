@@ -79,6 +79,7 @@ def test_the_status_says_what_is_in_force(gateway: Gateway) -> None:
 
 
 def test_a_hungry_model_dies_alone_and_its_caller_is_told_both_numbers(gateway: Gateway) -> None:
+    """Lesson: limits."""
     stop, failures, answers = threading.Event(), [], 0
 
     def neighbour() -> None:

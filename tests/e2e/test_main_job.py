@@ -26,6 +26,7 @@ def curl(line: str) -> str:
 
 
 def test_up_trains_registers_serves_and_stays(tmp_path: Path) -> None:
+    """Lesson: slow and opaque deployment."""
     workspace, output = tmp_path / "ws", tmp_path / "out"
     with output.open("w") as file:
         process = subprocess.Popen(
@@ -87,6 +88,7 @@ def test_score_from_the_shell(tmp_path: Path) -> None:
 
 
 def test_keys_are_on_for_other_addresses_and_shown_once(tmp_path: Path) -> None:
+    """R1."""
     workspace = tmp_path / "ws"
     with serving(workspace, "--host", "0.0.0.0") as gateway:
         key = re.search(r"key[^\n]*?([A-Za-z0-9_\-]{40,})", gateway.log)

@@ -118,6 +118,8 @@ def values(answer: asyncio.Future[Any]) -> list[list[float]]:
 
 
 def test_a_lone_request_is_sent_before_submit_returns() -> None:
+    """Lesson: batching that punishes a lone caller."""
+
     async def test() -> None:
         desk = Desk()
         answer = desk.ask(3)
@@ -334,6 +336,8 @@ def test_in_a_crowd_what_could_not_be_in_time_is_refused_at_once() -> None:
 
 
 def test_a_deadline_ends_one_wait_and_drops_what_was_not_sent() -> None:
+    """Lesson: no bound, no deadline."""
+
     async def test() -> None:
         desk = Desk()
         desk.ask(0)

@@ -22,5 +22,6 @@ def test_blanks_round_a_key_do_not_lock_everybody_out(tmp_path: Path, given: str
 
 @pytest.mark.parametrize("given", ["", "short", " " * 20])
 def test_an_empty_or_short_key_is_refused(tmp_path: Path, given: str) -> None:
+    """R9."""
     with Workspace.open(tmp_path / "w") as workspace, pytest.raises(InvalidArgument, match="use at least 8"):
         keys_in_force(workspace.metadata, Settings(), {"FITSERVE_KEY": given})

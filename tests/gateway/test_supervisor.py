@@ -220,6 +220,7 @@ def test_how_long_a_start_took_is_told(gateway: Gateway, tmp_path: Path) -> None
 
 
 def test_a_new_version_that_cannot_be_loaded_leaves_the_old_one_serving(gateway: Gateway, tmp_path: Path) -> None:
+    """Lesson: reload."""
     gateway.register("broken", iris_svc(tmp_path))
     gateway.wait("broken")
     path, code = code_model(tmp_path, "return X", name="gone")
@@ -584,6 +585,7 @@ def third_of_machine() -> int:
 
 
 def test_models_start_at_first_use_and_stop_when_nobody_asks(tmp_path: Path) -> None:
+    """Lesson: memory of many models."""
     with serving(tmp_path / "ws", start="first-use", idle_s=2) as gateway:
         gateway.register("lazy", iris_svc(tmp_path))
         assert gateway.wait("lazy", 1, "idle")["pids"] == []

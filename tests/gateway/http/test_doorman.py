@@ -24,6 +24,8 @@ async def with_service(supervisor: SmallSupervisor) -> None:
 
 
 def test_a_scoring_key_gets_403_on_every_other_route_but_its_services_documents() -> None:
+    """R3."""
+
     async def test(server: HttpServer, client: httpx.AsyncClient) -> None:
         headers = {"authorization": f"Bearer {SERVICE_KEY}"}
         own = "/api/v1/service/flowers"
@@ -50,6 +52,8 @@ async def _scoring_paths(client: httpx.AsyncClient) -> list[str]:
 
 
 def test_a_name_that_somebody_outside_can_own_gets_nothing_of_the_gateway_itself() -> None:
+    """R7."""
+
     async def test(server: HttpServer, client: httpx.AsyncClient) -> None:
         for name in (
             "evil.example.com",

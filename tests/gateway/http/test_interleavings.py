@@ -164,6 +164,7 @@ def expected(ask: Ask) -> Any:
 )
 @given(script=st.lists(steps, min_size=1, max_size=25))
 def test_each_caller_gets_its_own_answer_or_a_typed_error(gateway: Gateway, script: list[Any]) -> None:
+    """Lesson: batching that lost or mixed answers."""
     killers = sum(isinstance(step, Kill) or (isinstance(step, Ask) and is_deadly(step)) for step in script)
     for ask, got in gateway.run(gateway.play(script)):
         right = expected(ask)

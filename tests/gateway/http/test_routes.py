@@ -38,6 +38,8 @@ def all_paths() -> list[str]:
 
 
 def test_every_route_asks_for_a_key_unless_it_is_listed_as_public() -> None:
+    """R4, R13."""
+
     async def test(server: HttpServer, client: httpx.AsyncClient) -> None:
         paths = all_paths()
         assert "/models/m/predict" in paths

@@ -250,6 +250,8 @@ def test_a_deadline_is_the_callers_own() -> None:
 
 
 def test_a_full_queue_answers_429_and_the_accepted_are_answered() -> None:
+    """Lesson: no bound, no deadline."""
+
     async def test(server: HttpServer, client: httpx.AsyncClient) -> None:
         refused: list[Any] = []
         async with asyncio.timeout(30):

@@ -44,6 +44,7 @@ def tree(folder: Path) -> dict[str, tuple[bytes, int, int]]:
 
 @pytest.mark.parametrize("what", sorted(PATTERNS))
 def test_values_match_their_pattern_as_a_whole(what: str) -> None:
+    """R15."""
     assert checked(what, GOOD[what]) == GOOD[what]
     for bad in [*(GOOD[what] + wrong for wrong in WRONG), *(wrong + GOOD[what] for wrong in WRONG), "", None, 7]:
         with pytest.raises(UnsafeValue) as raised:

@@ -152,6 +152,7 @@ def test_integers_that_fractions_would_round_are_refused() -> None:
     ],
 )
 def test_columns_by_name_come_in_any_order_and_form(data: Any) -> None:
+    """Lesson: columns."""
     expected = {"age": [41.0], "income": [1.5], "town": ["Rome"], "member": [True]}
     assert columns_of(azure.parse(call({"data": data}), target(NAMED))) == expected
     assert columns_of(azure.parse(call({"input_data": data}), target(NAMED))) == expected
@@ -291,6 +292,7 @@ def test_nan_and_infinity_are_null_or_text(rows: int) -> None:
 
 
 def test_classes_come_on_request() -> None:
+    """Lesson: probabilities and labels."""
     assert answer(np.array([0]), b"classes=1") == {"predict": [0], "classes": [0, 1, 2]}
     assert answer(np.array([0]), b"classes=0") == {"predict": [0]}
     assert "nonfinite is either" in refused({"data": [ROW]}, query=b"nonfinite=maybe")

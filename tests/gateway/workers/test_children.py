@@ -80,6 +80,7 @@ def test_a_forest_made_with_all_cores_is_served_with_one(place: Nest, tmp_path: 
 
 
 def test_a_pipeline_with_names_takes_columns_in_any_order(place: Nest, tmp_path: Path) -> None:
+    """Lesson: columns."""
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     model = dumped(make_pipeline(StandardScaler(), Ridge()).fit(X, y), tmp_path)
 
@@ -289,6 +290,7 @@ def test_a_child_is_confined(place: Nest, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fresh", [False, True], ids=["forked", "fresh"])
 def test_thread_pools_follow_the_order(place: Nest, tmp_path: Path, fresh: bool) -> None:
+    """Lesson: CPU quota without thread caps."""
     body = (
         "import threadpoolctl, joblib\n"
         "pools = [pool['num_threads'] for pool in threadpoolctl.threadpool_info()]\n"
@@ -340,6 +342,7 @@ def test_what_cannot_be_served_says_why(place: Nest, tmp_path: Path, content: by
 
 
 def test_the_declared_format_decides_the_loader(place: Nest, tmp_path: Path) -> None:
+    """R18."""
     model = dumped(SVC().fit(IRIS, LABELS), tmp_path)
     assert refused(place, model, format="pickle").kind == "load"
     assert "'skops' cannot be served" in refused(place, model, format="skops").reason

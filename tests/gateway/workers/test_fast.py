@@ -112,6 +112,7 @@ def asked(scorer: Scorer, method: str, rows: Any, **more: Any) -> Any:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_method_of_the_usual_models_has_a_way(name: str) -> None:
+    """Lesson: single rows of forests."""
     scoring = scorer_of(fitted(name)).scoring()
     asked_for = {"predict", "predict_proba", "decision_function", "predict_log_proba"} & scoring.keys()
     ways = {method: scoring[method]["path"] for method in asked_for}
