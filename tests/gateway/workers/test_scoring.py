@@ -201,3 +201,39 @@ def test_an_error_that_cannot_be_written_does_not_end_the_process() -> None:
 
     answer, _, fatal = scored(Echo(Mute()), *array([[1.0]]))
     assert (answer["error"]["kind"], answer["error"]["type"], fatal) == ("input", "Mute", False)
+
+
+class Greedy:
+    """Writes into the rows it gets, as a transformer with `copy=False` does."""
+
+    def transform(self, X: Any) -> Any:
+        X *= 2
+        return X
+
+    def predict(self, X: Any) -> Any:
+        return X.sum(axis=1)
+
+    def kneighbors(self, X: Any) -> Any:
+        return X + 1, np.arange(len(X))
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_several_methods_are_a_tuple_each_of_rows_of_its_own(named: bool) -> None:
+    kind = {"kind": "columns", "feature_names": ["a", "b"]} if named else {}
+    description = {"methods": ["transform", "predict", "kneighbors"], **kind}
+    scorer = Scorer(Greedy(), {"kind": "array", **description}, wire.arrays_from, wire.Body)
+    given, body = columns(a=[1.0, 3.0], b=[2.0, 4.0]) if named else array([[1.0, 2.0], [3.0, 4.0]])
+
+    def asked(method: str) -> Any:
+        header = {"id": 1, "method": method, "input": given}
+        ((request, data),) = wire.FrameReader().feed(b"".join(wire.encode_frame(header, body.arrays)))
+        answer, arrays, _ = scorer.answer(request, data)
+        ((answer, data),) = wire.FrameReader().feed(b"".join(wire.encode_frame(answer, arrays)))
+        return wire.arrays_from(answer["output"], data) if answer["ok"] else answer["error"]["kind"]
+
+    doubled, sums, (near, places) = asked("transform,predict,kneighbors")
+    assert np.asarray(getattr(doubled, "array", doubled)).tolist() == [[2, 4], [6, 8]]
+    assert sums.tolist() == [3, 7]
+    assert np.asarray(getattr(near, "array", near)).tolist() == [[2, 3], [4, 5]]
+    assert places.tolist() == [0, 1]
+    assert asked("transform,fit") == asked("transform,") == "method"
