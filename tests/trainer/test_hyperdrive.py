@@ -7,10 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.trainer.test_client import ws
 from tests.trainer.test_sweep import PARABOLA
-
-__all__ = ["ws"]
 
 
 def test_a_program_of_azures_sweeps(ws: Any, project: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
