@@ -159,12 +159,14 @@ def test_a_model_fitted_in_a_notebook_is_registered_and_deployed(project: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("project", ["azure_scoring"], indirect=True)
 def test_deployments_with_scoring_scripts(project: Path) -> None:
-    facts = facts_of(run_command(project, "exec", sys.executable, "client.py"))
+    facts = facts_of(run_command(project, "exec", sys.executable, "client.py", timeout=270))
     assert facts["first"] == {"names": ["setosa", "virginica"], "greeting": "hello", "limits": {"least": 0}}
     assert facts["plain"] == {"predict": [0]}
-    assert json.loads(facts["local"]) == json.loads(facts["updated"]) == {"old": [0, 2]}
+    assert [json.loads(answer) for answer in facts["local"]] == [{"old": [0, 2]}, {"edited": [0, 2]}]
+    assert json.loads(facts["updated"]) == {"edited": [0, 2]}
     assert facts["both"] == {"iris": [0, 2], "width": [0.2, 1.8]}
     assert "init() of broken.py raised RuntimeError: no weights" in facts["why"]
     assert 'raise RuntimeError("no weights")' in facts["logs"]

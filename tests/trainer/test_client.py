@@ -137,12 +137,18 @@ def test_environments(ws: Any, tmp_path: Path) -> None:
     from azureml.exceptions import UserErrorException
 
     (tmp_path / "conda.yml").write_text(
-        "dependencies:\n- python=3.6.2\n- scikit-learn=0.24\n- pip:\n  - azureml-defaults\n  - joblib\n"
+        "channels: [conda-forge]\ndependencies:\n- python=3.6.2\n- scikit-learn=0.24\n- pip:\n  - azureml-defaults\n  - joblib\n"
     )
     (tmp_path / "requirements.txt").write_text("numpy<2\n")
     made = Environment.from_conda_specification("sklearn-env", "conda.yml")
     assert made.python.conda_dependencies.python_version == "3.6.2"
-    assert "joblib" in made.python.conda_dependencies.pip_packages
+    wanted = made.python.conda_dependencies
+    assert (wanted.conda_packages, wanted.pip_packages) == (["scikit-learn=0.24"], ["joblib", "azureml-defaults"])
+    wanted.add_channel("anaconda")
+    wanted.save_to_file(str(tmp_path), "again.yml")
+    again = Environment.from_conda_specification("again", "again.yml").python.conda_dependencies
+    assert again.conda_channels == wanted.conda_channels == ["conda-forge", "anaconda"]
+    assert again.conda_packages == wanted.conda_packages
     assert made.register(ws).version == "1"
     made.python.conda_dependencies.add_pip_package("pandas")
     assert made.register(ws).version == "2"

@@ -24,6 +24,8 @@ def environment_of(description: Json) -> Environment | None:
         wanted.add_pip_package(package)
     for option in description["pip_options"]:
         wanted.set_pip_option(option)
+    for channel in description.get("channels") or ():  # one that was saved by an older shim has none
+        wanted.add_channel(channel)
     return environment
 
 
@@ -36,6 +38,7 @@ def description_of(environment: Environment) -> dict[str, Json]:
         "conda": wanted.conda_packages,
         "pip": wanted.pip_packages,
         "pip_options": wanted.pip_options,
+        "channels": wanted.conda_channels,
         "variables": dict(environment.environment_variables),
         "user_managed": environment.python.user_managed_dependencies,
     }

@@ -20,6 +20,8 @@ other = Model.register(ws, "width.pkl", "width")
 
 env = Environment("scoring-env")
 env.python.conda_dependencies = CondaDependencies.create(pip_packages=["azureml-defaults", "scikit-learn", "joblib"])
+with open("scoring.yml", "w") as file:
+    file.write(env.python.conda_dependencies.serialize_to_string())
 env.environment_variables = {"GREETING": "hello"}
 asked = json.dumps({"data": [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]})
 
@@ -36,8 +38,17 @@ plain.wait_for_deployment()
 local = Model.deploy(ws, "local", [model], InferenceConfig("old_score.py"), LocalWebservice.deploy_configuration())
 local.wait_for_deployment()
 
+before = local.run(asked)
+with open("old_score.py") as file:
+    text = file.read()
+with open("old_score.py", "w") as file:
+    file.write(text.replace('{"old"', '{"edited"'))
+local.reload(wait=True)
+
 # several models, found below AZUREML_MODEL_DIR
-both = Model.deploy(ws, "both", [model, other], InferenceConfig("both.py"))
+both = Model.deploy(
+    ws, "both", [model, other], InferenceConfig(runtime="python", entry_script="both.py", conda_file="scoring.yml")
+)
 both.wait_for_deployment()
 
 # another script for a service that answers
@@ -56,7 +67,7 @@ except WebserviceException as error:
 facts = {
     "first": first,
     "plain": plain.run(json.dumps({"data": [[5.1, 3.5, 1.4, 0.2]], "method": "predict"})),
-    "local": local.run(asked),
+    "local": [before, local.run(asked)],
     "both": both.run(asked),
     "updated": updated,
     "why": why,

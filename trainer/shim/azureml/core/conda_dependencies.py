@@ -15,6 +15,7 @@ class CondaDependencies(object):
         self._conda = []
         self._pip = []
         self._pip_options = []
+        self._channels = []
         if conda_dependencies_file_path is not None:
             self._take(call("environment.from_conda", name="file", path=as_path(conda_dependencies_file_path)))
 
@@ -39,6 +40,7 @@ class CondaDependencies(object):
         self._conda = list(description["conda"])
         self._pip = list(description["pip"])
         self._pip_options = list(description["pip_options"])
+        self._channels = list(description.get("channels") or [])
 
     @property
     def conda_packages(self):
@@ -54,7 +56,7 @@ class CondaDependencies(object):
 
     @property
     def conda_channels(self):
-        return []
+        return list(self._channels)
 
     def add_pip_package(self, pip_package):
         if pip_package not in self._pip:
@@ -74,10 +76,12 @@ class CondaDependencies(object):
         self._conda = [package for package in self._conda if package != conda_package]
 
     def add_channel(self, channel):
-        """Accepted: packages come from PyPI, not from conda's channels."""
+        """They count where conda makes the environment; without conda packages come from PyPI."""
+        if channel not in self._channels:
+            self._channels.append(channel)
 
     def remove_channel(self, channel):
-        """As `add_channel`."""
+        self._channels = [each for each in self._channels if each != channel]
 
     def set_python_version(self, version):
         self.python_version = str(version)
@@ -98,7 +102,8 @@ class CondaDependencies(object):
 
     def serialize_to_string(self):
         """A conda environment file."""
-        lines = ["dependencies:"]
+        lines = (["channels:"] if self._channels else []) + ["- {}".format(channel) for channel in self._channels]
+        lines += ["dependencies:"]
         lines += ["- python={}".format(self.python_version)] if self.python_version else []
         lines += ["- {}".format(package) for package in self._conda]
         if self._pip or self._pip_options:

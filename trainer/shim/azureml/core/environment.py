@@ -72,6 +72,7 @@ class Environment(object):
             "conda": packages.conda_packages,
             "pip": packages.pip_packages,
             "pip_options": packages.pip_options,
+            "channels": packages.conda_channels,
             "variables": {str(key): str(value) for key, value in (self.environment_variables or {}).items()},
             "user_managed": bool(self.python.user_managed_dependencies),
         }

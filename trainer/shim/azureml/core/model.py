@@ -240,6 +240,7 @@ class Model(object):
             **deployment_config._described(),
         )
         service = Webservice._of(workspace, facts)
+        service._inference = inference_config
         if show_output:
             service.wait_for_deployment(show_output=True)
         return service

@@ -45,7 +45,7 @@ class Webservice(object):
     def _of(workspace, facts):
         cls = {"AKS": AksWebservice, "Local": LocalWebservice}.get(facts["computeType"], AciWebservice)
         service = object.__new__(cls)
-        service.workspace, service._facts = workspace, facts
+        service.workspace, service._facts, service._inference = workspace, facts, None
         return service
 
     @staticmethod
@@ -297,7 +297,9 @@ class LocalWebservice(Webservice):
         return int(uri.split("/")[2].rpartition(":")[2]) if uri else None
 
     def reload(self, wait=False):
-        """Nothing is cached that would have to be read again."""
+        """Read the scoring script again, where this object deployed one."""
+        if self._inference is not None:
+            self.update(inference_config=self._inference)
         if wait:
             self.wait_for_deployment()
 
