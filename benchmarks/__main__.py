@@ -46,7 +46,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--models", nargs="+", default=names, choices=names, metavar="MODEL", help=f"of {', '.join(names)}"
     )
-    made.add_argument("--connections", type=int, nargs="+", default=[1, 32, 64])
     made.add_argument("--seconds", type=float, default=3, help="of a window; peers get 2 at most")
     made.add_argument("--windows", type=int, default=3, help="peers get 2 at most")
     made.add_argument("--open-seconds", type=float, default=3, help="of each open loop; 0: none")
@@ -58,13 +57,11 @@ def compare(options: argparse.Namespace) -> None:
     """Side by side: ours with all models, then the peers with those that a figure compares them on."""
     before, began = os.getloadavg()[0], time.monotonic()
     tasks = [task for task in TASKS if task.name in options.models]
-    plan = Plan(options.connections, options.windows, options.seconds, options.open_seconds, options.environments)
+    plan = Plan(options.windows, options.seconds, options.open_seconds, options.environments)
     others = [each for each in PEERS if any(part in each.name for part in options.only or [""])]
     if not (options.peers or options.only):
         others = []
-    short = Plan(
-        plan.connections, min(2, plan.windows), min(2, plan.seconds), min(2, plan.open_seconds), plan.environments
-    )
+    short = Plan(min(2, plan.windows), min(2, plan.seconds), min(2, plan.open_seconds), plan.environments)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         (ours := Path(folder) / "ours").mkdir()
         (theirs := Path(folder) / "theirs").mkdir()

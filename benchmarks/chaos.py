@@ -73,6 +73,7 @@ class Patient:
                 "failed": load.failed,
                 "p99_ms": p99,
             }
+            save("chaos", **self.seen)
         for what, count in load.failures.most_common(3):
             print(f"    {count} × {what}")
         if load.failed or most > 10_000:
@@ -132,8 +133,9 @@ def scenes(patient: Patient, seconds: int, swaps: int, only_kills: bool) -> None
         Model(patient.workspace, "iris", version=before).delete()
         eventually(lambda: patient.gateway.status("iris").get("live"), lambda live: live not in {before, None})
 
-    with patient.under_load("the version that answers deleted every second, 10 s"):
-        every(1, 10, roll_back)
+    times = min(10, swaps)  # one version stays
+    with patient.under_load(f"the version that answers deleted every second, {times} s"):
+        every(1, times, roll_back)
 
 
 def with_two_http_processes(patient: Patient) -> None:
@@ -165,7 +167,6 @@ def main() -> None:
             print("| what happens | requests | failed | p50 ms | p99 | p99.9 | most |")
             print("|---|---|---|---|---|---|---|")
             scenes(patient, options.seconds, options.swaps, options.only_kills)
-            save("chaos", **patient.seen)
         if options.only_kills:
             return
         with serving(folder / "two", "--http-processes", "2") as gateway:

@@ -30,6 +30,7 @@ from benchmarks.servers import EMPTY, FITSERVE, ROWS, Server
 DEADLINE_S: Final = 1.0
 PROOF_S: Final = 60.0
 TIMES: Final = (1, 2, 4)
+CONNECTIONS: Final = (1, 32, 64)
 Data = tuple[Any, Any]
 
 
@@ -71,7 +72,6 @@ TASKS: Final = (
 class Plan:
     """How long and how often. `environments` is where those of the peers are kept."""
 
-    connections: Sequence[int]
     windows: int
     seconds: float
     open_seconds: float  # 0: no open loop
@@ -119,17 +119,17 @@ def _measured(server: Running, empty: Running, model: Any, rows: ROWS, plan: Pla
     if server.server.packages:
         result.versions = versions(server.server, environment(server.server, plan.environments))
     for each in (server, empty) if ours else (server,):
-        for connections in plan.connections if ours else plan.connections[-1:]:
+        for connections in CONNECTIONS if ours else CONNECTIONS[-1:]:
             closed(each, rows, connections, 1, folder)  # warm
     for _ in range(plan.windows):
-        for connections in plan.connections:
+        for connections in CONNECTIONS:
             if ours:
                 result.empty.setdefault(connections, []).append(closed(empty, rows, connections, plan.seconds, folder))
             result.closed.setdefault(connections, []).append(closed(server, rows, connections, plan.seconds, folder))
     if not ours:
         result.empty[32] = [closed(empty, rows, 32, 1, folder)]
     if plan.open_seconds:
-        capacity = statistics.median(each.rate for each in result.closed[max(plan.connections)])
+        capacity = statistics.median(each.rate for each in result.closed[max(CONNECTIONS)])
         result.open = [_open(server, rows, times * capacity, times, plan.open_seconds) for times in TIMES]
     return result
 
