@@ -28,7 +28,8 @@ def imported(file: Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, alias.name
         elif isinstance(node, ast.ImportFrom):
             base = ".".join(parents[: len(parents) - node.level]) + "." if node.level else ""
-            yield node.lineno, base + (node.module or "")
+            for name in [node.module] if node.module else [alias.name for alias in node.names]:
+                yield node.lineno, base + name
 
 
 def wrong_arrows(file: Path) -> list[str]:

@@ -22,10 +22,17 @@ log = logging.getLogger("fitserve.http")
 
 
 class Acceptor:
-    """Accepts on `listening`, which siblings may share, from `open` to `close`. `protocol` makes one for each connection."""
+    """Accepts on `listening` from `open` to `close`. `protocol` makes one for each connection.
 
-    def __init__(self, listening: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+    Where siblings share the socket, a turn takes one caller, and twice as many as the turn before while more have come: who looks first would
+    have them all, and in a flood nobody waits long either.
+    """
+
+    def __init__(
+        self, listening: socket.socket, protocol: Callable[[], asyncio.BaseProtocol], siblings: bool = False
+    ) -> None:
         self._listening, self._protocol = listening, protocol
+        self._first = self._at_once = 1 if siblings else AT_ONCE
         self._loop = asyncio.get_running_loop()
         self._open = self._full = False
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -54,13 +61,14 @@ class Acceptor:
         self._loop.call_later(_REST_S, self._look)
 
     def _accept(self) -> None:
-        for _ in range(AT_ONCE):
+        for _ in range(self._at_once):
             try:
                 if _lowest_free(self._listening) >= self._most:
                     self._rest(f"{self._most} descriptors are in use; raise the limit of open files (ulimit -n)")
                     return
                 sock, _ = self._listening.accept()
             except (BlockingIOError, ConnectionAbortedError):  # a sibling was quicker, or the caller has gone
+                self._at_once = self._first
                 return
             except OSError as error:
                 self._rest(str(error))
@@ -70,6 +78,7 @@ class Acceptor:
             task = self._loop.create_task(self._enter(sock))
             self._entering.add(task)
             task.add_done_callback(self._entering.discard)
+        self._at_once = min(2 * self._at_once, AT_ONCE)
 
     async def _enter(self, sock: socket.socket) -> None:
         with contextlib.suppress(OSError):  # gone meanwhile

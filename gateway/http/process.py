@@ -44,15 +44,17 @@ log = logging.getLogger("fitserve.http")
 class Server(uvicorn.Server):
     """uvicorn, with word given when it accepts connections, and a broom for slow and idle ones."""
 
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None], sweep_every_s: float) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_started: Callable[[], None], sweep_every_s: float, siblings: bool
+    ) -> None:
         super().__init__(config)
-        self._on_started, self._sweep_every_s = on_started, sweep_every_s
+        self._on_started, self._sweep_every_s, self._siblings = on_started, sweep_every_s, siblings
         self._acceptors: list[Acceptor] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup([])  # it has none to accept on: the acceptor does that
         for sock in sockets or ():
-            self._acceptors.append(Acceptor(sock, self._protocol))
+            self._acceptors.append(Acceptor(sock, self._protocol, self._siblings))
             self._acceptors[-1].open()
         self._on_started()
         self._sweep()
@@ -114,7 +116,7 @@ async def serve(settings: Settings, control_sock: socket.socket, listening: sock
         gc.freeze()  # what is there now stays: the collector need not walk it again
         control.send("ready")
 
-    server = Server(_config(front, settings), started, sweep_every_s)
+    server = Server(_config(front, settings), started, sweep_every_s, settings.http_processes > 1)
 
     await control.connect(control_sock)
     await _first(first_table, gone)  # no key is checked and no model known before the first table

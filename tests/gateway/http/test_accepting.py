@@ -85,6 +85,25 @@ def test_all_who_have_come_are_let_in_within_a_few_turns(factory: Any) -> None:
         assert [client.recv(1) for client in clients] == [b"!"] * 100
 
 
+def test_beside_siblings_a_turn_takes_one_and_more_while_more_have_come() -> None:
+    came: list[Greeting] = []
+    taken: list[int] = []
+
+    async def test(sock: socket.socket) -> None:
+        sock.setblocking(False)
+        acceptor = Acceptor(sock, lambda: Greeting(came), siblings=True)
+        for expected in (1, 3, 7, 10):
+            acceptor._accept()
+            await let_in(came, expected)
+            taken.append(len(came))
+
+    with ExitStack() as stack:
+        sock = stack.enter_context(listening())
+        callers(sock, stack, 10)
+        asyncio.run(test(sock))
+    assert taken == [1, 3, 7, 10]
+
+
 def test_nobody_is_let_in_after_the_close() -> None:
     came: list[Greeting] = []
 
