@@ -212,8 +212,13 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _encoding(accepted: bytes) -> str | None:
-    words = accepted.lower().replace(b" ", b"").split(b",")
-    return next((name for name in ("gzip", "deflate") if name.encode() in words), None)
+    if not accepted:
+        return None
+    qualities = {}
+    for word in accepted.lower().replace(b" ", b"").split(b","):
+        name, _, quality = word.partition(b";q=")
+        qualities[name] = quality or b"1"
+    return next((name for name in ("gzip", "deflate") if qualities.get(name.encode(), b"").strip(b"0.")), None)
 
 
 def _compressed(answer: Answer, encoding: str | None) -> Answer:

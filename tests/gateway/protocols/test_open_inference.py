@@ -295,11 +295,21 @@ def test_binary_sizes_must_fit() -> None:
             v2.parse(binary_call(body(text), parts), target(TEXT))
 
 
-@pytest.mark.parametrize(("asked", "unpack"), [(b"gzip, deflate", gzip.decompress), (b"deflate", zlib.decompress)])
+@pytest.mark.parametrize(
+    ("asked", "unpack"),
+    [
+        (b"gzip, deflate", gzip.decompress),
+        (b"deflate", zlib.decompress),
+        (b"gzip;q=0, deflate;q=0.5", zlib.decompress),
+        (b"GZIP; q=1.0, identity", gzip.decompress),
+    ],
+)
 def test_answers_are_compressed_for_those_that_ask(asked: bytes, unpack: Any) -> None:
     long = np.arange(1000.0)
     given = answer(body(id="x"), long, headers={b"accept-encoding": asked})
-    assert dict(given.headers)["Content-Encoding"] in asked.decode()
+    assert dict(given.headers)["Content-Encoding"] in asked.decode().lower()
+    for refused in (b"gzip;q=0.0", b"identity", b"br, zstd"):
+        assert answer(body(id="x"), long, headers={b"accept-encoding": refused}).headers == ()
     plain = answer(body(id="x"), long)
     assert plain.headers == ()
     assert unpack(given.body) == plain.body
