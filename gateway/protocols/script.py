@@ -17,6 +17,7 @@ METHOD: Final = "run"
 
 _OURS: Final = frozenset({"content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "content-type"})
 _NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_BODILESS: Final = frozenset({204, 205, 304})  # a client reads none: it would take one for the start of the next answer
 _FAILED: Final = ("x-ms-run-function-failed", "True")
 
 
@@ -68,6 +69,8 @@ def script_answer(result: ScoreResult) -> Answer:
     status = told["status"]
     if not 200 <= status <= 599:
         raise ScriptAnswerUnusable()
+    if status in _BODILESS:
+        body = b""
     given = [(name, value) for name, value in told["headers"] if _sendable(name, value)]
     content_type = next((value for name, value in given if name.lower() == "content-type"), "text/html; charset=utf-8")
     failed = status >= 500

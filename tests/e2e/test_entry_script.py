@@ -271,6 +271,14 @@ def test_what_azures_response_class_makes_of_its_arguments(gateway: Gateway) -> 
     assert failed.headers.get_list("x-ms-run-function-failed") == ["True"]
 
 
+def test_an_answer_without_a_body_does_not_run_into_the_next_one(gateway: Gateway) -> None:
+    for status in (204, 205, 304):
+        empty = gateway.http.get("/models/raw/score", params={"status": str(status)})
+        assert (empty.status_code, empty.content) == (status, b"")
+        after = gateway.http.get("/models/raw/score", params={"status": "418"})  # on the same connection
+        assert (after.status_code, after.text) == (418, "418")
+
+
 def test_only_azures_paths_reach_a_script(gateway: Gateway) -> None:
     for path, body in (
         ("/v1/models/plain:predict", {"instances": [[1]]}),
