@@ -74,7 +74,7 @@ class Machine:
         self._loads = asyncio.Semaphore(max(2, round(cores) * 2))  # more at once would only wait for each other
         self._ids = itertools.count(1)
         self._files: dict[str, tuple[Files, Ready]] = {}  # by key of the crew
-        self._proofs: dict[tuple[str | None, ...], dict[str, Json]] = {}  # by `_same_answers`
+        self._proofs: dict[tuple[str | int | None, ...], dict[str, Json]] = {}  # by `_same_answers`
         self._logs: dict[str, VersionLog] = {}
         self._tails: dict[str, LogTail] = {}
         self._closing = False
@@ -135,7 +135,7 @@ class Machine:
         child.proved = True
         self._golden.store(version.record)
         began = time.monotonic()
-        key = _same_answers(version.record, self._files[crew.key])
+        key = _same_answers(version.record, crew, self._files[crew.key][1])
         known = self._proofs.get(key)
         try:
             scoring = await child.handle.prove(known and known["scoring"], _PROOF_S)
@@ -328,7 +328,7 @@ class Machine:
 
     def _say_what_is_known(self, version: Version, crew: Crew, child: Child) -> None:
         """Until the proof: nothing is asked together unless that is known to be right."""
-        known = self._proofs.get(_same_answers(version.record, self._files[crew.key]))
+        known = self._proofs.get(_same_answers(version.record, crew, self._files[crew.key][1]))
         if known is not None:
             child.description["unbatchable"] = known["unbatchable"]
         elif child.description["kind"] == "script":
@@ -395,9 +395,9 @@ def _notes(serving: ServingEnvironment, ready: Ready) -> list[str]:
     return list(dict.fromkeys((*serving.warnings, *ready.warnings)))
 
 
-def _same_answers(record: ModelVersion, files: tuple[Files, Ready]) -> tuple[str | None, ...]:
-    """What decides how a model answers: its bytes, its code, its interpreter; and which rows were proved."""
-    return record.artifact.digest, record.code, files[1].digest, record.sample
+def _same_answers(record: ModelVersion, crew: Crew, ready: Ready) -> tuple[str | int | None, ...]:
+    """What decides how a model answers: its bytes, its code, its interpreter, its threads; and which rows were proved."""
+    return record.artifact.digest, record.code, ready.digest, crew.limits.threads, record.sample
 
 
 def _imports(record: ModelVersion) -> list[str]:

@@ -325,7 +325,7 @@ class ServedModels:
         await self._machine.prove(version, crew, child)
 
     def has_stand_in(self, version: Version) -> bool:
-        model = self.models.get(version.record.name)
+        model = self.models.get(version.model)
         live = None if model is None else model.live_version
         return live is not None and live is not version and live.state == "live"
 
