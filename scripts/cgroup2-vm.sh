@@ -5,6 +5,8 @@
 #   scripts/cgroup2-vm.sh            the contract suite: as root in a group of its own, and as a user to whom one was
 #                                    delegated; then benchmarks/limits.py
 #   scripts/cgroup2-vm.sh COMMAND…   that command instead, as root
+#   SYSTEMD=1 scripts/cgroup2-vm.sh  under systemd: that `fitserve serve` gets a scope of its own there, and that the unit of
+#                                    docs/systemd.md starts, holds limits and stops; with a COMMAND, that instead
 #
 # Needs: qemu-system-x86_64, a static busybox, cpio, and a Debian kernel: KERNEL=vmlinuz and MODULES=/lib/modules/…,
 # or apt-get and dpkg-deb, with which one is downloaded once into ~/.cache and unpacked, not installed.
@@ -67,6 +69,11 @@ mount -t cgroup2 -o nsdelegate cgroup2 /new/sys/fs/cgroup
 ip link set lo up
 cp /guest /new/run/guest
 cp /command /new/run/command
+if [ -e /systemd ]; then # which is then process 1, with nothing of this machine's but the one unit
+    mkdir -p /new/run/systemd/system
+    cp /systemd /new/run/systemd/system/guest.service
+    exec chroot /new /lib/systemd/systemd --unit=guest.service --log-target=console --show-status=no
+fi
 chroot /new /bin/sh /run/guest
 echo "guest ended with $?"
 poweroff -f
@@ -81,6 +88,11 @@ EOF
 cat >>"$root/guest" <<'EOF'
 groups=/sys/fs/cgroup
 uname -sr
+if [ -d /run/systemd/system ]; then
+    [ -s /run/command ] && { sh /run/command; exit; }
+    sh scripts/systemd-trial.sh "$python"
+    exit
+fi
 echo "controllers: $(cat $groups/cgroup.controllers)"
 echo "+cpu +memory +pids" >$groups/cgroup.subtree_control
 suite="$python -m pytest -p no:cacheprovider tests/registry/limits -k Cgroup2 -rs --timeout 300"
@@ -110,6 +122,18 @@ inside . $works && inside . $suite || exit 1
 echo "== how well limits hold"
 inside session $python benchmarks/limits.py cgroup2
 EOF
+if [ -n "${SYSTEMD:-}" ]; then
+    cat >"$root/systemd" <<'EOF'
+[Unit]
+DefaultDependencies=no
+[Service]
+Type=oneshot
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/console
+ExecStart=/bin/sh -c '/bin/sh /run/guest; echo "guest ended with $$?"; systemctl poweroff -ff'
+EOF
+fi
 : >"$root/command"
 [ $# -eq 0 ] || printf '%s\n' "$*" >"$root/command"
 chmod +x "$root/init"
