@@ -18,7 +18,8 @@ import orjson
 from gateway.joining import join
 from gateway.protocols import dialects
 from gateway.protocols.base import Call, FrameResult, ScoreResult, Target
-from gateway.schema import ModelSchema, schema_for
+from gateway.schema import ModelSchema
+from gateway.schema_inference import schema_for
 
 
 def target(width: int) -> Target:

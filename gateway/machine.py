@@ -19,7 +19,7 @@ from gateway.golden import GoldenRows
 from gateway.interpreters import OWN, Interpreters, Ready
 from gateway.methods import METHODS
 from gateway.model_folder import offer
-from gateway.schema import schema_for
+from gateway.schema_inference import schema_for
 from gateway.settings import Settings
 from gateway.version_log import VersionLog
 from gateway.versions import Version

@@ -44,7 +44,7 @@ class VersionEntry:
     """One version of a model as an HTTP process sees it.
 
     `children` is empty unless the version takes requests. `description` is what the child said of the loaded model,
-    `schema` is `gateway.schema.schema_for(...)` of it; both are None until it was loaded once. `reason` is the sentence of a
+    `schema` is `gateway.schema_inference.schema_for(...)` of it; both are None until it was loaded once. `reason` is the sentence of a
     "failed" or "quarantined" version, or why an "idle" one is not running. `max_compute_s` and others are in `settings`.
     """
 

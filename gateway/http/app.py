@@ -11,8 +11,9 @@ from starlette.routing import Route as Plain
 
 from gateway.errors import MethodNotAllowed, RouteNotFound
 from gateway.http.admin import Admin
+from gateway.http.answers import WELL
 from gateway.http.doorman import Doorman
-from gateway.http.hot import SERVER, WELL, Receive, Routes, Scope, Scoring, Send
+from gateway.http.hot import SERVER, Receive, Routes, Scope, Scoring, Send
 from gateway.http.ids import Headers
 from gateway.http.views import DialectViews, FleetCatalogue
 from registry.errors import FitserveError

@@ -13,7 +13,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from gateway.http.hot import SERVER, WELL, Scoring
+from gateway.http.answers import WELL
+from gateway.http.hot import SERVER, Scoring
 
 HEAD_LIMIT: Final = 65_536  # bytes of headers, or of trailers or chunk extensions, in a row
 

@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, cast
@@ -26,6 +26,7 @@ from typing import Any, Final, cast
 import numpy as np
 import orjson
 
+from gateway.http.answers import failed_answer
 from gateway.http.compression import decompressed
 from gateway.http.logging import set_up
 from gateway.http.memory import keep_freed_memory
@@ -60,7 +61,6 @@ _SNDBUF: Final = 1 << 18  # bytes that are copied in one go, while the loop wait
 log = logging.getLogger("fitserve.http")
 
 #: Status, body and headers of an answer that is none.
-Failure = Callable[[Dialect, Exception], tuple[int, bytes, list[tuple[bytes, bytes]]]]
 
 
 class Refused(Exception):
@@ -289,8 +289,8 @@ def _bytes_of(place: Mapping[str, Any], body: Any) -> memoryview:
 class Clerk:
     """Parses and formats what comes over the socket, one after the other."""
 
-    def __init__(self, sock: socket.socket, failure: Failure) -> None:
-        self._sock, self._failure = sock, failure
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
         self._dialects = {dialect.name: dialect for dialect in dialects()}
         self._kept: OrderedDict[int, tuple[Dialect, ScoreRequest, Target]] = OrderedDict()
         self._matrices = MatrixReader()
@@ -366,7 +366,7 @@ class Clerk:
         return _with_bytes(head, answer.body)
 
     def _refuse(self, number: int, dialect: Dialect, error: Exception) -> list[Any]:
-        status, body, headers = self._failure(dialect, error)
+        status, body, headers = failed_answer(dialect, error)
         told = [[key.decode("latin-1"), value.decode("latin-1")] for key, value in headers]
         return _with_bytes({"id": number, "ok": False, "status": status, "headers": told}, body)
 
@@ -382,8 +382,6 @@ def _target(entry: bytes) -> Target:
 
 
 def main() -> int:
-    from gateway.http.hot import failed_answer
-
     parser = argparse.ArgumentParser(prog="gateway.http.desk")
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
@@ -392,7 +390,7 @@ def main() -> int:
     keep_freed_memory()
     os.nice(_NICE)
     set_up("warning")
-    Clerk(socket.socket(fileno=options.fd), failed_answer).run()
+    Clerk(socket.socket(fileno=options.fd)).run()
     return 0
 
 

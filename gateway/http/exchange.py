@@ -16,8 +16,9 @@ from uvicorn.server import ServerState
 
 from gateway.errors import BodyTooLarge, SlowSender
 from gateway.fleet import Version
+from gateway.http.answers import Written, dressed, told
 from gateway.http.connection import Connection
-from gateway.http.hot import SERVER, Route, Written, dressed, room_for, told
+from gateway.http.hot import SERVER, Route, room_for
 from gateway.http.ids import ID_HEADERS, Headers
 from gateway.outlet import READ, pieces
 from gateway.pool import LARGE, is_large

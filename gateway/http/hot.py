@@ -14,13 +14,11 @@ from gateway.errors import (
     BodyTooLarge,
     DeadlineExceeded,
     InvalidRequest,
-    MemoryLimitExceeded,
     MethodNotAllowed,
-    ModelDied,
     SlowSender,
 )
 from gateway.fleet import Fleet, Model, Version
-from gateway.http import errors
+from gateway.http.answers import WELL, Body, Written, dressed, failed_answer, told
 from gateway.http.auth import Guard
 from gateway.http.compression import decompressed
 from gateway.http.cors import Cors
@@ -31,14 +29,11 @@ from gateway.methods import METHODS
 from gateway.outlet import pieces
 from gateway.pool import LARGE, is_large
 from gateway.protocols.azure import SERVICE_PATH
-from gateway.protocols.base import Answer, Call, Dialect, ScoreRequest, ScoreResult, Target
+from gateway.protocols.base import Call, Dialect, ScoreRequest, ScoreResult, Target
 from gateway.protocols.script import is_script
 from gateway.table import OF_SERVICE, ServiceEntry
 from gateway.waiting import ClientGone, Moved, Pending
-from registry.errors import FitserveError, ModelError
 
-Body = bytes | memoryview
-Written = Body | Answer  # by a dialect, or beside the loop
 Scope = Any
 Receive = Any
 Send = Any
@@ -47,9 +42,6 @@ LONGEST_TIMEOUT_MS: Final = 3_600_000.0
 
 VERSION: Final = version("fitserve")
 
-_JSON: Final = (b"content-type", b"application/json")
-WELL: Final = (b"x-ms-run-function-failed", b"False")
-_FAILED: Final = (b"x-ms-run-function-failed", b"True")
 SERVER: Final = (b"x-ms-server-version", f"fitserve/{VERSION}".encode())
 _LARGE_BINARY: Final = 2_000_000  # bytes; such a body is read at once, but its numbers are looked at
 
@@ -390,32 +382,3 @@ def _takes_long(call: Call, target: Target) -> bool:
     if size < LARGE or is_script(target):
         return call.encoding is not None
     return size >= _LARGE_BINARY or BINARY not in call.headers
-
-
-def failed_answer(dialect: Dialect, error: Exception, number: str = "-") -> tuple[int, bytes, Headers]:
-    """As `Scoring.failure`; `number` is the request's id, for the log."""
-    status = errors.status_of(error)
-    sentence = errors.sentence_of(error)
-    if status >= 500 and not isinstance(error, FitserveError):
-        log.error("request %s: unexpected %s", number, type(error).__name__, exc_info=error)
-    failed = status >= 500 and isinstance(error, ModelError | ModelDied | MemoryLimitExceeded | DeadlineExceeded)
-    headers = [_JSON, _FAILED if failed else WELL]
-    headers += [(name.encode("ascii"), value.encode("latin-1")) for name, value in errors.headers_of(error).items()]
-    if isinstance(error, SlowSender):
-        headers.append((b"connection", b"close"))
-    return status, dialect.error(sentence, error), headers
-
-
-def told(headers: Headers, exec_ns: int) -> Headers:
-    """How it went with the model, unless the answer's own headers say so already."""
-    failed = any(name == WELL[0] for name, _ in headers)
-    return [*([] if failed else [WELL]), (b"x-ms-run-fn-exec-ms", b"%.3f" % (exec_ns / 1e6))]
-
-
-def dressed(answer: Written) -> tuple[int, Body, Headers]:
-    """Status, body and the headers that the dialect wants."""
-    if not isinstance(answer, Answer):
-        return 200, answer, [_JSON]
-    headers = [(b"content-type", answer.content_type.encode("latin-1"))]
-    headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
-    return answer.status, answer.body, headers

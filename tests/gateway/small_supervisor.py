@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.control import ControlPeer, Message, encode
-from gateway.schema import schema_for
+from gateway.schema_inference import schema_for
 from gateway.settings import Settings
 from gateway.table import ChildAddress, LastDeath, ModelEntry, Publisher, ServiceEntry, VersionEntry
 

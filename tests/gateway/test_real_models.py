@@ -27,7 +27,8 @@ from gateway.methods import METHODS
 from gateway.openapi import swagger
 from gateway.protocols.azure import Azure
 from gateway.protocols.base import ArrayInput, ColumnsInput, FrameResult, ScoreResult, Table, Target
-from gateway.schema import ModelSchema, schema_for
+from gateway.schema import ModelSchema
+from gateway.schema_inference import schema_for
 from gateway.workers.describe import describe
 from gateway.workers.scoring import Scorer
 from gateway.workers.wire import Body, FrameReader, arrays_from, encode_frame

@@ -11,7 +11,8 @@ import pytest
 from gateway.columns import column_array
 from gateway.errors import SchemaMismatch
 from gateway.samples import BadSample, read_sample
-from gateway.schema import ModelSchema, schema_for
+from gateway.schema import ModelSchema
+from gateway.schema_inference import schema_for
 from registry.errors import MissingExtra
 from tests.gateway.protocols.wire import NAMED, PLAIN, TEXT
 

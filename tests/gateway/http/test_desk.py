@@ -23,7 +23,7 @@ from gateway.joining import join
 from gateway.pool import RawResult, described, described_inputs
 from gateway.protocols import dialects
 from gateway.protocols.base import Answer, Call, DescribedInput, FrameResult, ScoreResult
-from gateway.schema import schema_for
+from gateway.schema_inference import schema_for
 from gateway.table import VersionEntry
 from gateway.workers import wire
 

@@ -17,7 +17,8 @@ from gateway.protocols.base import (
     ScoreResult,
     Target,
 )
-from gateway.schema import ModelSchema, schema_for
+from gateway.schema import ModelSchema
+from gateway.schema_inference import schema_for
 
 JSON = {b"content-type": b"application/json"}
 
