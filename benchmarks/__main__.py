@@ -7,6 +7,7 @@ docs/benchmarks.md and its plot from all that is there. Needs Linux and wrk.
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -80,6 +81,7 @@ def compare(options: argparse.Namespace) -> None:
 
 def main() -> int:
     options = parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are ended
     warnings.filterwarnings("ignore", category=FutureWarning, module="sklearn")
     if not options.nothing:
         compare(options)
