@@ -18,7 +18,14 @@ from registry.workspace import Workspace
 @click.option("--base", metavar="IMAGE", help="The image of fitserve to build on. Default: localhost/fitserve:VERSION.")
 @click.option("--kubernetes", is_flag=True, help="Write manifests too, into FOLDER/kubernetes.")
 @click.option("--image", metavar="IMAGE", help="What the built image is called. Default: localhost/NAME:VERSION.")
-@click.option("--replicas", nargs=2, type=click.IntRange(1, 1000), default=(2, 6), metavar="LEAST MOST", help="Pods.")
+@click.option(
+    "--replicas",
+    nargs=2,
+    type=click.IntRange(1, 1000),
+    default=(2, 6),
+    metavar="LEAST MOST",
+    help="Between how many pods Kubernetes chooses. Default: 2 6.",
+)
 @click.pass_obj
 def package(
     obj: dict[str, Any],
@@ -46,9 +53,8 @@ def package(
         name = contents.services[0].name if contents.services else contents.models[0].record.name
         image = image or f"localhost/{manifests.kubernetes_name(name)}:{contents.models[0].record.version}"
         plan = manifests.Plan.of(contents, image=image, least=replicas[0], most=replicas[1])
-        folder = context.write(workspace, contents, Path(output), base=base)
-    if kubernetes:
-        manifests.write(plan, folder / "kubernetes")
+        made = manifests.files(plan) if kubernetes else None
+        context.write(workspace, contents, Path(output), base=base, manifests=made)
     for note in contents.notes:
         click.echo(f"note: {note}", err=True)
     click.echo(f"packaged {', '.join(packaged.record.id for packaged in contents.models)} in {output}\n")

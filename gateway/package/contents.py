@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from gateway.package.errors import AnswersTwice, CannotPin, UnsafeValue
+from gateway.package.errors import AnswersTwice, CannotPin, NothingToPackage, UnsafeValue
 from gateway.package.patterns import checked
 from gateway.settings import Settings
 from registry.conda_tool import is_conda_release
@@ -22,7 +22,8 @@ from registry.workspace import Workspace
 _BASE: Final = ("scikit-learn", "numpy", "scipy", "pandas", "joblib")
 #: Settings that belong to one machine, not to the models.
 _LOCAL: Final = frozenset({"host", "port", "key_file", "no_auth", "require_key"})
-_LOCAL_SERVICE: Final = frozenset({"keys", "auth_enabled", INFERENCE})  # what a script is, its version has in the image
+#: Keys are the workspace's, and so are the numbers that they are made from; what a script is, its version has in the image.
+_LOCAL_SERVICE: Final = frozenset({"keys", "key_numbers", "auth_enabled", INFERENCE})
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def collect(
         say: gets what building an environment prints; that is needed where one was never resolved to releases.
 
     Raises:
-        ModelNotFound, ServiceNotFound, CannotPin, UnsafeValue, EnvironmentBuildError
+        ModelNotFound, ServiceNotFound, NothingToPackage, CannotPin, UnsafeValue, EnvironmentBuildError
     """
     served = [workspace.metadata.get_service(checked("a service", name)) for name in services]
     wanted = [*names, *(service.models[0] for service in served)]
@@ -83,7 +84,7 @@ def collect(
             raise AnswersTwice(record.id, service.name)
         records[record.id] = record
     if not records:
-        raise UnsafeValue("a model", "", "the workspace holds none; register one first")
+        raise NothingToPackage
     own = Own.here()
     notes: list[str] = []
     models = tuple(
@@ -129,7 +130,7 @@ def _packaged(
     spec = workspace.metadata.get_environment_by_digest(record.environment).spec if record.environment else None
     serving = decide(record, own, spec=spec, code={Path(file).parts[0].removesuffix(".py") for file in code})
     pinned = _pinned(workspace, record, serving, own, notes, say)
-    if record.golden is None:
+    if record.golden is None and "entry_script" not in record.settings:  # what a script says is never recorded
         notes.append(f"{record.id} has no golden rows: serve it once before packaging, and its answers are checked")
     return Packaged(record, pinned, tuple(content))
 

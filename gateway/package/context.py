@@ -20,19 +20,22 @@ from registry.records import Json
 from registry.stores import disk
 from registry.workspace import Workspace
 
-KEY_FILE: Final = "kubernetes/key.txt"  # the operator's own, kept when a package is written anew; never in the image
+_KUBERNETES: Final = "kubernetes"
+KEY_FILE: Final = (
+    f"{_KUBERNETES}/key.txt"  # the operator's own, kept when a package is written anew; never in the image
+)
 _TIME: Final = 0  # of every file: the start of 1970
 IMAGE_PYTHON: Final = "3.11"  # of fitserve's own image
 _TEMPLATE: Final = """\
 # Made by `fitserve package`: {models}.
 ARG FITSERVE_IMAGE={base}
 {stages}FROM ${{FITSERVE_IMAGE}}
-
+USER 0:0
+{pythons}
 # Where the image's own releases are not those of the environments, an interpreter with them is built here, once.
 COPY --chown=0:0 . /package
-USER 0:0
 ENV UV_PYTHON_INSTALL_DIR=/package/python
-{pythons}RUN ["fitserve", "run-package", "--prepare", "/package"]
+RUN ["fitserve", "run-package", "--prepare", "/package"]
 
 USER 10001:0
 LABEL org.opencontainers.image.title="{title}" \\
@@ -64,11 +67,19 @@ def default_base() -> str:
     return f"localhost/fitserve:{checked('a version of fitserve', version('fitserve'))}"
 
 
-def write(workspace: Workspace, contents: Contents, folder: Path, *, base: str | None = None) -> Path:
+def write(
+    workspace: Workspace,
+    contents: Contents,
+    folder: Path,
+    *,
+    base: str | None = None,
+    manifests: Mapping[str, str] | None = None,
+) -> Path:
     """Write the context to `folder`, in place of an earlier package there; complete or not at all.
 
     Args:
         base: the image of fitserve that it is built on.
+        manifests: what stands in its folder ``kubernetes``, by file name.
 
     Raises:
         FolderInUse, UnsafeValue, DiskFull
@@ -82,9 +93,11 @@ def write(workspace: Workspace, contents: Contents, folder: Path, *, base: str |
         draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:
             _fill(workspace, contents, draft, base)
+            for name, text in (manifests or {}).items():
+                _write(draft / _KUBERNETES / name, text.encode())
             _same_times(draft)
             if (target / KEY_FILE).exists():
-                (draft / KEY_FILE).parent.mkdir()
+                (draft / KEY_FILE).parent.mkdir(exist_ok=True)
                 shutil.copy2(target / KEY_FILE, draft / KEY_FILE)
             if target.exists():
                 shutil.rmtree(target)
@@ -109,13 +122,16 @@ def _fill(workspace: Workspace, contents: Contents, draft: Path, base: str) -> N
     if contents.settings:
         files["settings.toml"] = _toml(contents.settings).encode()
     for name, data in files.items():
-        path = draft / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(data)
+        _write(draft / name, data)
     (draft / "artifacts").mkdir()
     for digest in sorted({digest for packaged in contents.models for digest in packaged.content}):
         with workspace.artifacts.open(digest) as source, (draft / "artifacts" / digest).open("xb") as copy:
             shutil.copyfileobj(source, copy)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
 
 
 def dockerfile(contents: Contents, base: str) -> str:

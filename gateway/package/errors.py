@@ -10,6 +10,11 @@ class UnsafeValue(CallerError):
         super().__init__(f"{shown(value)} cannot be used as {what}: {expected}")
 
 
+class NothingToPackage(CallerError):
+    def __init__(self) -> None:
+        super().__init__("the workspace holds no model to package; register one first")
+
+
 class FolderInUse(CallerError):
     def __init__(self, folder: str) -> None:
         super().__init__(f"{folder} holds something else; choose a new folder, or one that an earlier package is in")

@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Self
 
 import yaml
@@ -16,9 +15,9 @@ import yaml
 from gateway.package.contents import Contents
 from gateway.package.manifest import environment_key
 from gateway.package.patterns import checked
+from gateway.version_log import LARGEST as LARGEST_LOG
 from registry import services
 from registry.resources import ResourceConfiguration
-from registry.stores import disk
 
 Manifest = Mapping[str, Any]
 
@@ -29,8 +28,13 @@ ENVIRONMENT_MIB: Final = 128
 #: Cores of the gateway beside its models: what it is promised, and what it may take (one HTTP process and the supervisor).
 GATEWAY_CPU: Final = (0.1, 1.0)
 
+#: Of the disk: the records with what is made again, and each version's log with the one before it.
+RECORDS_MIB: Final = 256
+LOGS_MIB: Final = 2 * LARGEST_LOG // 2**20
+
 DRAIN_S: Final = 20  # what was accepted is finished
 PRE_STOP_S: Final = 5  # until no load balancer sends anything any more
+_PROGRESS_S: Final = 600  # Kubernetes' own patience with a new pod; more only where loading may take longer
 _LAST_S: Final = 10  # ending children, twice what the supervisor takes
 _PORT: Final = 8080
 _USER: Final = 10001
@@ -83,7 +87,7 @@ class Plan:
             memory_mib=models_mib + overhead,
             reserve_gb=round(overhead / 1024, 3),
             start_s=60 * len(records) + 10 * math.ceil(size / 2**30),
-            disk_mib=256 + 2 * math.ceil(size / 2**20),
+            disk_mib=RECORDS_MIB + LOGS_MIB * len(limits) + 2 * math.ceil(size / 2**20),
             least=least,
             most=most,
         )
@@ -99,20 +103,12 @@ def kubernetes_name(name: str) -> str:
     return plain if plain[:1].isalpha() else f"m-{plain}"
 
 
-def write(plan: Plan, folder: Path) -> None:
-    """Write the files of `manifests` to `folder`. The same plan gives the same bytes."""
-    with disk.writing(folder.parent):
-        for name, text in files(plan).items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-
-
 def files(plan: Plan) -> dict[str, str]:
-    """File name → text."""
+    """File name → text. The same plan gives the same bytes."""
     made = {f"{kind.lower()}.yaml": _text(plan, document) for kind, document in manifests(plan).items()}
     made["kustomization.yaml"] = _text(plan, _kustomization(plan, sorted(made)))
     made["kserve/inferenceservice.yaml"] = _text(plan, inference_service(plan))
+    made[".gitignore"] = "key.txt\n"  # all the rest may be committed
     return made
 
 
@@ -182,12 +178,16 @@ def pod(plan: Plan, container_name: str) -> Manifest:
 
 
 def inference_service(plan: Plan) -> Manifest:
-    """KServe's form, of which the pod is ours; models answer at /v1/models/NAME:predict and at /v2 too."""
+    """KServe's form, of which the pod is ours; models answer at /v1/models/NAME:predict and at /v2 too.
+
+    KServe makes a Deployment of it, not a Knative service, which takes no grace period and no `preStop`. Its releases from 0.16 on
+    call that mode Standard and know this name of it too.
+    """
     predictor = {"minReplicas": plan.least, "maxReplicas": plan.most, **pod(plan, "kserve-container")}
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
-        "metadata": _metadata(plan),
+        "metadata": {**_metadata(plan), "annotations": {"serving.kserve.io/deploymentMode": "RawDeployment"}},
         "spec": {"predictor": predictor},
     }
 
@@ -201,6 +201,7 @@ def _deployment(plan: Plan) -> Manifest:
             "selector": {"matchLabels": _selector(plan)},
             # The autoscaler owns the number of pods. A new pod answers before an old one is taken away.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "progressDeadlineSeconds": max(_PROGRESS_S, 2 * plan.start_s),
             "template": {"metadata": {"labels": _labels(plan)}, "spec": pod(plan, "fitserve")},
         },
     }

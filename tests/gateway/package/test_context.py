@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.package import context, load, manifest
+from gateway.package import context, load, manifest, manifests
 from gateway.package.contents import Contents, Pinned, collect
-from gateway.package.errors import CannotPin, FolderInUse, NotAPackage, UnsafeValue
+from gateway.package.errors import CannotPin, FolderInUse, NotAPackage, NothingToPackage, UnsafeValue
 from gateway.package.patterns import PATTERNS, checked
+from gateway.service_keys import first_keys
 from registry import Model, Workspace, services
 from registry.environment import Environment
 from registry.errors import InvalidArgument, InvalidName, ModelNotFound, ServiceNotFound
@@ -62,6 +63,21 @@ def test_the_same_models_give_the_same_bytes(workspace: Workspace, tmp_path: Pat
     assert not list(tmp_path.glob(".a.*"))
 
 
+def test_the_same_manifests_have_the_same_times_and_modes(workspace: Workspace, tmp_path: Path) -> None:
+    found = collect(workspace)
+    made = manifests.files(manifests.Plan.of(found, image="localhost/all:1"))
+    first = context.write(workspace, found, tmp_path / "a", manifests=made)
+    before = os.umask(0o077)
+    try:
+        second = context.write(workspace, found, tmp_path / "b", manifests=made)
+    finally:
+        os.umask(before)
+    assert tree(first) == tree(second)
+    assert {mtime for _, mtime, _ in tree(first).values()} == {0}
+    for folder in (".", "kubernetes", "kubernetes/kserve"):
+        assert [(where / folder).stat().st_mtime for where in (first, second)] == [0, 0]
+
+
 def test_it_holds_the_named_versions_and_no_more(workspace: Workspace, tmp_path: Path) -> None:
     folder = context.write(workspace, collect(workspace, ["iris:1", "custom"]), tmp_path / "p")
     ids = [record.id for record, _ in manifest.read(folder).models]
@@ -86,14 +102,14 @@ def test_what_is_not_there_is_named(workspace: Workspace, name: str, error: type
 
 
 def test_an_empty_workspace_has_nothing_to_package(tmp_path: Path) -> None:
-    with Workspace.open(tmp_path / "empty") as workspace, pytest.raises(UnsafeValue, match="register one first"):
+    with Workspace.open(tmp_path / "empty") as workspace, pytest.raises(NothingToPackage, match="register one first"):
         collect(workspace)
 
 
 def test_nothing_unchecked_reaches_the_dockerfile(contents: Contents) -> None:
     good = context.dockerfile(contents, "localhost/fitserve:0.1.0")
     assert [line.split()[0] for line in good.splitlines() if line[:1].isalpha()] == [
-        "ARG", "FROM", "COPY", "USER", "ENV", "RUN", "USER", "LABEL", "CMD",
+        "ARG", "FROM", "USER", "COPY", "ENV", "RUN", "USER", "LABEL", "CMD",
     ]  # fmt: skip
     evil = "iris\nRUN id\n"
     packaged = contents.models[0]
@@ -182,7 +198,7 @@ def test_the_operators_key_stays_when_a_package_is_written_anew(
 
 def test_a_service_goes_along_without_its_keys(workspace: Workspace, tmp_path: Path) -> None:
     limits = services.own_resources(0.5, None)
-    kept = {"auth_enabled": True, "keys": {"Primary": "ab"}} | limits
+    kept = {"auth_enabled": True, **first_keys(workspace.root, "flowers", {})} | limits
     services.deploy(workspace, "flowers", ["iris:1"], settings=kept)
     (workspace.root / "settings.toml").write_text('port = 9999\nbatch_rows = 7\nkey_file = "/etc/key"\n')
     found = collect(workspace, services=["flowers"])
@@ -192,8 +208,8 @@ def test_a_service_goes_along_without_its_keys(workspace: Workspace, tmp_path: P
     assert any("its keys stay behind" in note for note in found.notes)
     assert "FITSERVE_KEY" in (folder / "README.md").read_text()
     assert "README.md" in (folder / ".dockerignore").read_text().split()
-    for file in folder.rglob("*.*"):
-        assert b"Primary" not in file.read_bytes()
+    secrets = [*kept["keys"], *map(str, kept["key_numbers"])]
+    assert not [secret for secret in secrets if secret in (folder / "package.json").read_text()]
     with Workspace.open(tmp_path / "inside") as inside:
         load.load(folder, inside)
         assert inside.metadata.get_service("flowers").models == ("iris:1",)

@@ -24,6 +24,7 @@ def test_a_script_travels_as_the_versions_own(tmp_path: Path) -> None:
         assert packaged.record.settings["entry_script"] == "score.py"
         assert packaged.record.code in packaged.content
         assert [dict(service.settings) for service in contents.services] == [{}]
+        assert contents.notes == ()  # answers of a script are never recorded, so that there are none is no news
         services.deploy(workspace, "plain", [model])
         with pytest.raises(
             AnswersTwice, match="service scored has a script or an environment of its own for model iris:1"

@@ -12,6 +12,7 @@ from gateway.package.contents import Contents, collect
 from gateway.package.errors import UnsafeValue
 from gateway.package.manifests import Plan
 from gateway.settings import Settings
+from gateway.version_log import LARGEST
 from registry import Workspace, services
 
 RELEASES = ("1.29", "1.33")
@@ -24,7 +25,7 @@ def plan(contents: Contents) -> Plan:
 
 
 def written(plan: Plan) -> dict[str, Any]:
-    return {name: yaml.safe_load(text) for name, text in manifests.files(plan).items()}
+    return {name: yaml.safe_load(text) for name, text in manifests.files(plan).items() if name.endswith(".yaml")}
 
 
 def container(plan: Plan) -> dict[str, Any]:
@@ -63,6 +64,8 @@ def test_kserves_form_holds_a_pod_that_fits_the_schemas(plan: Plan, release: str
     predictor = dict(service["spec"]["predictor"])
     assert (predictor.pop("minReplicas"), predictor.pop("maxReplicas")) == (2, 6)
     assert [each["name"] for each in predictor["containers"]] == ["kserve-container"]
+    # Knative would refuse terminationGracePeriodSeconds and lifecycle.
+    assert service["metadata"]["annotations"] == {"serving.kserve.io/deploymentMode": "RawDeployment"}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": service["metadata"], "spec": predictor}
     kubernetes_validate.validate(pod, release, strict=True)
 
@@ -76,6 +79,7 @@ def test_the_secret_is_made_from_a_file_of_the_operator(plan: Plan) -> None:
     key_file = next(e["value"] for e in container(plan)["env"] if e["name"] == "FITSERVE_KEY_FILE")
     mounted = next(m["mountPath"] for m in container(plan)["volumeMounts"] if m["name"] == "key")
     assert key_file == f"{mounted}/key"
+    assert manifests.files(plan)[".gitignore"].split() == ["key.txt"]
 
 
 def test_the_same_plan_gives_the_same_text(contents: Contents, plan: Plan) -> None:
@@ -112,6 +116,20 @@ def test_pods_end_after_the_gateway_has_drained(plan: Plan) -> None:
     assert pod["terminationGracePeriodSeconds"] >= before + drain + 5
     probe = container(plan)["startupProbe"]
     assert probe["periodSeconds"] * probe["failureThreshold"] >= Settings().start_timeout_s
+
+
+def test_a_pod_that_may_still_load_is_not_called_stuck(workspace: Workspace) -> None:
+    few = Plan.of(collect(workspace, ["iris"]), image=IMAGE)
+    assert written(few)["deployment.yaml"]["spec"]["progressDeadlineSeconds"] == 600
+    many = replace(few, start_s=3600)
+    assert written(many)["deployment.yaml"]["spec"]["progressDeadlineSeconds"] > 3600
+
+
+def test_full_logs_of_all_models_fit_into_the_workspace(workspace: Workspace) -> None:
+    one, three = (
+        Plan.of(collect(workspace, names), image=IMAGE) for names in (["iris"], ["iris", "diabetes", "custom"])
+    )
+    assert three.disk_mib - one.disk_mib >= 2 * 2 * LARGEST / 2**20
 
 
 def test_the_pod_may_do_no_more_than_it_needs(plan: Plan) -> None:
