@@ -11,7 +11,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import joblib
@@ -52,10 +52,11 @@ class Patient:
         found = []
         for path in Path(f"/proc/{self.gateway.process.pid}/task").glob("*/children"):
             for pid in path.read_text().split():
-                command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                if any(kind.encode() in word for word in command[:5]):
-                    found.append(int(pid))
-        return sorted(found, key=started)
+                with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+                    command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                    if any(kind.encode() in word for word in command[:5]):
+                        found.append((started(int(pid)), int(pid)))
+        return [pid for _, pid in sorted(found)]
 
     @contextmanager
     def under_load(self, title: str, scene: str = "", events: int = 0) -> Iterator[Load]:
@@ -108,9 +109,8 @@ def scenes(patient: Patient, seconds: int, swaps: int, only_kills: bool) -> None
         kill(eventually(patient.children)[:1])
         eventually(patient.children, what="the restart")
 
-    with patient.under_load("the nursery killed and a child 1 s later, 5 times"):
-        for _ in range(5):
-            kill_nursery_then_child()
+    with patient.under_load("the nursery killed and a child 1 s later, every 5 s, 5 times"):
+        every(5, 5, kill_nursery_then_child)
 
     def swap() -> None:
         version = patient.register().version

@@ -139,7 +139,7 @@ FIGURES: Final = (
         )
         for task in TASKS
     ),
-    Figure("SVC, 1 connection, median latency", f"≤ 2.5 × the {EMPTY.name}'s", _latency, "scikit-learn's own call is most of it"),
+    Figure("SVC, 1 connection, median latency", f"≤ 2.5 × the {EMPTY.name}'s", _latency, "one process more is woken on the way there, and one on the way back"),
     *(
         Figure(f"{task.name}, 32 connections", f"≥ {task.times:g} × the best serving peer", _times(task))
         for task in TASKS

@@ -17,6 +17,7 @@ from .wire import CHUNK, MAX_BODY, PREFIX, BrokenFrame, FrameReader, NoMemoryFor
 if TYPE_CHECKING:
     from .wire import Array, Header, Part
 
+POLLIN, POLLOUT = select.POLLIN, select.POLLOUT
 MOST_QUEUED = 4  # frames of one connection that wait here; more stay in its socket
 PROVE_EVERY_S = 0.02  # a step of the proof this often where callers leave no time for it
 MOST_UNSENT = 64 << 20  # bytes a slow reader may leave unread before it is no longer read from
@@ -83,6 +84,14 @@ class Connection(object):
 
     def send(self, parts: "List[Part]") -> None:
         """Send what goes at once; the rest follows when the peer reads. Raises OSError when it has gone."""
+        if len(parts) == 1 and not self.unsent:  # nearly all: a row or two
+            try:
+                count = self.sock.send(parts[0])
+            except (BlockingIOError, InterruptedError):
+                count = 0
+            if count == len(parts[0]):
+                return
+            parts = [memoryview(parts[0])[count:]]
         self.unsent.extend(parts)
         self.unsent_bytes += sum(len(part) for part in parts)
         self.flush()
@@ -118,7 +127,7 @@ class Connection(object):
     @property
     def wanted(self) -> int:
         read = self.queued < MOST_QUEUED and self.unsent_bytes < MOST_UNSENT
-        return (select.POLLIN if read else 0) | (select.POLLOUT if self.unsent else 0)
+        return (POLLIN if read else 0) | (POLLOUT if self.unsent else 0)
 
 
 class Server(object):
@@ -149,7 +158,7 @@ class Server(object):
         self.ending = False
         listener.setblocking(False)
         for sock in (listener, control.sock):
-            self.poll.register(sock, select.POLLIN)
+            self.poll.register(sock, POLLIN)
 
     def run(self) -> None:
         """Serve until the supervisor says "exit"; what lies in the sockets by then is still answered."""
@@ -188,9 +197,9 @@ class Server(object):
         connection = self.connections.get(fd)
         if connection is not None:
             try:
-                if event & select.POLLOUT:
+                if event & POLLOUT:
                     connection.flush()
-                if event & ~select.POLLOUT:
+                if event & ~POLLOUT:
                     self._receive(connection)
             except OSError:
                 self._close(connection)
