@@ -77,6 +77,7 @@ class Crew:
         self.limits = limits
         self.size = size
         self.wanted_size = size  # what was asked for; `size` gets less when so many do not fit into the limit
+        self.unrecorded: str | None = None  # why what its children answer must not become golden rows
         self.children: dict[int, Child] = {}
         self._on_death = on_death
         self._closed = False

@@ -89,11 +89,15 @@ class GoldenRows:
         self._fatal: set[str] = set()  # versions that died over rows that we drew
         self._storing: set[asyncio.Task[None]] = set()
 
-    async def check(self, record: ModelVersion, child: Child, sample: Any) -> Report:
+    def recorded(self, record: ModelVersion) -> bool:
+        return record.golden is not None or record.id in self._recorded
+
+    async def check(self, record: ModelVersion, child: Child, sample: Any, unrecorded: str | None = None) -> Report:
         """Replay what was recorded; record, when this is the first load.
 
         Args:
             sample: the registered sample's rows (`registry.golden_inputs.SampleRows`), or None.
+            unrecorded: why this child's answers must not be recorded (see `gateway.rehearsal`), or None.
 
         Raises:
             ChildFailed: the child died or did not answer in time.
@@ -102,6 +106,8 @@ class GoldenRows:
         if child.description["kind"] == "script":
             return Report(unverified="a scoring script is asked only what callers send")
         recording = await self._known(record)
+        if recording is None and unrecorded is not None and not record.settings.get("expected"):
+            return Report(unverified=unrecorded)
         patience = 2 * _BUDGET_S if recording is None else self._timeout_s
         try:
             async with asyncio.timeout(patience), await ScoringClient.open(child.socket) as client:

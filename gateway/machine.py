@@ -149,6 +149,9 @@ class Machine:
         if crew is version.crew or not version.children:
             version.description = child.description
 
+    def recorded(self, record: ModelVersion) -> bool:
+        return self._golden.recorded(record)
+
     def forget_crew(self, crew: Crew) -> None:
         """The crew has been closed."""
         self._files.pop(crew.key, None)
@@ -318,7 +321,7 @@ class Machine:
         if version.schema is None or record.settings.get("entry_script"):  # another script may take other arguments
             version.schema = await self._schema(version, child)
         sample = await asyncio.to_thread(self._rows, record) if record.sample and not record.golden else None
-        report = await self._golden.check(record, child, sample)
+        report = await self._golden.check(record, child, sample, crew.unrecorded)
         if report.problem is None or not version.children:
             self._adopt(version, crew)
             version.description = child.description

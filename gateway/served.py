@@ -16,6 +16,7 @@ from gateway.admission import Admission, Candidate
 from gateway.control import Message
 from gateway.crew import Child, Crew
 from gateway.deployed import OwnModel, read_services
+from gateway.rehearsal import Rehearsals
 from gateway.settings import Settings
 from gateway.table import OF_SERVICE, ModelEntry, Publisher, ServiceEntry
 from gateway.versions import NoRoomNow, Version
@@ -37,6 +38,9 @@ class Machine(Protocol):
 
     async def start_child(self, version: Version, crew: Crew) -> Child: ...
     async def prove(self, version: Version, crew: Crew, child: Child) -> None: ...
+    def recorded(self, record: ModelVersion) -> bool:
+        """Whether there are golden rows of it."""
+
     def forget_crew(self, crew: Crew) -> None: ...
     def close_log(self, version: Version) -> None: ...
 
@@ -161,6 +165,7 @@ class ServedModels:
         self._flush_due = False
         self._room = asyncio.Lock()
         self._numbers = itertools.count(1)
+        self._rehearsals = Rehearsals(self, machine.recorded)
         self._closing: set[asyncio.Task[None]] = set()
 
     # the registry
@@ -296,6 +301,7 @@ class ServedModels:
         for model in self.models.values():
             for version in model.versions.values():
                 version.kill()
+        self._rehearsals.kill()
         for task in self._closing:
             task.cancel()
 
@@ -310,13 +316,18 @@ class ServedModels:
     async def open_crew(self, version: Version) -> Crew:
         asked = version.limits.memory_bytes
         self.admission.check(f"model {version.id}", asked)
+        its_model = self.models.get(version.record.name)
+        registered = None if its_model is None else its_model.versions.get(version.record.version)
+        unrecorded = await self._rehearsals.before(version, registered)
         key = f"{version.model[:_NAME_IN_KEY]}-{version.record.version}-{next(self._numbers)}"
         try:
-            return await self._machine.open_crew(version, key, lambda: self._make_room(version, key, asked))
+            crew = await self._machine.open_crew(version, key, lambda: self._make_room(version, key, asked))
         except BaseException:
             self.admission.release(key)
             self._close_log(version)
             raise
+        crew.unrecorded = unrecorded
+        return crew
 
     async def start_child(self, version: Version, crew: Crew) -> Child:
         return await self._machine.start_child(version, crew)

@@ -9,9 +9,13 @@ import sklearn
 from sklearn.datasets import load_iris
 from sklearn.svm import SVC
 
+from registry import services
 from registry.artifact import read_artifact
+from registry.environment import OWN_NAME, Environment
 from registry.errors import EnvironmentBuildError
+from registry.inference import InferenceConfig
 from registry.interpreters import interpreter_for
+from registry.model import Model
 from registry.serving_environment import Own, decide
 from registry.workspace import Workspace
 from tests.e2e.gateway import fitserve, serving
@@ -120,3 +124,18 @@ def test_environments_are_built_once_and_shown(workspace: Path, tmp_path: Path) 
     assert "six==1.16.0" in shown["built"]["frozen"]
     listed = json.loads(fitserve("env", "list", "--json", workspace=workspace).stdout)
     assert {e["name"]: e["built"] for e in listed}["six"] == shown["built"]["python"]
+
+
+def test_the_answers_that_count_are_those_of_the_models_own_environment(workspace: Path) -> None:
+    """Also where a service that has another one is the first to load it."""
+    with Workspace.open(workspace) as opened:
+        model = Model.register(opened, FOREST, "forest", show_output=False)
+        own = Environment(OWN_NAME)
+        digest = opened.metadata.put_environment(own.name, own.digest, own.spec()).digest
+        services.deploy(opened, "elsewhere", [model], inference=InferenceConfig(environment=digest))
+    with serving(workspace, "--start", "first-use") as gateway:
+        answer = gateway.http.post("/api/v1/service/elsewhere/score", json={"data": ROWS})
+        assert answer.status_code == 503
+        assert "answers differently than recorded: predict_proba" in answer.json()["message"]
+        assert gateway.score("forest", ROWS).json()["predict_proba"][1] == [1, 0, 0]
+        assert gateway.version("forest", 1)["golden"]["recorded_in"]["sklearn"] == "1.3.2"

@@ -18,8 +18,9 @@ from gateway.settings import Settings
 from gateway.table import Publisher, RoutingTable
 from gateway.versions import Version
 from gateway.workers.process import ChildHandle, Exit
+from registry.inference import INFERENCE
 from registry.limits.none import UnlimitedGroup
-from registry.records import Artifact, Json, ModelVersion, ServiceRecord
+from registry.records import TRAINED_IN, Artifact, Json, ModelVersion, ServiceRecord
 from registry.resources import GB, ResourceConfiguration
 from tests.gateway.small_supervisor import eventually
 
@@ -52,15 +53,22 @@ class Group(UnlimitedGroup):
 
 
 class QuickMachine:
-    """Starts everything at once, but for the versions in `held`, whose preparing takes until their event is set."""
+    """Starts everything at once, but for the versions in `held`, whose preparing takes until their event is set.
 
-    def __init__(self) -> None:
+    Golden rows are recorded in the environment `home` only.
+    """
+
+    def __init__(self, home: str | None = None) -> None:
+        self.home = home
         self.held: dict[str, asyncio.Event] = {}
         self.preparing: list[str] = []
+        self.environments: list[str | None] = []
+        self.answers_of: set[str] = set()
         self.numbers = itertools.count(1)
 
     async def open_crew(self, version: Version, key: str, admit: Callable[[], Awaitable[None]]) -> Crew:
         self.preparing.append(version.id)
+        self.environments.append(version.record.environment)
         if version.id in self.held:
             await self.held[version.id].wait()
         await admit()
@@ -68,11 +76,16 @@ class QuickMachine:
 
     async def start_child(self, version: Version, crew: Crew) -> Child:
         handle = Handle()
+        if version.record.environment == self.home:
+            self.answers_of.add(version.record.id)
         cast(Group, crew.group).handles.append(handle)
         return Child(next(self.numbers), cast(ChildHandle, handle), "/nowhere", {})
 
     async def prove(self, version: Version, crew: Crew, child: Child) -> None:
         child.proved = True
+
+    def recorded(self, record: ModelVersion) -> bool:
+        return record.id in self.answers_of
 
     def forget_crew(self, crew: Crew) -> None:
         pass
@@ -290,6 +303,67 @@ def test_one_odd_record_keeps_no_other_from_being_served() -> None:
         await eventually(lambda: models.version("odd", 1).state == "failed", "the odd one has failed", timeout=5)
         models.reconcile([replace(record("sound", 0.5), tags={"a": "b"}), replace(odd, tags={"a": "b"})], None)
         assert models.version("odd", 1).state == "failed"
+        await models.close()
+
+    asyncio.run(story())
+
+
+OF_SERVICE, OF_RUN = "1" * 64, "2" * 64
+
+
+def in_environment_of_its_own(name: str) -> ServiceRecord:
+    own = {"script": None, "code": None, "environment": OF_SERVICE, "strict_python": False, "models": None}
+    now = datetime.now(UTC)
+    return ServiceRecord(name=name, models=("m:1",), created_time=now, updated_time=now, settings={INFERENCE: own})
+
+
+@pytest.mark.parametrize("trained_in", [None, OF_RUN])
+def test_a_service_in_another_environment_is_compared_with_what_the_model_answers_at_home(
+    trained_in: str | None,
+) -> None:
+    async def story() -> None:
+        machine = QuickMachine(home=trained_in)
+        models = ServedModels(Settings(start="first-use"), machine, Admission(2 * GB, GB), Publisher(), Nobody())
+        facts = {} if trained_in is None else {TRAINED_IN: {"environment": trained_in, "frozen": ["numpy==2.0.0"]}}
+        models.reconcile([replace(record("m", 0.6), facts=facts)], "m", [in_environment_of_its_own("away")])
+        version = models.version("m@away", 1)
+        version.start()
+        async with asyncio.timeout(5):
+            assert await version.live()
+        assert machine.environments == [trained_in, OF_SERVICE]
+        assert version.crew is not None
+        assert version.crew.unrecorded is None
+        assert models.admission.free == GB - version.limits.memory_bytes
+        await models.close()
+
+    asyncio.run(story())
+
+
+def test_answers_away_from_home_are_never_taken_for_those_at_home() -> None:
+    async def story() -> None:
+        machine = QuickMachine(home="nowhere")
+        models = ServedModels(Settings(start="first-use"), machine, Admission(2 * GB, GB), Publisher(), Nobody())
+        models.reconcile([record("m", 0.6)], "m", [in_environment_of_its_own("away")])
+        version = models.version("m@away", 1)
+        version.start()
+        async with asyncio.timeout(5):
+            assert await version.live()
+        assert version.crew is not None
+        assert "its own environment recorded no answers" in str(version.crew.unrecorded)
+        await models.close()
+
+    asyncio.run(story())
+
+
+def test_a_version_that_was_put_elsewhere_since_its_run_is_compared_with_the_run() -> None:
+    async def story() -> None:
+        machine = QuickMachine(home=OF_RUN)
+        models = ServedModels(Settings(), machine, Admission(2 * GB, GB), Publisher(), Nobody())
+        moved = replace(record("m", 0.6), environment=OF_SERVICE, facts={TRAINED_IN: {"environment": OF_RUN}})
+        models.reconcile([moved], "m")
+        async with asyncio.timeout(5):
+            assert await models.version("m", 1).live()
+        assert machine.environments == [OF_RUN, OF_SERVICE]
         await models.close()
 
     asyncio.run(story())
