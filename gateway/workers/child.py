@@ -64,7 +64,7 @@ def _start(control: "Control", order: "Header") -> "Server":
         care.enter(order.get("doors") or ())
     except OSError as error:
         raise loading.LoadFailed("load", "it could not go into its limit group: {}".format(error.strerror)) from None
-    started, resident = time.time(), describe.resident()
+    started, resident = time.time(), care.resident()
     care.confine(order.get("rlimits") or {})
     threads = int(order.get("threads") or 1)
     other = care.name_threads(threads)
@@ -89,7 +89,7 @@ def _start(control: "Control", order: "Header") -> "Server":
         raise loading.LoadFailed("load", text[:500]) from error
     listener = care.listen(order["listen"])
     care.freeze()
-    description["memory_bytes"] = describe.memory_bytes(resident)
+    description["memory_bytes"] = care.memory_bytes(resident)
     description["load_ms"] = round((time.time() - started) * 1000, 2)
     control.send(event="loaded", description=description)
     largest = order.get("answer_limit_bytes") or sibling("wire").MAX_BODY
@@ -101,7 +101,7 @@ def _model(order: "Header", threads: "Optional[int]") -> "Tuple[Any, Header]":
     """What answers with the methods of the model that `order` names, and its description."""
     describe, loading, scoring, wire = [sibling(name) for name in ("describe", "loading", "scoring", "wire")]
     model, caught = loading.load_model(order["artifact"], order["digest"], order["format"], order.get("code") or "")
-    describe.run_on_one_core(model)
+    loading.run_on_one_core(model)
     if threads is not None:
         sibling("selfcare").limit_threads(threads)
     description = describe.describe(model, order["methods"], caught)

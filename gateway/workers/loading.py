@@ -11,6 +11,8 @@ import sys
 import warnings
 from typing import IO, Any, Dict, List, Tuple
 
+from .anatomy import attributes, nested
+
 #: How a folder's manifest begins; its digest is the folder's. See registry/stores/folders.py.
 MANIFEST = b'{"fitserve_folder":1,'
 FORMATS = ("pickle", "joblib")
@@ -175,6 +177,13 @@ def _joblib() -> Any:
 
         old.NumpyArrayWrapper = numpy_pickle.NumpyArrayWrapper
     return joblib
+
+
+def run_on_one_core(model: Any) -> None:
+    """Set every `n_jobs` inside `model` to 1: one process answers one frame at a time, and a pool costs more than it saves."""
+    for estimator in nested(model):
+        if attributes(estimator).get("n_jobs", 1) not in (None, 1):
+            estimator.n_jobs = 1
 
 
 def _reason(error: Exception) -> str:

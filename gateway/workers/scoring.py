@@ -66,7 +66,8 @@ class Scorer(object):
     def answer(self, header: "Header", body: Any) -> "Tuple[Header, List[Array], bool]":
         """(header and arrays of the answer, whether this process should end after sending it).
 
-        Every exception of the model becomes an error in the header. ValueError and TypeError are laid to the input.
+        Every exception of the model becomes an error in the header. ValueError and TypeError are laid to the input, and to that of
+        `inverse_transform` also IndexError.
         """
         number = header.get("id")
         out = self._new_body()
@@ -93,7 +94,7 @@ class Scorer(object):
             return {"id": number, "ok": False, "error": _error("memory", "MemoryError", message)}, [], True
         except BaseException as error:  # also SystemExit: a model does not end its process by an ordinary raise
             self._log_once()
-            whose = isinstance(error, AnswerRefused) or (not answered and _is_input_error(error))
+            whose = isinstance(error, AnswerRefused) or (not answered and _is_input_error(error, header["method"]))
             kind = "input" if whose else "model"
             return {"id": number, "ok": False, "error": _error(kind, type(error).__name__, _said(error))}, [], False
 
@@ -261,7 +262,9 @@ def quiet_warnings() -> None:
     warnings.showwarning = show
 
 
-def _is_input_error(error: BaseException) -> bool:
+def _is_input_error(error: BaseException, method: str) -> bool:
+    if isinstance(error, IndexError) and method == "inverse_transform":  # a category's number that there is not
+        return True
     if not isinstance(error, (ValueError, TypeError)):
         return False
     return type(error).__name__ not in ("NotFittedError", "LinAlgError")  # ValueErrors that no caller can mend

@@ -156,3 +156,21 @@ def leave(code: int) -> NoReturn:
         except (OSError, ValueError):
             pass  # the log has gone
     os._exit(code)
+
+
+def memory_bytes(before: int = 0) -> int:
+    """Memory that this process has for itself, roughly and at once; the exact figure costs 5 ms with so many mappings.
+
+    Small pages touched since it was forked or started, or what `resident` grew by since `before`, whichever is more.
+    """
+    touched = resource.getrusage(resource.RUSAGE_SELF).ru_minflt * resource.getpagesize()
+    return max(touched, resident() - before)
+
+
+def resident() -> int:
+    """Memory in use that is no file's, in bytes, shared with the nursery or not; 0 where the kernel does not tell."""
+    try:
+        with open("/proc/self/status") as lines:
+            return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:")), 0)
+    except OSError:
+        return 0

@@ -31,7 +31,10 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from gateway.methods import METHODS
-from gateway.workers.describe import NotScorable, describe, memory_bytes, nested, resident, run_on_one_core
+from gateway.workers.anatomy import nested
+from gateway.workers.describe import NotScorable, describe
+from gateway.workers.loading import run_on_one_core
+from gateway.workers.selfcare import memory_bytes, resident
 
 X, y = load_iris(return_X_y=True)
 NAMED = pd.DataFrame(X, columns=["a", "b", "c", "d"])
