@@ -88,7 +88,8 @@ class ModelInUse(CallerError):
 class ServiceExists(CallerError):
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"service {name} exists already: choose another name, delete it first, or replace it with overwrite=True"
+            f"service {name} exists already: choose another name, delete it first, or replace it "
+            "(overwrite=True, `fitserve deploy --overwrite`)"
         )
 
 
@@ -254,8 +255,11 @@ class LimitsUnavailable(OperatorError):
 
 
 class MissingExtra(OperatorError):
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'fitserve[{extra}]'")
+    """`extra` names one of fitserve's; None where the package itself is what is to be installed."""
+
+    def __init__(self, package: str, extra: str | None, purpose: str) -> None:
+        what = f"'fitserve[{extra}]'" if extra else package
+        super().__init__(f"{purpose} needs {package}, which is not installed: pip install {what}")
 
 
 class EnvironmentBuildError(OperatorError):

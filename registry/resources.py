@@ -84,5 +84,5 @@ def _positive(field: str, value: object, default: float, least: float, most: flo
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise InvalidResource(field, value, "a positive number")
     if not least <= value <= most:
-        raise InvalidResource(field, value, f"a number from {least:g} to {most:g}")
+        raise InvalidResource(field, value, f"a number from {least:g} to {most:.0f}")
     return float(value)

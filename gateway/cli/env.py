@@ -18,6 +18,7 @@ from registry.registration import environment_digest
 from registry.workspace import Workspace
 
 _WAIT_S: Final = 120.0
+_ARGUMENT: Final = "ENVIRONMENT"
 AUTO: Final = "auto"
 
 
@@ -61,7 +62,7 @@ def build(
 ) -> None:
     """Build ENVIRONMENT now: a conda .yml, a pip requirements file, or a name. One that is ready is found at once."""
     with Workspace.open(obj["workspace"]) as workspace:
-        found = environment_from(environment, workspace)
+        found = environment_from(environment, workspace, _ARGUMENT)
         assert found is not None
         if name is not None:
             found = found.clone(name)
@@ -86,7 +87,7 @@ def build(
 def show(obj: dict[str, Any], environment: str, as_json: bool) -> None:
     """Show what ENVIRONMENT (a file or a name) asks for, and what it was resolved to where it is built."""
     with Workspace.open(obj["workspace"], create=False) as workspace:
-        found = environment_from(environment, workspace)
+        found = environment_from(environment, workspace, _ARGUMENT)
         assert found is not None
         spec = found.spec()
         ready = ready_interpreter(spec, workspace.interpreters_dir)
@@ -128,7 +129,7 @@ def use(obj: dict[str, Any], model: str, environment: str) -> None:
     with Workspace.open(obj["workspace"], create=False) as workspace:
         found = Model(workspace, name=name, version=int(number) if number else None)
         before = found.record.environment
-        wanted = None if environment == AUTO else environment_from(environment, workspace)
+        wanted = None if environment == AUTO else environment_from(environment, workspace, _ARGUMENT)
         digest = environment_digest(workspace.metadata, wanted)
         _set(found, digest)
         click.echo(f"{found.id} is to be served in {environment if wanted is None else wanted.name}")

@@ -33,6 +33,8 @@ def logs(obj: dict[str, Any], name: str, lines: int, follow: bool) -> None:
         shown = data.decode("utf-8", errors="replace").splitlines()
         for line in shown[max(0, len(shown) - lines) :]:
             click.echo(line)
+        if not data and not follow:
+            click.echo(f"{name} has written nothing", err=True)
         if follow:
             for piece in _growth(path, len(data), run):
                 click.echo(piece, nl=False)

@@ -23,7 +23,7 @@ from registry.workspace import Workspace
     type=float,
     help="Cores of its own, in processes of its own; without --cpu and --memory it shares the model's.",
 )
-@click.option("--memory", help="Memory of its own, such as 0.5 (GB), 512Mi or 2Gi.")
+@click.option("--memory", type=parse_memory, metavar="SIZE", help="Memory of its own: 0.5 (GB) or 512Mi.")
 @click.option("--description", help="What it is.")
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag; repeat it.")
 @click.option("--default", "as_default", is_flag=True, help="Put it behind /score.")
@@ -37,7 +37,7 @@ def deploy(
     overwrite: bool,
     auth: bool | None,
     cpu: float | None,
-    memory: str | None,
+    memory: float | None,
     description: str | None,
     tags: tuple[str, ...],
     as_default: bool,
@@ -61,7 +61,7 @@ def deploy(
             [model],
             auth_enabled=bool(auth),
             cpu=cpu,
-            memory_in_gb=None if memory is None else parse_memory(memory),
+            memory_in_gb=memory,
             overwrite=overwrite,
             tags=pairs(tags, "--tag"),
             description=description,

@@ -40,7 +40,11 @@ _RUNS: Final = 20
 )
 @click.option("--at-once", type=click.IntRange(1), help="How many at a time. Default: one for each core.")
 @click.option(
-    "--sampling", type=click.Choice(["random", "grid", "bayesian"]), default="random", show_default=True, help="How."
+    "--sampling",
+    type=click.Choice(["random", "grid", "bayesian"]),
+    default="random",
+    show_default=True,
+    help="How values are chosen.",
 )
 @click.option("--seed", type=int, help="Makes the sampling repeatable.")
 @click.option(
@@ -188,3 +192,5 @@ def _print(rows: list[dict[str, Any]], metric: str) -> None:
         for row in rows[:_SHOWN]
     ]
     print_table(("RUN", "STATUS", metric.upper(), "PARAMETERS"), shown, empty="no runs")
+    if len(rows) > _SHOWN:
+        click.echo(f"and {len(rows) - _SHOWN} more, none of them better: fitserve runs")

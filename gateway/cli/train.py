@@ -21,8 +21,11 @@ TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
 _LONGEST_FILE_NAME: Final = 255  # asking the system for a longer one is an error, not a no
 
 
-def environment_from(file: str | None, workspace: Workspace) -> Environment | None:
+def environment_from(file: str | None, workspace: Workspace, what: str = "--environment") -> Environment | None:
     """An Environment from a conda file (.yml), a pip requirements file, or by its name; "own" is fitserve's own Python.
+
+    Args:
+        what: the argument that names it.
 
     Raises:
         InvalidArgument: there is no such file and no such name.
@@ -37,7 +40,7 @@ def environment_from(file: str | None, workspace: Workspace) -> Environment | No
             problem = (
                 f"{file} is no file and no environment: give a conda .yml, a pip requirements file, a name, or own"
             )
-            raise InvalidArgument("--environment", problem) from None
+            raise InvalidArgument(what, problem) from None
     label = path.stem
     if path.suffix in {".yml", ".yaml"}:
         return Environment.from_conda_specification(label, file)

@@ -65,6 +65,8 @@ def up(
 ) -> int:
     """Run SCRIPT, register the model that it writes to ./outputs, and serve it with everything else in the workspace.
 
+    Arguments for the script follow `--`: fitserve up train.py -- --kernel rbf
+
     When a gateway serves the workspace already, the model is registered there and the command ends.
     """
     flags = take_settings(given)
@@ -87,7 +89,8 @@ def up(
             sample=given["sample"] or find_sample(run, workspace),
             settings=settings_of_model({**given, "strict_python": strict_python}),
         )
-        click.echo(f"\nregistered {model.id}: {wanted.cpu:g} cores, {wanted.memory_in_gb:g} GB")
+        cores = "core" if wanted.cpu == 1 else "cores"
+        click.echo(f"\nregistered {model.id}: {wanted.cpu:g} {cores}, {wanted.memory_in_gb:g} GB")
         state = running(workspace)
         if state is not None:
             announce(workspace, model.name, model.version)

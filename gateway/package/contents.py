@@ -28,7 +28,8 @@ _LOCAL_SERVICE: Final = frozenset({"keys", "key_numbers", "auth_enabled", INFERE
 
 @dataclass(frozen=True)
 class Pinned:
-    """An environment with nothing left to be resolved. `own`: the gateway's own, to be built only where that differs."""
+    """An environment with nothing left to be resolved. `own`: the gateway's own, to be built only where that differs; of it what
+    answers depend on is named, since an image that has those releases needs no other."""
 
     python: str
     requirements: tuple[str, ...]

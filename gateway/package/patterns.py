@@ -14,7 +14,7 @@ _PATH: Final = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 
 PATTERNS: Final[dict[str, tuple[re.Pattern[str], str]]] = {
     "a model": (re.compile(rf"{MODEL_NAME.pattern}:[1-9][0-9]{{0,8}}"), "NAME:VERSION"),
-    "a service": (SERVICE_NAME, "2 to 32 lower-case letters, digits and hyphens, the first a letter"),
+    "a service": (SERVICE_NAME, "3 to 32 lower-case letters, digits and hyphens, the first a letter"),
     "an image": (
         re.compile(
             rf"(?:{_HOST}/)?{_PATH}(?:/{_PATH})*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"

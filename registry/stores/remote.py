@@ -103,7 +103,14 @@ def _filesystem(url: str) -> tuple[Any, str]:
     try:
         files, root = url_to_fs(url)
     except ImportError as error:
-        raise MissingExtra(error.name or scheme, scheme, f"an artifact store at {scheme}://…") from error
+        raise MissingExtra(_package(scheme), None, f"an artifact store at {scheme}://…") from error
     except ValueError as error:
         raise InvalidArgument("artifacts", f"{scheme}:// is not known to fsspec ({error})") from error
     return files, str(root)
+
+
+def _package(scheme: str) -> str:
+    """What fsspec imports for `scheme`: its package has the module's name."""
+    from fsspec.registry import known_implementations
+
+    return str(known_implementations[scheme]["class"]).partition(".")[0]

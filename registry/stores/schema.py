@@ -15,7 +15,7 @@ from registry.stores import tables as t
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _NUMBER: Final = re.compile(r"\d{4}")
-_EXTRAS: Final = {"psycopg": "postgresql", "psycopg2": "postgresql"}
+_DRIVER: Final = "psycopg"
 
 
 def url_engine(url: str) -> Engine:
@@ -26,16 +26,16 @@ def url_engine(url: str) -> Engine:
         MissingExtra: its driver is not installed.
     """
     scheme, separator, rest = url.partition("://")
-    driver = "postgresql+psycopg" if scheme in ("postgresql", "postgres") else scheme
+    driver = f"postgresql+{_DRIVER}" if scheme in ("postgresql", "postgres") else scheme
     try:
         address = make_url(f"{driver}{separator}{rest}")
         more = postgres.parameters(address) if address.drivername.startswith("postgresql") else {}
         return create_engine(address, pool_pre_ping=True, connect_args=more)
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise InvalidArgument("workspace", f"{scheme}://… is not a database that can be used") from error
-    except ModuleNotFoundError as error:
-        package = error.name or driver
-        raise MissingExtra(package, _EXTRAS.get(package, package), f"a workspace at {scheme}://…") from error
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == _DRIVER:
+            raise MissingExtra(_DRIVER, "postgresql", f"a workspace at {scheme}://…") from error
+        right = "postgresql://USER:PASSWORD@HOST/DATABASE"
+        raise InvalidArgument("workspace", f"{scheme}://… is no database that can be used; {right} is one") from error
 
 
 def create_sqlite(path: Path, drafts: Path) -> None:

@@ -23,7 +23,7 @@ WRITABLE_CGROUP = (
 
 
 def test_the_main_job_runs_inside(served: Container) -> None:
-    assert "registered iris:1: 1 cores, 0.5 GB" in served.log
+    assert "registered iris:1: 1 core, 0.5 GB" in served.log
     with served.client() as client:
         assert client.post("/models/iris/score", json={"data": [SETOSA]}).json() == {"predict": [0]}
         assert client.get("/models", headers={"authorization": "Bearer wrong"}).status_code == 401

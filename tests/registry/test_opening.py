@@ -276,6 +276,7 @@ def test_many_processes_may_make_the_same_workspace(tmp_path: Path) -> None:
     [
         ("postgresql://ann:secret@nowhere.invalid/db", MissingExtra),
         ("mongodb://ann:secret@host/db", InvalidArgument),
+        ("mysql://ann:secret@host/db", InvalidArgument),
         ("://", FitserveError),
         ("sqlite://", InvalidArgument),
     ],

@@ -117,14 +117,19 @@ def test_artifacts_may_lie_elsewhere(tmp_path: Path, model_file: Path) -> None:
     files.rm(root, recursive=True)
 
 
-@pytest.mark.parametrize(("url", "error"), [("nonsense://x", InvalidArgument), ("s3://bucket/x", MissingExtra)])
-def test_a_store_that_cannot_be_used_is_not_remembered(tmp_path: Path, url: str, error: type[Exception]) -> None:
+@pytest.mark.parametrize(
+    ("url", "error", "said"),
+    [("nonsense://x", InvalidArgument, "nonsense"), ("s3://bucket/x", MissingExtra, "pip install s3fs$")],
+)
+def test_a_store_that_cannot_be_used_is_not_remembered(
+    tmp_path: Path, url: str, error: type[Exception], said: str
+) -> None:
     if (
         error is MissingExtra
         and subprocess.run([sys.executable, "-c", "import s3fs"], capture_output=True).returncode == 0
     ):
         pytest.skip("s3fs is installed here")
-    with pytest.raises(error):
+    with pytest.raises(error, match=said):
         Workspace.open(tmp_path / "w", artifacts=url)
     with Workspace.open(tmp_path / "w") as workspace:
         assert workspace.metadata.get_value("artifacts") is None

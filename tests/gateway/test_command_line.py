@@ -1,0 +1,98 @@
+"""What the command line says: help for every option, and sentences in the words of who typed them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from gateway.cli.main import COMMANDS, cli, main
+from gateway.cli.sweep import _print
+from registry import services
+from registry.model import Model
+from registry.workspace import Workspace
+from tests.e2e.models import iris_svc
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    with Workspace.open(tmp_path / "ws") as opened:
+        yield opened
+
+
+def said(capsys: pytest.CaptureFixture[str], workspace: Workspace, *arguments: str) -> tuple[object, str, str]:
+    """The exit code, and what stands on standard output and standard error."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        main(["--workspace", str(workspace.root), *arguments])
+    return end.value.code, *capsys.readouterr()
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(cli)
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        assert command is not None
+        yield name, command
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {part}", each) for part, each in command.commands.items())
+
+
+def test_every_command_and_option_says_what_it_is_for() -> None:
+    for name, command in commands():
+        assert command.help, name
+        for option in command.params:
+            if isinstance(option, click.Option):
+                assert " " in (option.help or ""), f"{name} {option.name}: a word is no help"
+
+
+@pytest.mark.parametrize("command", [["env", "build"], ["env", "show"], ["env", "use", "iris"]])
+def test_what_is_no_environment_is_called_as_it_was_given(
+    capsys: pytest.CaptureFixture[str], workspace: Workspace, tmp_path: Path, command: list[str]
+) -> None:
+    Model.register(workspace, iris_svc(tmp_path), "iris", show_output=False)
+    code, _, error = said(capsys, workspace, *command, "nix.yml")
+    assert (code, error.startswith("fitserve: ENVIRONMENT: nix.yml is no file")) == (2, True), error
+
+
+def test_a_log_without_a_line_is_told_apart_from_none(
+    capsys: pytest.CaptureFixture[str], workspace: Workspace, tmp_path: Path
+) -> None:
+    Model.register(workspace, iris_svc(tmp_path), "iris", show_output=False)
+    assert said(capsys, workspace, "logs", "iris") == (0, "", "iris has written nothing\n")
+
+
+def test_a_service_that_exists_is_replaced_with_an_option_of_the_command(
+    capsys: pytest.CaptureFixture[str], workspace: Workspace, tmp_path: Path
+) -> None:
+    Model.register(workspace, iris_svc(tmp_path), "iris", show_output=False)
+    services.deploy(workspace, "flowers", ["iris"])
+    code, _, error = said(capsys, workspace, "deploy", "flowers", "iris")
+    assert (code, "--overwrite" in error) == (2, True), error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--memory", "0"], "expected a number from 0.01 to 1048576"),
+        (["--cpu", "5000"], "expected a number from 0.01 to 4096"),
+    ],
+)
+def test_limits_are_told_in_plain_numbers(
+    capsys: pytest.CaptureFixture[str], workspace: Workspace, tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    model = str(iris_svc(tmp_path))
+    code, _, error = said(capsys, workspace, "register", model, "--name", "iris", *arguments)
+    assert (code, sentence in error) == (2, True), error
+
+
+def test_a_sweeps_table_says_how_many_it_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
+    def rows(count: int) -> list[dict[str, Any]]:
+        row = {"status": "Completed", "best_primary_metric": 0.5, "hyperparameters": '{"c": 1}'}
+        return [{"run_id": f"run_{number}", **row} for number in range(count)]
+
+    _print(rows(10), "Accuracy")
+    assert len(capsys.readouterr().out.splitlines()) == 11
+    _print(rows(12), "Accuracy")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("and 2 more")
