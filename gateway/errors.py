@@ -85,7 +85,13 @@ class Forbidden(CallerError):
 
 
 class RouteNotFound(CallerError):
-    def __init__(self, problem: str = "there is nothing at this URL; GET /openapi.json lists what there is") -> None:
+    """Azure's sentence, where there is none of the path's own, and what helps."""
+
+    def __init__(
+        self,
+        problem: str = "The requested URL was not found on the server. If you entered the URL manually please check your "
+        "spelling and try again. GET /openapi.json lists what there is.",
+    ) -> None:
         super().__init__(problem)
 
 
@@ -118,9 +124,9 @@ class BodyTooLarge(CallerError):
 
 
 class UnsupportedMediaType(CallerError):
-    """Azure's sentence, and what was sent."""
+    """Azure's sentence; where more is taken than Azure's server takes, also what was sent."""
 
-    def __init__(self, given: str | None, expected: str = "application/json") -> None:
+    def __init__(self, given: str | None = None, expected: str = "application/json") -> None:
         got = f", not {shown(given)}" if given else ""
         super().__init__(f"Expects Content-Type to be {expected}{got}")
 

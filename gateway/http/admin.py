@@ -12,6 +12,7 @@ from gateway.control import ControlError
 from gateway.errors import InvalidRequest, ModelUnavailable, RouteNotFound
 from gateway.fleet import Fleet, Version
 from gateway.http.hot import VERSION
+from gateway.methods import check_method
 from gateway.openapi import gateway_openapi, swagger
 from gateway.table import OF_SERVICE, ModelEntry, VersionEntry
 from registry.errors import ModelNotFound, ServiceNotFound
@@ -99,11 +100,14 @@ class Admin:
         return Json(_version(one, _by_version(told.get("versions")).get(one.version, {})))
 
     async def no_such_model_route(self, request: Request) -> Response:
-        """Anything else under a model: says whether the model or the path is unknown."""
+        """Anything else under a model: says whether the model, its method or the path is unknown."""
         entry = self._model(request)
         rest = request.path_params.get("rest", "score")
         if rest.startswith("versions/"):
             self._version_of(entry, request, rest.split("/")[1])
+        methods = self.fleet.models[entry.name].version(None).target.methods
+        if request.method == "POST" and methods and rest and "/" not in rest:
+            check_method(rest, methods)
         raise RouteNotFound(
             f"model {entry.name} has no {rest!r}; POST /models/{entry.name}/score or /models/{entry.name}/predict"
         )

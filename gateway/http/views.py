@@ -7,6 +7,7 @@ from typing import Any, Final
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route as Plain
+from starlette.routing import compile_path
 
 from gateway.errors import BodyTooLarge, RouteNotFound, SlowSender
 from gateway.fleet import Fleet
@@ -57,6 +58,7 @@ class DialectViews:
 
     def __init__(self, dialects: Sequence[Dialect], catalogue: Catalogue, body_timeout_s: float) -> None:
         self._dialects, self._catalogue, self._body_timeout_s = dialects, catalogue, body_timeout_s
+        self._scoring = [(compile_path(path)[0], dialect) for dialect in dialects[1:] for path in dialect.paths]
 
     def routes(self) -> list[Plain]:
         found: list[Plain] = []
@@ -76,7 +78,7 @@ class DialectViews:
         for dialect in self._dialects:
             if dialect.prefix and (path == dialect.prefix or path.startswith(f"{dialect.prefix}/")):
                 return dialect
-        return self._dialects[0]
+        return next((dialect for pattern, dialect in self._scoring if pattern.match(path)), self._dialects[0])
 
     def _handler(self, view: View) -> Callable[[Request], Awaitable[Response]]:
         async def handle(request: Request) -> Response:

@@ -61,7 +61,7 @@ def script_answer(result: ScoreResult) -> Answer:
         case "input":
             raise InvalidRequest(told["message"])
         case "media":
-            raise UnsupportedMediaType(told["message"] or None)
+            raise UnsupportedMediaType()
         case "run":
             raise ScriptFailed()
         case "result":

@@ -42,6 +42,11 @@ def table_request(schema: ModelSchema, method: str, data: Any, what: str = "data
         if type(first) is dict and schema.kind != "list":
             names, rows = _records(schema, data)
             return named_request(schema, method, names, rows, extra)
+        if (
+            type(first) is dict and schema.item == "text" and len(first) == 1
+        ):  # a table of one column, as in its other forms
+            names, rows = _records(schema, data)
+            return named_request(schema, method, names, rows, extra)
         return _values(schema, method, data, what, extra)
     if type(data) is dict:
         return _named_form(schema, method, data, what, extra)

@@ -75,6 +75,8 @@ def test_errors_are_in_the_words_of_the_path() -> None:
         assert (unknown.status_code, list(unknown.json())) == (404, ["error"])
         mlflow = await client.post("/invocations", json={})
         assert (mlflow.status_code, mlflow.json()["error_code"]) == (400, "BAD_REQUEST")
+        mlflow = await client.post("/models/nobody/invocations", json={"inputs": [[1, 2]]})
+        assert (mlflow.status_code, mlflow.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
         assert "x-request-id" in nowhere.headers
 
     serving(test)

@@ -84,6 +84,8 @@ def test_csv_of_numbers_in_a_column_of_text_stays_text() -> None:
 
 def test_csv_of_text() -> None:
     assert values_of(mlflow.parse(call(b'text\n"buy, now"\nsell\n', headers=CSV), target(TEXT))) == ["buy, now", "sell"]
+    records = {"dataframe_records": [{"text": "buy, now"}, {"text": "sell"}]}
+    assert values_of(mlflow.parse(call(records), target(TEXT))) == ["buy, now", "sell"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from sklearn.preprocessing import OrdinalEncoder
 
 from gateway.workers import wire
 from gateway.workers.scoring import Scorer, quiet_warnings
@@ -51,6 +52,15 @@ def columns(**arrays: Any) -> tuple[dict[str, Any], wire.Body]:
         "names": list(arrays),
         "columns": [body.add(np.asarray(c)) for c in arrays.values()],
     }, body
+
+
+def test_a_number_of_no_category_is_the_callers_mistake() -> None:
+    encoder = OrdinalEncoder().fit([[1], [2]])
+    scorer = Scorer(encoder, {"methods": ["inverse_transform"], "kind": "array"}, wire.arrays_from, wire.Body, 1000)
+    given, body = array([[7]])
+    header = {"id": 1, "method": "inverse_transform", "input": given, "checked": False}
+    ((request, data),) = wire.FrameReader().feed(b"".join(wire.encode_frame(header, body.arrays)))
+    assert scorer.answer(request, data)[0]["error"]["kind"] == "input"
 
 
 def test_an_array_stays_one_unless_the_model_needs_names() -> None:
