@@ -7,6 +7,7 @@ a status below 500. A hang, or memory out of proportion, ends the run: libFuzzer
 
 import json
 import sys
+from copy import deepcopy
 from random import Random
 from typing import Any, Final
 
@@ -126,11 +127,13 @@ def _change(tree: Any, random: Random) -> None:
         if way == 0:
             del tree[key]
         elif way == 1 and isinstance(tree, list):
-            tree.append(tree[key])
+            tree.append(deepcopy(tree[key]))
         elif way == 1:
-            tree[random.choice(WORDS)] = tree[key]
+            tree[random.choice(WORDS)] = deepcopy(tree[key])
         else:
-            tree[key] = random.choice([*VALUES, random.choice(WORDS), [tree[key]], {random.choice(WORDS): tree[key]}])
+            tree[key] = random.choice(
+                [*deepcopy(VALUES), random.choice(WORDS), [tree[key]], {random.choice(WORDS): tree[key]}]
+            )
         return
 
 
