@@ -107,9 +107,12 @@ def mutated(data: bytes, most: int, seed: int) -> bytes:
         tree = None
     if not isinstance(tree, dict | list) or not tree:
         return bytes(atheris.Mutate(data, most))
-    for _ in range(random.randint(1, 3)):
-        _change(tree, random)
-    changed = data[:2] + json.dumps(tree).encode() + nul + rest
+    try:
+        for _ in range(random.randint(1, 3)):
+            _change(tree, random)
+        changed = data[:2] + json.dumps(tree).encode() + nul + rest
+    except RecursionError:
+        return bytes(atheris.Mutate(data, most))
     return changed if len(changed) <= most else bytes(atheris.Mutate(data, most))
 
 
