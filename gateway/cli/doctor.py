@@ -1,5 +1,6 @@
 """`fitserve doctor`: what this machine can enforce, and what is installed."""
 
+import os
 import platform
 import sqlite3
 import sys
@@ -62,20 +63,24 @@ def gather(workspace: str | None) -> dict[str, Any]:
 
 
 def _limits() -> dict[str, Any]:
-    back_ends = {name: reason or "works" for name, reason in survey()}
-    found: dict[str, Any] = {"in_force": _in_force(), "back_ends": back_ends}
+    back_ends = {name: reason or ("works" if name != "none" else "holds nothing") for name, reason in survey()}
+    in_force, problem = _in_force()
+    found: dict[str, Any] = {"in_force": in_force, "back_ends": back_ends}
+    if problem:
+        found["problem"] = problem
     if back_ends["cgroup2"] != "works":
         found["scope"] = delegation().reason or "can be had: serve and up start in one, so cgroup2 is used there"
     return found
 
 
-def _in_force() -> str:
+def _in_force() -> tuple[str, str | None]:
+    """What would hold limits, and why a gateway would not start: the one that `FITSERVE_LIMITS` asks for does not work."""
     try:
         backend = choose_backend("doctor")
-    except FitserveError:
-        return "none"
+    except FitserveError as error:
+        return "none", str(error)
     backend.close()
-    return backend.enforcement
+    return backend.enforcement, None
 
 
 def _version(name: str) -> str | None:
@@ -97,11 +102,18 @@ def _workspace(where: str | None) -> dict[str, Any]:
 def _print(facts: dict[str, Any]) -> None:
     machine = facts["machine"]
     click.echo(f"machine       {machine['system']}, {machine['cores']:g} cores, {machine['memory_gb']:g} GB")
-    click.echo(f"limits        {facts['limits']['in_force']} is used")
-    for name, reason in facts["limits"]["back_ends"].items():
+    limits = facts["limits"]
+    forced = ", as FITSERVE_LIMITS says" if os.environ.get("FITSERVE_LIMITS") else ""
+    said = (
+        f"a gateway refuses to start: {limits['problem']}"
+        if "problem" in limits
+        else f"{limits['in_force']} is used{forced}"
+    )
+    click.echo(f"limits        {said}")
+    for name, reason in limits["back_ends"].items():
         click.echo(f"  {name:<11} {reason}")
-    if "scope" in facts["limits"]:
-        click.echo(f"  {'own scope':<11} {facts['limits']['scope']}")
+    if "scope" in limits:
+        click.echo(f"  {'own scope':<11} {limits['scope']}")
     click.echo(f"python        {facts['python']['version']}")
     click.echo("interpreters  " + (", ".join(i["version"] for i in facts["interpreters"]) or "none but this one"))
     click.echo(f"conda         {facts['conda'] or 'none; conda files are built from PyPI'}")

@@ -96,3 +96,15 @@ def test_a_sweeps_table_says_how_many_it_leaves_out(capsys: pytest.CaptureFixtur
     assert len(capsys.readouterr().out.splitlines()) == 11
     _print(rows(12), "Accuracy")
     assert capsys.readouterr().out.splitlines()[-1].startswith("and 2 more")
+
+
+def test_doctor_says_that_a_gateway_would_not_start(
+    capsys: pytest.CaptureFixture[str], workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FITSERVE_LIMITS", "wishes")
+    code, told, _ = said(capsys, workspace, "doctor")
+    assert (code, "a gateway refuses to start: FITSERVE_LIMITS: 'wishes' is not one of" in told) == (3, True), told
+    monkeypatch.setenv("FITSERVE_LIMITS", "none")
+    code, told, _ = said(capsys, workspace, "doctor")
+    assert (code, "none is used, as FITSERVE_LIMITS says" in told) == (3, True), told
+    assert "none        holds nothing" in told
