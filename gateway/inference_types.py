@@ -22,7 +22,7 @@ def documented(schema: ModelSchema) -> dict[str, Json]:
     """The JSON schema (as Swagger 2 and OpenAPI 3 both take it) of ``data`` for a schema whose example is a sample's rows."""
     if schema.kind == "list":
         return _values(schema)
-    if schema.kind == "columns" and schema.names:
+    if isinstance(schema.example[0], dict):
         return _frame(schema)
     if schema.numeric:
         return _array(schema)

@@ -68,9 +68,7 @@ def service_input(target: Target, version: str) -> dict[str, Json]:
         documented: dict[str, Json] = target.description.get("input_schema") or {"type": "object", "example": {}}
         return documented
     schema: ModelSchema = target.schema or ANY
-    data = dict(schema.sample) if schema.sample is not None else _data(schema, version)
-    example: dict[str, Json] = {"data": list(schema.example)} if schema.example else {}
-    properties: dict[str, Json] = {"data": data}
+    properties: dict[str, Json] = {"data": _data(schema, version) if target.schema else {"type": "array", "items": {}}}
     methods = [method for method in METHODS if method in target.methods]
     if methods:
         default = default_method(methods, "azure", target.settings.get("default_method"))
@@ -80,7 +78,10 @@ def service_input(target: Target, version: str) -> dict[str, Json]:
             "default": default,
             "description": f"The model's method to call; {default} when none is named.",
         }
-    return {"type": "object", "required": ["data"], "properties": properties, "example": example}
+    document: dict[str, Json] = {"type": "object", "required": ["data"], "properties": properties}
+    if schema.example:
+        document["example"] = {"data": list(schema.example)}
+    return document
 
 
 def service_output(target: Target, version: str) -> dict[str, Json]:
@@ -349,7 +350,9 @@ _OPTIONS_3: Final[list[Json]] = [
 
 
 def _data(schema: ModelSchema, version: str) -> dict[str, Json]:
-    """``data`` as the model alone describes it."""
+    """``data`` as the model describes it, or the sample that was registered with it."""
+    if schema.sample is not None:
+        return _sampled(schema, schema.sample, version)
     missing = schema.allows_nan is not False
     if schema.kind == "list":
         items = {"text": _TYPES["string"], "record": {"type": "object"}}.get(schema.item or "", {})
@@ -361,7 +364,7 @@ def _data(schema: ModelSchema, version: str) -> dict[str, Json]:
             "items": {
                 "type": "object",
                 "required": list(schema.names),
-                "properties": {column.name: _column(column, missing, version) for column in schema.columns},
+                "properties": {column.name: _column(column, schema, version) for column in schema.columns},
             },
         }
     value = {} if not schema.numeric or schema.width is None else _nullable(_NUMBER, version) if missing else _NUMBER
@@ -371,9 +374,28 @@ def _data(schema: ModelSchema, version: str) -> dict[str, Json]:
     return {"type": "array", "format": "numpy.ndarray", "items": row}
 
 
-def _column(column: Column, missing: bool, version: str) -> dict[str, Json]:
-    document = dict(_TYPES[column.type])
-    if (missing if column.nullable is None else column.nullable) and document:
+def _sampled(schema: ModelSchema, sample: Mapping[str, Json], version: str) -> dict[str, Json]:
+    """The sample's document, which does not know that values may be missing."""
+    document: dict[str, Json] = dict(sample)
+    row = document.get("items", {})
+    if schema.names and "properties" in row:
+        values = dict(row["properties"])
+        for column in schema.columns:
+            if column.name in values and _may_be_missing(column, schema):
+                values[column.name] = _nullable(values[column.name], version)
+        document["items"] = {**row, "properties": values}
+    elif row.get("type") == "array" and "type" in row["items"] and schema.allows_nan is not False:
+        document["items"] = {**row, "items": _nullable(row["items"], version)}
+    return document
+
+
+def _may_be_missing(column: Column, schema: ModelSchema) -> bool:
+    return schema.allows_nan is not False if column.nullable is None else column.nullable
+
+
+def _column(column: Column, schema: ModelSchema, version: str) -> dict[str, Json]:
+    document = dict(_NUMBER if column.type is None and schema.numeric else _TYPES[column.type])
+    if document and _may_be_missing(column, schema):
         document = _nullable(document, version)
     if column.categories:
         seen = ", ".join(str(value) for value in column.categories[:50])

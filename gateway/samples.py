@@ -104,7 +104,7 @@ def widened(schema: ModelSchema, sample: Sample) -> ModelSchema:
     )
     if not names and not schema.columns and all(column.type in ("number", None) for column in columns):
         columns = ()
-    named = bool(names) and schema.kind == "columns"
+    named = bool(names) and (schema.kind == "columns" or bool(schema.names))
     example = [dict(zip(names or (), row, strict=True)) if named else row for row in sample.rows[:EXAMPLE_ROWS]]
     wider = replace(
         schema,

@@ -34,7 +34,7 @@ class ModelSchema:
         allows_nan: whether missing values are taken; None: the model does not tell.
         blanks_as: what stands for blanks in the names that the model knows, where it changed them; None: nothing.
         classes: labels in the order of `predict_proba`'s columns; of a multi-output model a list of such lists.
-        example: a few rows in the form of `kind`, to be sent as ``data``; empty where none can be made.
+        example: a few rows to be sent as ``data``, records where the model knows names; empty where none can be made.
         sample: the documentation of the registered sample's rows by inference-schema, or None.
     """
 

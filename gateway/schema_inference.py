@@ -88,7 +88,7 @@ def _made_up(schema: ModelSchema) -> tuple[Any, ...]:
         )
     if schema.columns and len(schema.columns) <= MANY:
         row = [_made_up_value(column) for column in schema.columns]
-        return (dict(zip(schema.names, row, strict=True)),) if schema.kind == "columns" and schema.names else (row,)
+        return (dict(zip(schema.names, row, strict=True)),) if schema.names else (row,)
     return ([0.0] * schema.width,) if schema.width and schema.width <= MANY else ()
 
 

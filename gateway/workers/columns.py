@@ -23,6 +23,20 @@ from .anatomy import (
 from .missing import allows_nan, passes_nan_on
 from .ways import is_a
 
+# Transformers of numbers that learn nothing which would tell.
+_NUMERIC = (
+    "Binarizer",
+    "IterativeImputer",
+    "KBinsDiscretizer",
+    "KNNImputer",
+    "Normalizer",
+    "PolynomialFeatures",
+    "PowerTransformer",
+    "SplineTransformer",
+    "TruncatedSVD",
+    "VarianceThreshold",
+)
+
 
 def feature_names(model: Any) -> "Optional[List[str]]":
     """The columns that `model` was fitted with, in order; None when it was fitted without names."""
@@ -171,7 +185,7 @@ def _takes_numbers(estimator: Any) -> bool:
     """True for scikit-learn's own that turn everything into numbers at once."""
     if not type(estimator).__module__.startswith("sklearn."):
         return False
-    return any(
+    return any(is_a(estimator, name) for name in _NUMERIC) or any(
         get(estimator, name) is not None
         for name in ("mean_", "scale_", "coef_", "center_", "data_min_", "quantiles_", "tree_")
     )

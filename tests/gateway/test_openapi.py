@@ -1,13 +1,15 @@
 import json
 from typing import Any
 
+import openapi_schema_validator
 import openapi_spec_validator
 import pytest
 
 from gateway.errors import SwaggerVersionNotFound
 from gateway.openapi import gateway_openapi, swagger
+from gateway.protocols.azure import Azure
 from gateway.protocols.base import Target
-from tests.gateway.protocols.wire import NAMED, PLAIN, TEXT, target
+from tests.gateway.protocols.wire import NAMED, PLAIN, TEXT, call, target
 
 MODELS = {
     "plain": target(methods=("predict", "predict_proba", "decision_function", "kneighbors")),
@@ -20,6 +22,10 @@ MODELS = {
     "with a frame": target(NAMED, sample=("s.csv", b"age,income,town,member\n1,2,Bern,true\n,,,\n")),
     "with texts": target(TEXT, sample=("s.json", b'["buy", "sell"]')),
     "several outputs": target(PLAIN | {"classes": [[0, 1], ["a", "b"]], "n_outputs": 2}, ("predict", "predict_proba")),
+    "names of numbers": target({"kind": "array", "feature_names": ["a", "b"]}),
+    "names of numbers, with a sample": target(
+        {"kind": "array", "feature_names": ["a", "b"]}, sample=("s.csv", b"a,b\n1,2\n,4\n")
+    ),
     "10,000 columns": target({"kind": "columns", "feature_names": [f"x{i}" for i in range(10_000)]}),
 }
 
@@ -106,3 +112,38 @@ def test_the_default_of_a_registration_is_documented() -> None:
     one = target(methods=("predict", "predict_proba"), settings={"default_method": "predict"})
     method = swagger(one)["definitions"]["ServiceInput"]["properties"]["method"]
     assert method["default"] == "predict"
+
+
+def nulls_allowed(document: Any) -> Any:
+    """Swagger 2's and OpenAPI 3.0's word for null, as JSON schema has it."""
+    if isinstance(document, list):
+        return [nulls_allowed(part) for part in document]
+    if not isinstance(document, dict):
+        return document
+    found = {key: nulls_allowed(part) for key, part in document.items()}
+    if found.pop("nullable", False) or found.pop("x-nullable", False):
+        found["type"] = [found["type"], "null"]
+    return found
+
+
+@pytest.mark.parametrize("version", ["2", "3", "3.1"])
+@pytest.mark.parametrize("model", MODELS)
+def test_an_example_is_what_its_schema_says(model: str, version: str) -> None:
+    document = json.loads(json.dumps(swagger(MODELS[model], version)))
+    schemas = document["definitions"] if version == "2" else document["components"]["schemas"]
+    schema = nulls_allowed(schemas["ServiceInput"])
+    for example in [schema["example"]] if "example" in schema else []:
+        openapi_schema_validator.OAS31Validator(schema).validate(example)
+        assert Azure().parse(call(example), MODELS[model]).n_rows
+
+
+def test_numbers_of_a_frame_are_documented_as_numbers() -> None:
+    description = {"kind": "array", "feature_names": ["a", "b"], "allows_nan": False}
+    data = swagger(target(description), "3.1")["components"]["schemas"]["ServiceInput"]["properties"]["data"]
+    assert data["items"]["properties"]["a"] == {"type": "number", "format": "double"}
+
+
+def test_nothing_is_said_of_a_model_that_was_never_loaded() -> None:
+    schema = swagger(MODELS["unknown"], "3.1")["components"]["schemas"]["ServiceInput"]
+    assert schema["properties"] == {"data": {"type": "array", "items": {}}}
+    assert "example" not in schema

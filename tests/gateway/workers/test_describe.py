@@ -19,14 +19,22 @@ from sklearn.ensemble import (
 )
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
-from sklearn.impute import SimpleImputer
+from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from sklearn.pipeline import FeatureUnion, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, LabelEncoder, OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    LabelEncoder,
+    Normalizer,
+    OneHotEncoder,
+    OrdinalEncoder,
+    PolynomialFeatures,
+    StandardScaler,
+)
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
@@ -131,6 +139,12 @@ def test_a_column_transformer_tells_types_categories_and_holes() -> None:
     assert sorted(words["closed_categories"]) == ["city", "grade"]
     assert words["nullable"]["age"] is True
     assert words["classes"] == [0, 1]
+
+
+def test_transformers_of_numbers_tell_that_their_columns_are() -> None:
+    parts = [(Normalizer(), ["a"]), (KNNImputer(), ["b"]), (PolynomialFeatures(), ["c"])]
+    told = describe(make_column_transformer(*parts, ("passthrough", ["d"])).fit(NAMED), METHODS)
+    assert told["column_types"] == {"a": "number", "b": "number", "c": "number"}
 
 
 def test_columns_chosen_by_selector_mask_and_slice() -> None:
