@@ -19,7 +19,9 @@ Environment variables that are no option of the gateway:
 
 | variable | meaning |
 |---|---|
-| `FITSERVE_WORKSPACE` | the workspace, where `--workspace` is not given |
+| `FITSERVE_WORKSPACE` | the workspace, where `--workspace` is not given: a folder, or `postgresql://…` |
+| `FITSERVE_WORKSPACE_FOLDER` | where a workspace in a database keeps its files; without it `.fitserve` in the current folder |
+| `FITSERVE_ARTIFACTS` | URL of the store for the artifacts of a workspace that is opened for the first time, such as `file:///srv/artifacts`; without it a folder of the workspace |
 | `FITSERVE_KEY` | the bearer key: a gateway that finds it asks for it, a command that finds it sends it |
 | `FITSERVE_LIMITS` | `cgroup2`, `cgroup1`, `watchdog` or `none`: hold limits this way or refuse to start |
 | `FITSERVE_DEBUG` | show tracebacks of errors, as `--debug` does |

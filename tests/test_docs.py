@@ -58,6 +58,17 @@ def test_every_option_is_in_the_table_with_its_default() -> None:
         assert f"| `{option}` | `{variable}` | {default} | {meaning} |" in page, "run scripts/docs_settings.py"
 
 
+def test_every_variable_that_a_page_names_is_explained_among_the_settings() -> None:
+    explained = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    pages = [*PAGES, ROOT / "Dockerfile", ROOT / "compose.yaml"]
+    named = {
+        name for page in pages for name in re.findall(r"\bFITSERVE_[A-Z_]+[A-Z]\b", page.read_text(encoding="utf-8"))
+    }
+    assert (
+        sorted(name for name in named - {"FITSERVE_PORTS"} if f"`{name}`" not in explained) == []
+    )  # that is Compose's
+
+
 def test_every_route_is_in_the_docs() -> None:
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     paths = {route.path for route in plain_routes(object.__new__(Admin))}
