@@ -63,6 +63,13 @@ def test_compose_runs_the_image_that_is_built_and_gives_it_time() -> None:
     assert (gateway["read_only"], gateway["cap_drop"]) == (True, ["ALL"])
 
 
+def test_compose_waits_for_the_database_that_stays() -> None:
+    """Asked at its socket, the server that the image starts only to fill a new volume would be taken for it."""
+    services = compose()["services"]
+    assert "--host" in services["database"]["healthcheck"]["test"]
+    assert services["gateway"]["depends_on"]["database"]["condition"] == "service_healthy"
+
+
 def test_packages_know_the_python_of_the_image() -> None:
     assert f"python:{IMAGE_PYTHON}-slim-bookworm\n" in dockerfile()
 
