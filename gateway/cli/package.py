@@ -17,7 +17,11 @@ from registry.workspace import Workspace
 @click.option("--output", "-o", default="package", show_default=True, metavar="FOLDER", help="Where it is written.")
 @click.option("--base", metavar="IMAGE", help="The image of fitserve to build on. Default: localhost/fitserve:VERSION.")
 @click.option("--kubernetes", is_flag=True, help="Write manifests too, into FOLDER/kubernetes.")
-@click.option("--image", metavar="IMAGE", help="What the built image is called. Default: localhost/NAME:VERSION.")
+@click.option(
+    "--image",
+    metavar="IMAGE",
+    help="What the built image is called, and by its last word all in Kubernetes. Default: localhost/NAME:VERSION.",
+)
 @click.option(
     "--replicas",
     nargs=2,
@@ -45,15 +49,19 @@ def package(
     """
     from gateway.package import context, manifests
     from gateway.package.contents import collect
+    from gateway.package.patterns import checked
 
     if replicas[0] > replicas[1]:
         raise InvalidArgument("--replicas", f"{replicas[0]} is more than {replicas[1]}")
     with Workspace.open(obj["workspace"], create=False) as workspace:
         contents = collect(workspace, models, services, say=click.echo)
         name = contents.services[0].name if contents.services else contents.models[0].record.name
-        image = image or f"localhost/{manifests.kubernetes_name(name)}:{contents.models[0].record.version}"
-        plan = manifests.Plan.of(contents, image=image, least=replicas[0], most=replicas[1])
-        made = manifests.files(plan) if kubernetes else None
+        image = checked(
+            "an image", image or f"localhost/{manifests.kubernetes_name(name)}:{contents.models[0].record.version}"
+        )
+        least, most = replicas
+        plan = manifests.Plan.of(contents, image=image, least=least, most=most) if kubernetes else None
+        made = manifests.files(plan) if plan else None
         context.write(workspace, contents, Path(output), base=base, manifests=made)
     for note in contents.notes:
         click.echo(f"note: {note}", err=True)

@@ -66,11 +66,13 @@ class Plan:
 
     @classmethod
     def of(cls, contents: Contents, *, image: str, least: int = 2, most: int = 6) -> Self:
-        """Raises:
-        UnsafeValue: the image, or a name, does not match its pattern.
+        """Everything in Kubernetes is called as the image is, without its registry, folders and tag.
+
+        Raises:
+            UnsafeValue: the image, or a name, does not match its pattern.
         """
+        name = re.split("[:@]", checked("an image", image).rpartition("/")[2])[0]
         first = contents.models[0].record
-        name = contents.services[0].name if contents.services else first.name
         records = [packaged.record for packaged in contents.models]
         environments = {environment_key(packaged.environment) for packaged in contents.models}
         overhead = GATEWAY_MIB + ENVIRONMENT_MIB * (len(environments) - 1)
@@ -80,7 +82,7 @@ class Plan:
         size = sum(record.artifact.size for record in records)
         return cls(
             name=checked("a name in Kubernetes", kubernetes_name(name)),
-            image=checked("an image", image),
+            image=image,
             version=str(first.version),
             models=tuple(checked("a model", record.id) for record in records),
             cpu=(cores + GATEWAY_CPU[0], cores + GATEWAY_CPU[1]),

@@ -153,12 +153,22 @@ def test_names_become_names_of_kubernetes(name: str, becomes: str) -> None:
     assert manifests.kubernetes_name(name) == becomes
 
 
+@pytest.mark.parametrize(
+    "image",
+    ["flowers", "flowers:1", "registry.example.com:5000/team/flowers:1@sha256:" + "0" * 64, "localhost:1/flowers"],
+)
+def test_all_is_called_as_the_image_is(contents: Contents, image: str) -> None:
+    plan = Plan.of(contents, image=image)
+    assert {each["metadata"]["name"] for each in written(plan).values() if "metadata" in each} == {"flowers"}
+    assert container(plan)["image"] == image
+
+
 def test_nothing_unchecked_reaches_a_manifest(contents: Contents) -> None:
     packaged = contents.models[0]
-    for name in ("iris\nkind: Secret", "x" * 60, 'x"'):
+    for name in ("iris\nkind: Secret", 'x"'):
         evil = replace(contents, models=(replace(packaged, record=replace(packaged.record, name=name)),))
         with pytest.raises(UnsafeValue):
             Plan.of(evil, image=IMAGE)
-    for image in ("x\nevil: true", "x ", "x: y", "&a"):
+    for image in ("x\nevil: true", "x ", "x: y", "&a", f"team/{'x' * 60}:1"):
         with pytest.raises(UnsafeValue):
             Plan.of(contents, image=image)
