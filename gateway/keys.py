@@ -59,7 +59,8 @@ def _given(settings: Settings, environ: Mapping[str, str]) -> str | None:
         try:
             text = Path(settings.key_file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InvalidArgument("key file", f"cannot be read: {error}") from None
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise InvalidArgument("key file", f"{settings.key_file} cannot be read: {reason}") from None
         return _good(text.partition("\n")[0].strip(), "the key file")
     return None
 

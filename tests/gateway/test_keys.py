@@ -25,3 +25,12 @@ def test_an_empty_or_short_key_is_refused(tmp_path: Path, given: str) -> None:
     """R9."""
     with Workspace.open(tmp_path / "w") as workspace, pytest.raises(InvalidArgument, match="use at least 8"):
         keys_in_force(workspace.metadata, Settings(), {"FITSERVE_KEY": given})
+
+
+def test_a_key_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe")
+    with Workspace.open(tmp_path / "w") as workspace:
+        for file, reason in ((tmp_path / "missing", "No such file or directory"), (binary, "it is no text")):
+            with pytest.raises(InvalidArgument, match=f"^key file: {file} cannot be read: {reason}$"):
+                keys_in_force(workspace.metadata, Settings(key_file=str(file)), {})
