@@ -11,7 +11,7 @@ from gateway.meter import SECONDS, SIZES
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _OF_VERSION: Final = ("model", "version")
-_STATES: Final = ("preparing", "starting", "live", "failed", "idle", "stopped", "draining", "quarantined")
+_STATES: Final = ("preparing", "starting", "live", "failed", "idle", "unloaded", "draining", "quarantined")
 
 
 def rendered(facts: Mapping[str, Any]) -> bytes:

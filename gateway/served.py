@@ -109,6 +109,19 @@ class ServedModel:
                 self._tried.add(number)
                 self.versions[number].start()
 
+    async def unload(self) -> None:
+        """None of its versions runs until `load`, or until a new one is registered. Returns when what was accepted is answered."""
+        for version in self.versions.values():
+            version.unload()
+        await asyncio.gather(*(version.stopped() for version in self.versions.values()))
+
+    def load(self) -> None:
+        """The version that answers starts, and those that services name; the others may be asked for again."""
+        for version in self.versions.values():
+            version.load()
+        for number in {self.entry().current.version, *self.pinned}:
+            self.versions[number].start(urgent=True)
+
     def crowded_out(self) -> list[Version]:
         """What should run, and found no room when it was to start."""
         target = self._target()
@@ -206,6 +219,8 @@ class ServedModels:
         version = model.versions.get(number)
         if version is None:
             model.versions[number] = Version(record, self, model.service)
+            for other in model.versions.values():
+                other.load()
             self._mark(model.name)
         elif version.record != record:
             asked = version.record.resource_configuration, version.record.environment
@@ -252,14 +267,21 @@ class ServedModels:
         Raises:
             ModelNotFound
         """
-        model = self.models.get(name)
-        if model is None:
-            raise ModelNotFound(name, known=sorted(self.models))
+        model = self.model(name)
         if number is None:
             number = model.entry().current.version
         if number not in model.versions:
             raise ModelNotFound(name, number, sorted(model.versions))
         return model.versions[number]
+
+    def model(self, name: str) -> ServedModel:
+        """
+        Raises:
+            ModelNotFound
+        """
+        if name not in self.models:
+            raise ModelNotFound(name, known=sorted(self.models))
+        return self.models[name]
 
     def child_owner(self, child: int) -> tuple[Version, Child] | None:
         for model in self.models.values():

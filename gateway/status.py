@@ -67,8 +67,8 @@ def version_status(version: Version, log: VersionLog, enforcement: Enforcement) 
     return {
         "version": record.version,
         "id": record.id,
-        "state": version.state,
-        "reason": version.reason,
+        "state": version.shown[0],
+        "reason": version.shown[1],
         "limits": {
             "cpu": limits.cores,
             "memory_in_gb": limits.memory_in_gb,
@@ -126,7 +126,7 @@ def version_metrics(version: Version) -> dict[str, Json]:
     return {
         "name": version.model,
         "version": version.record.version,
-        "state": version.state,
+        "state": version.shown[0],
         "children": len(version.children),
         "memory_bytes": usage.memory_bytes,
         "memory_limit_bytes": (version.limits if crew is None else crew.limits).memory_bytes,
@@ -151,7 +151,7 @@ def gateway_status(models: ServedModels, enforcement: Enforcement, pids: dict[st
         "models": {
             name: {
                 "live": model.live,
-                "versions": {str(number): version.state for number, version in sorted(model.versions.items())},
+                "versions": {str(number): version.shown[0] for number, version in sorted(model.versions.items())},
             }
             for name, model in sorted(models.models.items())
         },

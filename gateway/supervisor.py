@@ -29,6 +29,7 @@ from gateway.settings import Settings
 from gateway.state import GatewayLock, make_runtime_dir, workspace_tag
 from gateway.status import gateway_status, model_status, version_metrics
 from gateway.table import Publisher
+from gateway.versions import UNLOADED
 from gateway.watch import Registered, RegistryWatch, read_registered
 from gateway.workers.process import Reaper, become_subreaper
 from registry.errors import FitserveError, ModelNotFound
@@ -214,6 +215,11 @@ class Supervisor:
             match message["op"]:
                 case "want":
                     self._background(self._answered(self._want, peer, message))
+                case "load":
+                    self._load(message["model"])
+                    peer.answer(message, None)
+                case "unload":
+                    self._background(self._answered(self._unload, peer, message))
                 case "status":
                     peer.answer(message, self._status(message.get("model")))
                 case "metrics":
@@ -256,8 +262,20 @@ class Supervisor:
             self._models.flush()  # the table first, so that the answer finds a child
             peer.answer(message, {"state": "live"})
             return
+        if version.unloaded:
+            peer.refuse(message, f"version {version.record.version} is unloaded: {UNLOADED}", "unloaded")
+            return
         kind = version.state if version.state in {"failed", "quarantined"} else "does-not-fit"
         peer.refuse(message, version.reason or f"model {version.id} was stopped", kind)
+
+    async def _unload(self, peer: ControlPeer, message: Message) -> None:
+        await self._models.model(message["model"]).unload()
+        self._models.flush()  # the table first: whoever asks next finds it so
+        peer.answer(message, None)
+
+    def _load(self, name: str) -> None:
+        self._models.model(name).load()
+        self._models.flush()
 
     def _status(self, name: str | None) -> dict[str, Json]:
         enforcement = self._backend.enforcement

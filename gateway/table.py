@@ -11,10 +11,10 @@ from typing import Any, Final, Literal
 
 from registry.records import Json
 
-State = Literal["preparing", "starting", "live", "failed", "idle", "stopped", "draining", "quarantined"]
+State = Literal["preparing", "starting", "live", "failed", "idle", "unloaded", "draining", "quarantined"]
 
 #: States from which a "want" makes the version live, if it fits; "failed" and "quarantined" need a person or a change.
-STARTABLE: Final = frozenset({"preparing", "starting", "idle", "stopped", "draining"})
+STARTABLE: Final = frozenset({"preparing", "starting", "idle", "draining"})
 
 
 #: Between a model's name and a service's, where that has children of its own; no name holds it.

@@ -35,6 +35,7 @@ from registry.serving_environment import ServingEnvironment
 log = logging.getLogger("fitserve.supervisor")
 
 RESTING: Final = frozenset({"failed", "quarantined"})
+UNLOADED: Final = "`load` of the Open Inference protocol starts it again"
 QUARANTINE_S: Final = 300.0
 _INTERRUPTIBLE: Final = frozenset({"_open", "_fill", "_prove"})  # steps that `stop` need not wait for
 _PATH: Final = re.compile(r"(?<![\w.])/[\w.+-]+(?:/[\w.+-]*)+")  # callers are not told where things lie here
@@ -97,6 +98,7 @@ class Version:
         self.crew: Crew | None = None
         self.wanted = False
         self.urgent = False  # somebody waits for it, so others may be stopped for it
+        self.unloaded = False  # nobody but `load` may start it
         self.crowded_out = False  # it was to start, and did not fit beside what is promised
         self.was_live = False
         self.description: Mapping[str, Json] | None = None
@@ -128,7 +130,7 @@ class Version:
 
     def start(self, *, urgent: bool = False) -> None:
         """It should be live. `urgent`: somebody waits, or the model is in use."""
-        if self.state in RESTING or self._closing:
+        if self.state in RESTING or self.unloaded or self._closing:
             return
         self.urgent = self.urgent or urgent
         if not self.wanted:
@@ -143,6 +145,17 @@ class Version:
         self._wake.set()
         if self._step is not None and (self._trying or self._step.get_name() in _INTERRUPTIBLE):
             self._step.cancel()
+
+    def unload(self) -> None:
+        """It should not run, whoever asks for it, until `load`."""
+        self.unloaded = True
+        self.stop()
+        self._host.changed(self)
+
+    def load(self) -> None:
+        """Whoever asks for it may start it again."""
+        self.unloaded = False
+        self._host.changed(self)
 
     async def live(self) -> bool:
         """Wait until it is live (True), or clearly not going to be (False; `state` and `reason` say why)."""
@@ -232,6 +245,13 @@ class Version:
         return self.record.resource_configuration
 
     @property
+    def shown(self) -> tuple[State, str | None]:
+        """State and reason as others are told."""
+        if self.unloaded and self.state == "idle":
+            return "unloaded", UNLOADED
+        return self.state, self.reason
+
+    @property
     def size(self) -> int:
         """How many children it should have."""
         return children_of(self.record)
@@ -253,11 +273,12 @@ class Version:
     def entry(self) -> VersionEntry:
         """It as HTTP processes see it."""
         record, limits = self.record, self.limits
+        state, reason = self.shown
         return VersionEntry(
             name=self.model,
             version=record.version,
-            state=self.state,
-            reason=None if self.reason is None else _PATH.sub("…", self.reason),
+            state=state,
+            reason=None if reason is None else _PATH.sub("…", reason),
             children=tuple(child.address for child in self.children),
             description=self.description,
             schema=self.schema,

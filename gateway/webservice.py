@@ -26,8 +26,7 @@ from registry.workspace import Workspace
 
 COMPUTE_TYPES: Final = ("ACI", "AKS", "Local")
 _NOT_RUNNING: Final = "no gateway serves this workspace: start one with `fitserve serve`"
-_FAILED: Final = {"failed": "Failed", "quarantined": "Unhealthy"}
-_RESTING: Final = frozenset({"idle", "stopped"})  # a request starts it
+_FAILED: Final = {"failed": "Failed", "quarantined": "Unhealthy", "unloaded": "Unhealthy"}
 _PATIENCE_S: Final = 600.0  # for a deployment when no time is named: an environment may have to be built
 _POLL_S: Final = 0.02
 _SCORING_S: Final = 300.0
@@ -233,7 +232,7 @@ class Webservice(Described[ServiceRecord]):
             self._state, self._error = ("Failed", str(told["reason"])) if refused else ("Transitioning", "")
             return
         state, reason = str(told["state"]), told["reason"]
-        resting = state in _RESTING
+        resting = state == "idle"  # a request starts it
         self._error = "" if told["ready"] else str(reason or "")
         if told["ready"] or (resting and told["loaded"] and not reason and not start):
             self._state = "Healthy"

@@ -52,7 +52,8 @@ class Admin:
         """200 when every model that should answer does; of no model at all that is true too."""
         if not self.fleet.table.revision:
             return Json({"ready": False, "message": "the gateway is starting"}, 503)
-        models = {name: _ready(self.fleet, entry) for name, entry in self.fleet.table.models.items()}
+        entries = self.fleet.table.models.items()
+        models = {name: _ready(self.fleet, entry) for name, entry in entries if entry.current.state != "unloaded"}
         ready = all(models.values())
         return Json(
             {"ready": ready, "models": len(models), "not_ready": sum(not r for r in models.values())}, _status(ready)
@@ -221,7 +222,7 @@ def _ready(fleet: Fleet, entry: ModelEntry) -> bool:
     """A version that is stopped until its first use counts as ready: a request starts it."""
     model = fleet.models[entry.name]
     version: Version = model.version(None)
-    return version.open or version.entry.state in {"idle", "stopped"}
+    return version.open or version.entry.state == "idle"
 
 
 def _status(ready: bool) -> int:

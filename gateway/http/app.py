@@ -81,7 +81,8 @@ class Front:
             if preflight:  # a browser asks first, without the key, whether it may send one
                 answer = Response(headers={name.decode(): value.decode("latin-1") for name, value in preflight})
             else:
-                self._doorman.check(scope["method"], scope["path"], headers)
+                client = scope.get("client")
+                self._doorman.check(scope["method"], scope["path"], headers, client[0] if client else None)
             ids = self.scoring.ids.headers(headers)
             scope["fitserve.id"] = ids[0][1]
         except FitserveError as error:

@@ -17,6 +17,7 @@ from gateway.table import RoutingTable
 
 _SERVICE: Final = "/api/v1/service/"
 _OF_ITSELF: Final = ("/models", "/metrics", "/v2/repository", _SERVICE)
+_UNLOAD: Final = re.compile(r"/v2/repository/models/[^/]+/unload")
 _READING: Final = frozenset({"GET", "HEAD"})
 _PORT: Final = re.compile(r":\d{1,5}$")
 _LOCAL: Final = re.compile(r"[a-z0-9_-]*|([a-z0-9_-]+\.)+localhost")
@@ -29,8 +30,9 @@ class Doorman:
         self._guard, self._cors, self._table = guard, cors, table
         self._allowed = {name.strip().lower() for name in allowed_hosts.split(",") if name.strip()}
 
-    def check(self, verb: str, path: str, headers: Mapping[bytes, bytes]) -> None:
-        """Raises Unauthorized or Forbidden. `path` is the one that decides the route; the Host header never does."""
+    def check(self, verb: str, path: str, headers: Mapping[bytes, bytes], peer: str | None = None) -> None:
+        """Raises Unauthorized or Forbidden. `path` is the one that decides the route; the Host header never does. `peer` is the
+        address at the other end of the connection, None where it has none."""
         if path in PUBLIC_PATHS:
             return
         if self._guard.on:
@@ -41,6 +43,8 @@ class Doorman:
                 self._check_host(headers)
             if not reading:
                 self._check_origin(headers)
+                if _UNLOAD.fullmatch(path) and not _is_this_machine(peer):
+                    raise Forbidden("without a key, models are unloaded from the gateway's own machine only")
 
     def _check_key(self, path: str, headers: Mapping[bytes, bytes]) -> None:
         try:
@@ -68,6 +72,14 @@ class Doorman:
             return
         if origin.rpartition(b"//")[2].lower() != headers.get(b"host", b"").lower():
             raise Forbidden("pages of other origins may not change anything here; --cors-origins adds origins")
+
+
+def _is_this_machine(peer: str | None) -> bool:
+    if peer is None:  # a Unix socket
+        return True
+    address = ipaddress.ip_address(peer.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
 
 
 def _cannot_be_rebound(name: str) -> bool:

@@ -9,16 +9,16 @@ from starlette.responses import Response
 from starlette.routing import Route as Plain
 from starlette.routing import compile_path
 
-from gateway.errors import BodyTooLarge, RouteNotFound, SlowSender
+from gateway.control import ControlError
+from gateway.errors import BodyTooLarge, ModelUnavailable, RouteNotFound, SlowSender
 from gateway.fleet import Fleet
 from gateway.http import errors
 from gateway.protocols.base import Answer, Asked, Catalogue, Dialect, Known, View
+from gateway.sentences import without_paths
 from registry.errors import ModelNotFound
 
 #: Bytes; what a view takes is a few words.
 BODY_LIMIT: Final = 1_000_000
-
-_RESTING: Final = frozenset({"idle", "stopped"})  # a request starts them
 
 
 class FleetCatalogue:
@@ -39,14 +39,25 @@ class FleetCatalogue:
         one = self._fleet.models[model]
         found = one.version(version)
         entry = found.entry
-        ready = found.open or entry.state in _RESTING
+        ready = found.open or entry.state == "idle"  # a request starts it
         return Known(found.target, ready, entry.state, entry.reason, tuple(sorted(one.versions)))
 
     async def load(self, model: str) -> None:
         self.known(model)
+        await self._asked("load", model)
         timeout_ms = self._fleet.settings.request_timeout_ms
         deadline = self._fleet.loop.time() + timeout_ms / 1000
         await self._fleet.opened(self._fleet.models[model], None, deadline, timeout_ms, 0)
+
+    async def unload(self, model: str) -> None:
+        self.known(model)
+        await self._asked("unload", model)
+
+    async def _asked(self, op: str, model: str) -> None:
+        try:
+            await self._fleet.control.request(op, model=model)
+        except ControlError as refusal:
+            raise ModelUnavailable(model, without_paths(str(refusal))) from None
 
     async def counted(self) -> Mapping[str, Any]:
         told: Mapping[str, Any] = (await self._fleet.control.request("metrics"))["counted"]

@@ -266,6 +266,9 @@ class Catalogue(Protocol):
     async def load(self, model: str) -> None:
         """Have it started if it is not running, and wait for that. Raises ModelNotFound, ModelUnavailable, …"""
 
+    async def unload(self, model: str) -> None:
+        """Have it stopped until it is loaded again, and wait until what was accepted is answered. Raises ModelNotFound."""
+
     async def counted(self) -> Mapping[str, Any]:
         """By model, what all HTTP processes counted: see `gateway.fleet.Model.counted`."""
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.columns import Column
-from gateway.errors import Forbidden, InvalidRequest
+from gateway.errors import InvalidRequest
 from gateway.methods import METHODS
 from gateway.protocols.base import Answer, Asked, Catalogue, Known, Target, View
 from gateway.protocols.body import json_object
@@ -32,8 +32,9 @@ async def live(_: Catalogue, __: Asked) -> Answer:
 
 
 async def ready(catalogue: Catalogue, _: Asked) -> Answer:
-    """True when every model answers; of none that is true too."""
-    all_ready = all(catalogue.known(name).ready for name in catalogue.names())
+    """True when every model answers that is not unloaded; of none that is true too."""
+    known = [catalogue.known(name) for name in catalogue.names()]
+    all_ready = all(one.ready for one in known if one.state != "unloaded")
     return _json({"ready": all_ready}, 200 if all_ready else 503)
 
 
@@ -102,17 +103,15 @@ async def index(catalogue: Catalogue, asked: Asked) -> Answer:
 
 
 async def load(catalogue: Catalogue, asked: Asked) -> Answer:
-    """Starts a registered model that is not running, and waits for it."""
+    """Starts a model that is not running, or was unloaded, and waits for it."""
     await catalogue.load(asked.path["model"])
     return _json({})
 
 
 async def unload(catalogue: Catalogue, asked: Asked) -> Answer:
-    """Not for callers: what runs is the operator's decision, and an unused model is stopped by itself."""
-    catalogue.known(asked.path["model"])
-    raise Forbidden(
-        "models are not unloaded over HTTP: an unused one is stopped by the gateway, `fitserve models` deletes one"
-    )
+    """Stops a model until it is loaded again, once what was accepted is answered."""
+    await catalogue.unload(asked.path["model"])
+    return _json({})
 
 
 def known_of(catalogue: Catalogue, asked: Asked) -> Known:

@@ -162,7 +162,7 @@ class SmallSupervisor:
         death = LastDeath(f"signal {-status}" if status < 0 else f"exit {status}", "it died")
         if self.memory_death is not None:
             death = LastDeath("memory", "it grew", *self.memory_death)
-        state = "live" if left else "starting" if self.restart else "stopped"
+        state = "live" if left else "starting" if self.restart else "idle"
         self.change(name, version, children=left, last_death=death, state=state)
         await self.publish()
         if self.restart:
@@ -179,6 +179,10 @@ class SmallSupervisor:
         self.notes.append(message)
         if message["op"] == "want":
             self._start(self._want(peer, message))
+        elif message["op"] == "load":
+            peer.answer(message, None)
+        elif message["op"] == "unload":
+            self._start(self._unload(peer, message))
         elif message["op"] == "status":
             peer.answer(message, {"pids": [child.process.pid for child in self.children.values()], "restarts": 0})
         elif message["op"] == "stuck":
@@ -192,6 +196,12 @@ class SmallSupervisor:
         if not self.entries[message["model"]][message["version"]].children and not self.restart:
             await self.start(message["model"], message["version"])
         peer.answer(message, {"state": "live"})
+
+    async def _unload(self, peer: ControlPeer, message: Message) -> None:
+        for version in self.entries[message["model"]]:
+            self.change(message["model"], version, children=(), state="unloaded", reason="until load")
+        await self.publish()
+        peer.answer(message, None)
 
     def _start(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

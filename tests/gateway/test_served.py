@@ -134,6 +134,33 @@ def test_a_version_that_moves_to_another_environment_gives_way_to_one_that_is_as
     asyncio.run(story())
 
 
+def test_an_unloaded_model_is_started_by_nobody_until_it_is_loaded_or_has_a_new_version() -> None:
+    async def story() -> None:
+        models = ServedModels(Settings(), QuickMachine(), Admission(4 * GB, GB), Publisher(), Nobody())
+        first = record("off", 0.5)
+        models.reconcile([first], "off")
+        version = models.version("off", 1)
+        await eventually(lambda: version.state == "live", "it is live")
+        async with asyncio.timeout(5):
+            await models.model("off").unload()
+        assert (version.entry().state, version.crew) == ("unloaded", None)
+        version.start(urgent=True)
+        assert not await version.live()
+        models.reconcile([replace(first, resource_configuration=ResourceConfiguration(memory_in_gb=0.6))], "off")
+        assert version.entry().state == "unloaded"
+        models.model("off").load()
+        async with asyncio.timeout(5):
+            assert await version.live()
+
+        await models.model("off").unload()
+        models.reconcile([first, replace(first, version=2)], "off")
+        await eventually(lambda: models.models["off"].live == 2, "the new version answers")
+        assert version.entry().state == "idle"
+        await models.close()
+
+    asyncio.run(story())
+
+
 def test_who_waits_for_a_version_that_is_stopped_before_it_began_hears_so() -> None:
     async def story() -> None:
         models = ServedModels(Settings(start="first-use"), QuickMachine(), Admission(2 * GB, GB), Publisher(), Nobody())

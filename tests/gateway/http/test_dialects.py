@@ -53,7 +53,27 @@ def test_open_inference_tells_of_server_and_models() -> None:
         index = await client.post("/v2/repository/index")
         assert index.json() == [{"name": "m", "version": "1", "state": "READY", "reason": ""}]
         assert (await client.post("/v2/repository/models/m/load")).status_code == 200
-        assert (await client.post("/v2/repository/models/m/unload", json={})).status_code == 403
+        assert (await client.post("/v2/repository/models/m/load", json={"parameters": {}})).json() == {}
+
+    serving(test)
+
+
+def test_an_unloaded_model_answers_nowhere_and_keeps_nobody_waiting() -> None:
+    async def test(server: HttpServer, client: httpx.AsyncClient) -> None:
+        assert (await client.post("/v2/repository/models/nobody/unload")).status_code == 404
+        unloaded = await client.post("/v2/repository/models/m/unload", json={"parameters": {"unload_dependents": True}})
+        assert (unloaded.status_code, unloaded.json()) == (200, {})
+        ready = await client.get("/v2/models/m/ready")
+        assert (ready.status_code, ready.json()) == (503, {"name": "m", "ready": False})
+        for path in ("/readyz", "/v2/health/ready"):  # what should not answer keeps nobody from being ready
+            assert (await client.get(path)).status_code == 200
+        index = (await client.post("/v2/repository/index")).json()
+        assert index == [{"name": "m", "version": "1", "state": "UNAVAILABLE", "reason": "until load"}]
+        assert (await client.post("/v2/repository/index", json={"ready": True})).json() == []
+        for path in ("/v2/models/m/infer", "/score"):
+            answer = await client.post(path, json=tensor() | {"data": [[1, 2]]})
+            assert answer.status_code == 503
+            assert "version 1 is unloaded: until load" in answer.text
 
     serving(test)
 

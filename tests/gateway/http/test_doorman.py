@@ -3,9 +3,13 @@
 import hashlib
 
 import httpx
+import pytest
 
-from gateway.http.auth import PUBLIC_PATHS
-from gateway.table import ServiceEntry
+from gateway.errors import Forbidden
+from gateway.http.auth import PUBLIC_PATHS, Guard
+from gateway.http.cors import Cors
+from gateway.http.doorman import Doorman
+from gateway.table import RoutingTable, ServiceEntry
 from tests.gateway.http.test_routes import KEY, all_paths, with_key
 from tests.gateway.http.test_scoring import post, serving
 from tests.gateway.small_supervisor import HttpServer, SmallSupervisor
@@ -101,6 +105,19 @@ def test_pages_of_other_origins_change_nothing() -> None:
         assert (await client.post(load)).status_code == 200
 
     serving(test, cors_origins="https://friend.com")
+
+
+def test_without_a_key_models_are_unloaded_from_this_machine_only() -> None:
+    path, local = "/v2/repository/models/m/unload", {b"host": b"10.1.2.3:8080"}
+    doorman = Doorman(Guard(), Cors(), RoutingTable(), "")
+    for peer in ("127.0.0.1", "127.3.2.1", "::1", "::ffff:127.0.0.1", None):
+        doorman.check("POST", path, local, peer)
+    for peer in ("10.1.2.3", "::ffff:10.1.2.3", "fe80::1%eth0", "2001:db8::1"):
+        with pytest.raises(Forbidden, match="own machine"):
+            doorman.check("POST", path, local, peer)
+        doorman.check("POST", "/v2/repository/models/m/load", local, peer)
+    with pytest.raises(Forbidden, match="Host"):
+        doorman.check("POST", path, {b"host": b"evil.com"}, "127.0.0.1")
 
 
 def test_where_a_key_is_asked_for_it_is_all_that_counts() -> None:
