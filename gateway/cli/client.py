@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import httpx
 
-from gateway.cli.errors import GatewayNotRunning, ScoringRefused
+from gateway.cli.errors import GatewayNotRunning, refused
 from gateway.state import GatewayState, running_gateway
 from registry.workspace import Workspace
 
@@ -118,7 +118,7 @@ def _checked(answer: httpx.Response) -> httpx.Response:
         sentence = body.get("message") or body.get("error") or answer.text
     except (ValueError, AttributeError):
         sentence = answer.text
-    raise ScoringRefused(answer.status_code, str(sentence))
+    raise refused(answer.status_code, str(sentence))
 
 
 def _first_line(file: str | None) -> str | None:

@@ -27,7 +27,7 @@ def env() -> None:
     """List, build and show environments, and change the one that a model is served in."""
 
 
-@env.command("list")
+@env.command("list", short_help="List environments, and whether each is built.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def list_(obj: dict[str, Any], as_json: bool) -> None:
@@ -51,7 +51,7 @@ def list_(obj: dict[str, Any], as_json: bool) -> None:
     )
 
 
-@env.command()
+@env.command(short_help="Build one now, ahead of its first use.")
 @click.argument("environment")
 @strict_python_option
 @click.option("--name", help="Also register it under this name.")
@@ -80,7 +80,7 @@ def build(
         click.echo(f"{found.name}: Python {ready.version} with {len(ready.frozen)} packages, {ready.python}")
 
 
-@env.command()
+@env.command(short_help="Show what one asks for and what was built.")
 @click.argument("environment")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
@@ -114,7 +114,7 @@ def show(obj: dict[str, Any], environment: str, as_json: bool) -> None:
         click.echo(f"  {release}")
 
 
-@env.command()
+@env.command(short_help="Serve a model in another one.")
 @click.argument("model")
 @click.argument("environment")
 @click.pass_obj

@@ -1,5 +1,6 @@
 """What only the command line can run into."""
 
+from http.client import BAD_REQUEST, NOT_FOUND, REQUEST_ENTITY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
 from typing import Final
 
 from registry.errors import CallerError, ModelError, NotFound, OperatorError
@@ -13,11 +14,36 @@ class GatewayNotRunning(OperatorError):
 class ScoringRefused(CallerError):
     """The gateway answered, but not with a result; `status` is its HTTP status."""
 
-    exit_code = 1
+    exit_code = ModelError.exit_code
 
     def __init__(self, status: int, sentence: str) -> None:
         self.status = status
         super().__init__(f"{sentence} (HTTP {status})")
+
+
+class RequestRefused(ScoringRefused):
+    """What was sent is wrong."""
+
+    exit_code = CallerError.exit_code
+
+
+class NothingToAsk(ScoringRefused):
+    """There is no such model or version."""
+
+    exit_code = NotFound.exit_code
+
+
+_REFUSALS: Final[dict[int, type[ScoringRefused]]] = {
+    BAD_REQUEST: RequestRefused,
+    REQUEST_ENTITY_TOO_LARGE: RequestRefused,
+    UNSUPPORTED_MEDIA_TYPE: RequestRefused,
+    NOT_FOUND: NothingToAsk,
+}
+
+
+def refused(status: int, sentence: str) -> ScoringRefused:
+    """The error of that status, with its exit code."""
+    return _REFUSALS.get(status, ScoringRefused)(status, sentence)
 
 
 class NoModelInRun(ModelError):

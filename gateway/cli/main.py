@@ -58,7 +58,13 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+_EXIT_CODES: Final = (
+    "Exit codes: 0 done; 1 the script or the model failed; 2 a wrong argument; 3 the machine or the workspace is not as it "
+    "should be; 4 what was named is not there; 130 interrupted."
+)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXIT_CODES)
 @click.version_option(version("fitserve"), prog_name="fitserve")
 @click.option(
     "--workspace",
@@ -72,19 +78,15 @@ def cli(context: click.Context, workspace: str | None, debug: bool) -> None:
     """A training script goes in, a versioned HTTP endpoint with enforced CPU and memory limits comes out.
 
     \b
-    fitserve up train.py                          train → register → serve, in the foreground
-    fitserve register model.joblib --name iris    an endpoint on the running gateway, within a second
-    fitserve score iris '[[5.1, 3.5, 1.4, 0.2]]'  ask it
+    fitserve up train.py                           train → register → serve
+    fitserve register model.joblib --name iris     served within a second
+    fitserve score iris '[[5.1, 3.5, 1.4, 0.2]]'   ask it
     """
     context.obj = {"workspace": workspace, "debug": debug}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point: what a person can mend is one line and an exit code; the rest is a traceback.
-
-    Exit codes: 0 done; 1 the script or the model failed; 2 a wrong argument; 3 the machine or the workspace is not as
-    it should be; 4 what was named is not there; 130 interrupted.
-    """
+    """Entry point: what a person can mend is one line and an exit code, see `_EXIT_CODES`; the rest is a traceback."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if os.getpid() == 1:  # in a container: the kernel ignores a SIGTERM that the first process has no handler for
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -7,6 +7,7 @@ from typing import Any
 import click
 import pytest
 
+from gateway.cli.errors import refused
 from gateway.cli.main import COMMANDS, cli, main
 from gateway.cli.sweep import _print
 from registry import services
@@ -85,6 +86,26 @@ def test_limits_are_told_in_plain_numbers(
     model = str(iris_svc(tmp_path))
     code, _, error = said(capsys, workspace, "register", model, "--name", "iris", *arguments)
     assert (code, sentence in error) == (2, True), error
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, 2), (404, 4), (413, 2), (415, 2), (401, 1), (429, 1), (500, 1), (503, 1)]
+)
+def test_exit_codes_tell_a_wrong_request_from_a_model_that_failed(status: int, code: int) -> None:
+    assert refused(status, "no").exit_code == code
+
+
+def test_help_fits_a_terminal_and_names_the_exit_codes(
+    capsys: pytest.CaptureFixture[str], workspace: Workspace
+) -> None:
+    for command in ([], ["env"]):
+        code, told, _ = said(capsys, workspace, *command, "--help")
+        assert (code, max(map(len, told.splitlines())) <= 80, "..." in told.replace("[ARGS]...", "")) == (
+            0,
+            True,
+            False,
+        )
+    assert "4 what was named" in " ".join(said(capsys, workspace, "--help")[1].split())
 
 
 def test_a_sweeps_table_says_how_many_it_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
