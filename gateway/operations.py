@@ -87,13 +87,13 @@ def regen_key(workspaces: Workspaces, workspace: Json, name: str, key: str, set_
     return None
 
 
-def package(workspaces: Workspaces, workspace: Json, models: list[str], output: str) -> Json:
+def package(workspaces: Workspaces, workspace: Json, models: list[str], output: str, inference: Json = None) -> Json:
     """What the package cannot carry is printed."""
     from gateway.package import context
     from gateway.package.contents import collect
 
     found = workspaces.get(workspace)
-    contents = collect(found, models, say=print)
+    contents = collect(found, models, **_config_of(inference), say=print)
     context.write(found, contents, Path(output))
     for note in contents.notes:
         print(f"note: {note}")

@@ -101,8 +101,12 @@ def ids_of(workspace: "Workspace", models: Sequence[Model | str]) -> tuple[str, 
         InvalidArgument: there is none, or several of which one has no version.
         ModelNotFound
     """
-    if isinstance(models, Model | str) or not models:
+    if isinstance(models, Model | str):
         raise InvalidArgument("models", f"a list of one model or more is expected, not {models!r}")
+    if not models:
+        raise InvalidArgument(
+            "models", "a service has a model, also where a script answers: register any file, as the framework Custom"
+        )
     if len(models) == 1 and isinstance(models[0], str) and ":" not in models[0]:
         return (Model(workspace, models[0]).name,)
     return tuple(_model(workspace, each).id for each in models)

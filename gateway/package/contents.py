@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +11,7 @@ from gateway.package.errors import AnswersTwice, CannotPin, NothingToPackage, Un
 from gateway.package.patterns import checked
 from gateway.settings import Settings
 from registry.conda_tool import is_conda_release
-from registry.inference import INFERENCE, answering, content_of
+from registry.inference import INFERENCE, InferenceConfig, answering, content_of, ids_of
 from registry.interpreters import interpreter_for
 from registry.model import Model
 from registry.records import Json, ModelVersion, ServiceRecord
@@ -62,6 +63,7 @@ def collect(
     names: Sequence[str] = (),
     services: Sequence[str] = (),
     *,
+    inference: InferenceConfig | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Contents:
     """
@@ -69,16 +71,21 @@ def collect(
         names: models: ``name``, which means its latest version, or ``name:version``. None named, and no service: the
             latest version of every model.
         services: those of the workspace that shall answer under their names.
+        inference: a script or an environment that `names`, several only with a script, answer with instead of their own.
         say: gets what building an environment prints; that is needed where one was never resolved to releases.
 
     Raises:
-        ModelNotFound, ServiceNotFound, NothingToPackage, CannotPin, UnsafeValue, EnvironmentBuildError
+        ModelNotFound, ServiceNotFound, NothingToPackage, CannotPin, UnsafeValue, EnvironmentBuildError, InvalidArgument
     """
     served = [workspace.metadata.get_service(checked("a service", name)) for name in services]
     wanted = [*names, *(service.models[0] for service in served)]
     if not wanted:
         wanted = [record.name for record in workspace.metadata.list_models()]
-    records = {record.id: record for record in (_record(workspace, name) for name in wanted)}
+    if inference is None:
+        records = {record.id: record for record in (_record(workspace, name) for name in wanted)}
+    else:
+        record = _answering_by(workspace, inference, names)
+        records = {record.id: record}
     for service in served:
         record = answering(service, _record(workspace, service.models[0]))
         if content_of(record) != content_of(records[record.id]) and wanted.count(service.models[0]) > 1:
@@ -104,6 +111,14 @@ def collect(
     ]
     plain = [replace(s, settings=_without(s.settings, _LOCAL_SERVICE)) for s in sorted(served, key=lambda s: s.name)]
     return Contents(models, tuple(plain), str(default), settings, tuple(notes))
+
+
+def _answering_by(workspace: Workspace, inference: InferenceConfig, names: Sequence[str]) -> ModelVersion:
+    """The first of these models as a service would have it; it holds the others where there are several."""
+    now = datetime.now(UTC)
+    own, models = inference.store(workspace, names), ids_of(workspace, names)
+    service = ServiceRecord(name="package", models=models, created_time=now, updated_time=now, settings=own)
+    return answering(service, _record(workspace, models[0]))
 
 
 def _record(workspace: Workspace, name: str) -> ModelVersion:

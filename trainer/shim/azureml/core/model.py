@@ -248,11 +248,6 @@ class Model(object):
     @staticmethod
     def package(workspace, models, inference_config=None, generate_dockerfile=False, image_name=None, image_label=None):
         """What `docker build` makes an image of, see `ModelPackage.save`. `image_name` and `image_label` are ignored."""
-        if inference_config is not None:
-            refuse(
-                "Model.package with an inference_config",
-                "register the model with its script instead: fitserve register FILE --name NAME --entry-script score.py",
-            )
         if not generate_dockerfile:
             refuse(
                 "Model.package without generate_dockerfile",
@@ -260,7 +255,8 @@ class Model(object):
             )
         if isinstance(models, (Model, str)) or not models:
             raise UserErrorException("package takes a list of models; got {!r}".format(models))
-        return ModelPackage(workspace, ids_of(models))
+        inference = None if inference_config is None else inference_config._described(workspace)
+        return ModelPackage(workspace, ids_of(models), inference)
 
     @staticmethod
     def profile(*args, **kwargs):
@@ -280,8 +276,8 @@ class ModelPackage(object):
 
     creation_state, location, generated_dockerfile = "Succeeded", None, True
 
-    def __init__(self, workspace, models):
-        self.workspace, self._models = workspace, models
+    def __init__(self, workspace, models, inference=None):
+        self.workspace, self._models, self._inference = workspace, models, inference
 
     def wait_for_creation(self, show_output=False):
         """It is there at once."""
@@ -292,7 +288,13 @@ class ModelPackage(object):
     def save(self, output_directory):
         """Write the build context to a folder that is new, empty, or holds an earlier package."""
         output = as_path(output_directory)
-        call("model.package", workspace=self.workspace._facts, models=self._models, output=output)
+        call(
+            "model.package",
+            workspace=self.workspace._facts,
+            models=self._models,
+            output=output,
+            inference=self._inference,
+        )
 
     def pull(self):
         return refuse("ModelPackage.pull", "save() the package and run docker build in its folder")
