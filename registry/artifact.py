@@ -229,7 +229,7 @@ def _why(damage: str, start: bytes, compressor: str | None, walk: PickleWalk) ->
     looks_pickled = start[:1] == b"\x80" and len(start) > 1 and start[1] <= 5
     if looks_pickled or compressor or walk.sklearn_versions or walk.wrapped_arrays:
         return damage
-    return f"it {_starts_with(start)}"
+    return f"it {_starts_with(start)}; for a scoring script to read, register it as the framework Custom"
 
 
 def _starts_with(start: bytes) -> str:

@@ -6,7 +6,7 @@
     ├── CallerError                 the one who called can mend it: an HTTP 4xx
     │   ├── InvalidName
     │   ├── InvalidResource
-    │   ├── InvalidArgument
+    │   ├── InvalidArgument         FrameworkMissing
     │   ├── ModelInUse · ServiceExists
     │   └── NotFound
     │       ├── ModelNotFound · RunNotFound · EnvironmentNotFound · ModelPathNotFound · ExperimentNotFound
@@ -78,6 +78,11 @@ class InvalidArgument(CallerError):
 
     def __init__(self, what: str, problem: str) -> None:
         super().__init__(f"{what}: {problem}")
+
+
+class FrameworkMissing(InvalidArgument):
+    def __init__(self) -> None:
+        super().__init__("model_framework_version", "model_framework is needed with it")
 
 
 class ModelInUse(CallerError):

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from registry.records import ModelVersion
 
-Filter = str | Sequence[str | Sequence[str]]  # "key", or keys and [key, value] pairs
+Filter = (
+    str | Mapping[str, object] | Sequence[str | Sequence[object]]
+)  # "key", {key: value}, or keys and [key, value] pairs
 
 
 def fitting(
@@ -29,8 +31,10 @@ def fitting(
 
 def fits(values: Mapping[str, str], wanted: Filter | None) -> bool:
     """Whether tags or properties have what is wanted; None fits everything."""
+    if isinstance(wanted, Mapping):
+        wanted = [list(item) for item in wanted.items()]
     for item in [wanted] if isinstance(wanted, str) else wanted or ():
         key, *value = [item] if isinstance(item, str) else item
-        if key not in values or (value and values[key] != value[0]):
+        if key not in values or (value and values[str(key)] != str(value[0])):
             return False
     return True

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from registry.code import code_files
-from registry.errors import InvalidArgument, InvalidResource, LocalPathNotFound, NotAnArtifact
+from registry.errors import FrameworkMissing, InvalidArgument, InvalidResource, LocalPathNotFound, NotAnArtifact
 from registry.records import TRAINED_IN, Artifact, Json, ModelVersion, RunRecord
 from registry.resources import ResourceConfiguration
 from registry.sample import read_sample
@@ -83,7 +83,7 @@ class Registration:
                 resource_configuration=self.resource_configuration or ResourceConfiguration(),
                 run_id=self.run_id,
                 experiment_name=self.experiment_name or (run.experiment if run else None),
-                created_by=_user(),
+                created_by=user_name(),
                 environment=environment or (run.environment if run else None),
                 code=self._put_code(artifacts, [*facts.modules, *([Path(self._script).stem] if self._script else [])]),
                 sample=sample.digest if sample else None,
@@ -109,7 +109,7 @@ class Registration:
             if self.code is None or not (folder / self._script).is_file():
                 raise LocalPathNotFound("entry_script", str(folder / self._script))
         if self.framework_version is not None and self.framework is None:
-            raise InvalidArgument("model_framework_version", "model_framework is needed with it")
+            raise FrameworkMissing
         limits = self.resource_configuration
         if limits is not None and not isinstance(limits, ResourceConfiguration):
             raise InvalidResource("resource_configuration", limits, "a ResourceConfiguration")
@@ -244,7 +244,8 @@ def _state(path: Path) -> tuple[int, int, int]:
     return state.st_ino, state.st_size, state.st_mtime_ns
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Of whoever this process belongs to."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user has no name

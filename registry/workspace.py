@@ -217,19 +217,19 @@ class Workspace:
 
     @property
     def name(self) -> str:
-        return self._identity.name
+        return self.identity.name
 
     @property
     def subscription_id(self) -> str:
-        return self._identity.subscription_id
+        return self.identity.subscription_id
 
     @property
     def resource_group(self) -> str:
-        return self._identity.resource_group
+        return self.identity.resource_group
 
     @property
     def location(self) -> str:
-        return self._identity.location
+        return self.identity.location
 
     @property
     def sku(self) -> str:
@@ -263,7 +263,7 @@ class Workspace:
         return {service.name: service for service in self.metadata.list_services()}
 
     def get_details(self) -> dict[str, Any]:
-        identity = self._identity
+        identity = self.identity
         parts = ("subscriptions", identity.subscription_id, "resourceGroups", identity.resource_group)
         return {
             "id": "/" + "/".join((*parts, "providers", "fitserve", "workspaces", identity.name)),
@@ -285,7 +285,7 @@ class Workspace:
         project = Path(path).absolute() if path is not None else Path.cwd()
         folder = project / ("aml_config" if (project / "aml_config").is_dir() else ".azureml")
         file = folder / (file_name or CONFIG)
-        identity = self._identity
+        identity = self.identity
         config = {
             "subscription_id": identity.subscription_id,
             "resource_group": identity.resource_group,
@@ -300,7 +300,7 @@ class Workspace:
         return file
 
     @cached_property
-    def _identity(self) -> Identity:
+    def identity(self) -> Identity:
         """What `create` stored, else what the configuration file said, else the name of the project's folder."""
         stored: Mapping[str, str] | None = self.metadata.get_value("workspace")
         if stored is not None:

@@ -5,13 +5,15 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, overload
 
 from registry.errors import InvalidArgument, OperatorError
+from registry.locate import Identity
 from registry.names import EXPERIMENT_NAME, check_name
 from registry.records import Json, RunRecord
+from registry.registration import user_name
 from registry.stores import disk
 from registry.workspace import Workspace
 from trainer.compute.base import find_target, target_name
@@ -117,7 +119,7 @@ class Experiment:
             raise
         try:
             with disk.writing(folder.root):
-                folder.write_facts(facts_of(record, self.workspace.name))
+                folder.write_facts(facts_of(record, self.workspace.identity))
             find_target(target).start(self.workspace, record)
         except OperatorError as error:
             move(self.workspace.metadata, run_id, "Failed", error=str(error))
@@ -164,6 +166,7 @@ class Experiment:
             "resources": None if limits is None else {"cpu": limits.cpu, "memory_in_gb": limits.memory_in_gb},
             "max_run_duration_seconds": None if duration is None else float(duration),
             "strict_python": config.strict_python,
+            "submitted_by": user_name(),
         }
         return RunRecord(
             id=run_id,
@@ -205,10 +208,10 @@ def register_environment(workspace: Workspace, environment: Any) -> str | None:
     return workspace.metadata.put_environment(environment.name, environment.digest, spec).digest
 
 
-def facts_of(run: RunRecord, workspace: str) -> dict[str, Json]:
+def facts_of(run: RunRecord, workspace: Identity) -> dict[str, Json]:
     """``run.json``: what a script may know of its run (the shim's `FolderSink`), and its launcher's `Plan`."""
     return {
-        "workspace": workspace,
+        "workspace": asdict(workspace),
         "run_id": run.id,
         "experiment": run.experiment,
         "number": run.number,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from registry.names import EXPERIMENT_NAME, check_name
 from registry.records import RunRecord
+from registry.registration import user_name
 from registry.stores import disk
 from registry.workspace import Workspace
 from trainer.ending import finish
@@ -56,12 +57,15 @@ def begin(
         display_name=display_name,
         tags={str(key): str(value) for key, value in (tags or {}).items()},
         properties={"azureml.runsource": "interactive"},
-        details={"program": ProcessMark.of(os.getpid() if program is None else program).to_json()},
+        details={
+            "program": ProcessMark.of(os.getpid() if program is None else program).to_json(),
+            "submitted_by": user_name(),
+        },
     )
     with disk.writing(folder.root):
         folder.create()
         record = workspace.metadata.add_run(record)
-        folder.write_facts(facts_of(record, workspace.name))
+        folder.write_facts(facts_of(record, workspace.identity))
     return Run(Experiment(workspace, experiment), run_id)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
+from registry.locate import Identity
 from registry.records import Json
 from registry.resources import ResourceConfiguration
 
@@ -13,7 +14,7 @@ class Plan:
 
     run_id: str
     experiment: str
-    workspace: str  # its name
+    workspace: Identity
     script: str | None
     command: tuple[str, ...] | None
     arguments: tuple[str, ...]
@@ -29,7 +30,7 @@ class Plan:
         return cls(
             run_id=facts["run_id"],
             experiment=facts["experiment"],
-            workspace=facts["workspace"],
+            workspace=Identity(**facts["workspace"]),
             script=definition["script"],
             command=tuple(command) if command else None,
             arguments=tuple(definition["arguments"]),

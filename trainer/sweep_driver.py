@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from registry.errors import FitserveError
 from registry.limits import machine_cores
+from registry.locate import Identity
 from registry.records import RunRecord
 from registry.workspace import Workspace
 from trainer.ending import finish
@@ -44,6 +45,7 @@ class SweepDriver:
     def run(self) -> int:
         """Carry the sweep out and bring its run to a terminal status; 0 when that is Completed or Canceled."""
         with Workspace.open(self._where, create=False) as workspace, BoundedLog(self._folder.log) as text:
+            workspace.identity = Identity(**self._folder.read_facts()["workspace"])  # its runs are told so
             store = workspace.metadata
             mark = ProcessMark.of(os.getpid())
             add_details(store, self._run_id, {"launcher": mark.to_json()})

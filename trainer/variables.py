@@ -62,11 +62,11 @@ def script_variables(
             RUN_DIR_VARIABLE: str(folder),
             "AZUREML_RUN_ID": plan.run_id,
             "AZUREML_ARM_PROJECT_NAME": plan.experiment,
-            "AZUREML_ARM_WORKSPACE_NAME": plan.workspace,
-            "AZUREML_ARM_SUBSCRIPTION": "local",
-            "AZUREML_ARM_RESOURCEGROUP": "local",
+            "AZUREML_ARM_WORKSPACE_NAME": plan.workspace.name,
+            "AZUREML_ARM_SUBSCRIPTION": plan.workspace.subscription_id,
+            "AZUREML_ARM_RESOURCEGROUP": plan.workspace.resource_group,
             "AZUREML_EXPERIMENT_ID": plan.experiment,
-            "AZUREML_WORKSPACE_ID": plan.workspace,
+            "AZUREML_WORKSPACE_ID": plan.workspace.name,
         }
     )
     result.update(more)

@@ -10,6 +10,7 @@ import pytest
 
 from registry.workspace import Workspace
 from trainer import Run
+from trainer.variables import RPC_COMMAND
 
 
 def test_where_the_workspace_is(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ws: Any) -> None:
@@ -31,6 +32,51 @@ def test_where_the_workspace_is(workspace: Workspace, tmp_path: Path, monkeypatc
     assert beside.get_details()["root"] == str(tmp_path / "project" / ".fitserve")
     ws.write_config(str(tmp_path / "other"))
     assert Theirs.from_config(str(tmp_path / "other")).get_details()["root"] == str(workspace.root)
+
+
+def test_a_workspace_that_a_program_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, azureml: None, project: Callable[..., Path]
+) -> None:
+    monkeypatch.setenv("FITSERVE_RPC", json.dumps(RPC_COMMAND))
+    monkeypatch.delenv("FITSERVE_WORKSPACE", raising=False)
+    told = {"subscription_id": "s", "resource_group": "r", "workspace_name": "told"}
+    script = """
+        import json, os
+        from azureml.core import Run, Workspace
+        run = Run.get_context()
+        names = [run.experiment.workspace, Workspace.from_config(), Workspace.get("told")]
+        assert [(ws.name, ws.subscription_id, ws.resource_group) for ws in names] == [("told", "s", "r")] * 3
+        assert os.environ["AZUREML_ARM_WORKSPACE_NAME"] == "told"
+        assert os.environ["AZUREML_ARM_SUBSCRIPTION"] == "s"
+        assert os.environ["AZUREML_ARM_RESOURCEGROUP"] == "r"
+        assert sorted(run.get_details()["runDefinition"]["arguments"]) == ["--x", "1"]
+    """
+    folder = project({"config.json": json.dumps(told), "source/train.py": script})
+    monkeypatch.chdir(folder)
+    from azureml._fitserve import client
+    from azureml.core import Experiment, ScriptRunConfig
+    from azureml.core import Workspace as Theirs
+    from azureml.exceptions import WorkspaceException
+
+    try:
+        ws = Theirs.get(name="told", subscription_id="s", resource_group="r")
+        assert ws.get_details()["root"] == Theirs.from_config().get_details()["root"] == str(folder / ".fitserve")
+        assert Theirs("s", "r", "told").name == "told"
+        with pytest.raises(WorkspaceException, match="is one called told"):
+            Theirs.get("another")
+        run = Experiment(ws, "tests").submit(ScriptRunConfig("source", "train.py", ["--x", 1]))
+        assert run.wait_for_completion(raise_on_error=False).get("error") is None
+        assert run.get_details()["submittedBy"]
+        (tmp_path / "empty").mkdir()
+        monkeypatch.chdir(tmp_path / "empty")  # a program that names its workspace has no other way to it
+        made = Theirs("s2", "r2", "made")
+        assert (made.name, made.subscription_id, made.resource_group) == ("made", "s2", "r2")
+        assert made.get_details()["root"] == str(tmp_path / "empty" / ".fitserve")
+        Theirs.create("kept", subscription_id="s3", resource_group="r3", exist_ok=True)
+        with pytest.raises(WorkspaceException, match="is one called kept"):
+            Theirs.get("made")
+    finally:
+        client._close_all()
 
 
 def test_a_submitted_run_from_outside(
@@ -105,11 +151,12 @@ def test_an_interactive_run(workspace: Workspace, ws: Any) -> None:
         _ = 1 / 0
     details = Run.get(workspace, run.id).get_details()
     assert (details["status"], "ZeroDivisionError" in details["error"]["error"]["message"]) == ("Failed", True)
+    assert run.get_details() == details
     run.complete()
     assert Run.get(workspace, run.id).get_status() == "Failed"
 
 
-def test_old_ways_of_saying_what_to_run(ws: Any, project: Callable[..., Path]) -> None:
+def test_old_ways_of_saying_what_to_run(ws: Any, project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     from azureml.core import Environment, RunConfiguration, ScriptRunConfig
     from azureml.core.conda_dependencies import CondaDependencies
 
@@ -123,6 +170,10 @@ def test_old_ways_of_saying_what_to_run(ws: Any, project: Callable[..., Path]) -
     described = ScriptRunConfig(folder, "train.py", ["--x", 1.0, True], run_config=old)._described()
     assert described["arguments"] == ["--x", "1.0", "True"]
     assert (described["environment"]["python"], described["environment"]["conda"]) == ("3.8", ["scikit-learn"])
+    with pytest.warns(UserWarning, match="are ignored, since run_config says them"):
+        ScriptRunConfig(folder, "train.py", run_config=old, environment=Environment("other"))
+    monkeypatch.setenv("AML_SNAPSHOT_NO_FILE_LIMIT", "True")  # fitserve is told what it says at this moment
+    assert ScriptRunConfig(folder, "train.py")._described()["snapshot_no_file_limit"] == "True"
     later = ScriptRunConfig(folder, "train.py")
     assert later._described()["environment"] is None
     later.run_config.environment = Environment("mine")
@@ -244,6 +295,9 @@ def test_models(ws: Any, tmp_path: Path) -> None:
     assert model.created_time.tzinfo is not None
     assert model.sample_input_dataset is not None
     assert [each.id for each in Model.list(ws, tags=[["n", "1"]])] == ["iris:1"]
+    assert [each.id for each in Model.list(ws, tags={"n": 1})] == ["iris:1"]
+    with pytest.raises(WebserviceException, match="model_framework is needed"):
+        Model.register(ws, "model.joblib", "iris", model_framework_version="1.0")
     assert list(ws.models) == ["iris"]
     model.add_tags({"more": "x"})
     model.update(description="about", resource_configuration=ResourceConfiguration(cpu=1))

@@ -55,6 +55,8 @@ def script_of(config: Json) -> ScriptRunConfig:
     limits, largest = config["resource_configuration"], config.get("snapshot_max_bytes", _SNAPSHOT_BYTES)
     if largest != _SNAPSHOT_BYTES:  # the program has changed Azure's number
         os.environ["FITSERVE_SNAPSHOT_MAX_MB"] = str(largest / 2**20)
+    if "snapshot_no_file_limit" in config:  # what it says now; this process was started with what it said then
+        os.environ["AML_SNAPSHOT_NO_FILE_LIMIT"] = str(config["snapshot_no_file_limit"])
     return ScriptRunConfig(
         source_directory=config["source_directory"],
         script=config["script"],

@@ -1,11 +1,12 @@
 """Workspaces, and the small things in one that have a name only: compute targets and datasets."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from registry.errors import InvalidArgument
-from registry.locate import VARIABLE, find_configs
+from registry.errors import InvalidArgument, NoWorkspace
+from registry.locate import CONFIG, VARIABLE, Identity, find_configs, locate
 from registry.names import check_name
 from registry.records import Json
 from registry.workspace import Workspace
@@ -23,10 +24,13 @@ def from_config(
         return workspaces.of_run(run_folder)
     said = os.environ.get(VARIABLE)
     if path is None and said:
-        facts = workspaces.take(Workspace.open(said))
-        found = next(find_configs(Path(folder), file_name or "config.json"), None)
-        identity = None if found is None else found.identity
-        return facts if identity is None else {**facts, **vars(identity)}
+        found = next(find_configs(Path(folder), file_name or CONFIG), None)
+        location = locate(said)
+        return workspaces.take(
+            Workspace._at(
+                replace(location, identity=location.identity if found is None else found.identity), create=True
+            )
+        )
     return workspaces.take(Workspace.from_config(path or folder, _file_name=file_name))
 
 
@@ -34,8 +38,29 @@ def of_run(workspaces: OpenWorkspaces, folder: str) -> Json:
     return workspaces.of_run(folder)
 
 
-def get(workspaces: OpenWorkspaces, name: str, folder: str) -> Json:
-    return workspaces.take(Workspace.get(name, path=_place(folder)))
+def get(workspaces: OpenWorkspaces, name: str, folder: str, run_folder: str | None = None, **ids: Any) -> Json:
+    """Inside a run the run's; else the one of that name that a configuration file tells of, or the one that is here. It is made where nothing is, as by
+    `from_config`: to programs that name their workspace it is there.
+
+    Raises:
+        NoWorkspace: the one that is here has another name.
+    """
+    if run_folder is not None:
+        facts = workspaces.of_run(run_folder)
+        if facts["name"] != name:
+            raise NoWorkspace(str(facts["root"]), f"one called {facts['name']}")
+        return facts
+    told = [] if os.environ.get(VARIABLE) else list(find_configs(Path(folder), CONFIG))
+    named = next((place for place in told if place.identity is not None and place.identity.name == name), None)
+    here = named or replace(locate(_place(folder)), identity=Identity(check_name("workspace", name), **ids))
+    other = next((place.identity for place in told if place.root == here.root and place.identity is not None), None)
+    if named is None and other is not None:
+        raise NoWorkspace(str(here.root), f"one called {other.name}")
+    found = Workspace._at(here, create=True)
+    if found.name != name:
+        found.close()
+        raise NoWorkspace(str(here.root), f"one called {found.name}")
+    return workspaces.take(found)
 
 
 def create(workspaces: OpenWorkspaces, name: str, folder: str, exist_ok: bool, show_output: bool, **ids: Any) -> Json:

@@ -1,5 +1,8 @@
 """`azureml.core.script_run_config`: what to run. It only remembers; `Experiment.submit` acts."""
 
+import os
+import warnings
+
 from azureml._fitserve.texts import as_path, strict_python
 from azureml._restclient import snapshots_client
 from azureml.core.runconfig import _DEFAULT_DURATION_S, RunConfiguration
@@ -43,6 +46,11 @@ class ScriptRunConfig(object):
             if environment is not None:
                 run_config.environment = environment
             run_config.max_run_duration_seconds = max_run_duration_seconds
+        elif compute_target is not None or environment is not None or docker_runtime_config is not None:
+            warnings.warn(
+                "ScriptRunConfig: compute_target, environment and docker_runtime_config are ignored, since run_config says them",
+                stacklevel=2,
+            )
         self.run_config = run_config
         self.strict_python = strict_python
 
@@ -90,6 +98,7 @@ class ScriptRunConfig(object):
             "max_run_duration_seconds": self.run_config.max_run_duration_seconds,
             "resource_configuration": None if limits is None else limits._described(),
             "snapshot_max_bytes": snapshots_client.SNAPSHOT_MAX_SIZE_BYTES,
+            "snapshot_no_file_limit": os.environ.get("AML_SNAPSHOT_NO_FILE_LIMIT", ""),
             "strict_python": strict_python(self.strict_python, *strict),
         }
 

@@ -15,7 +15,7 @@ class Workspace(object):
     DEFAULT_GPU_CLUSTER_NAME = "gpu-cluster"
 
     def __init__(self, subscription_id, resource_group, workspace_name, auth=None, **kwargs):
-        self._facts = call("workspace.get", name=workspace_name, folder=os.getcwd())
+        self._facts = Workspace.get(workspace_name, auth, subscription_id, resource_group)._facts
 
     @classmethod
     def _of(cls, facts):
@@ -41,7 +41,9 @@ class Workspace(object):
 
     @classmethod
     def get(cls, name, auth=None, subscription_id=None, resource_group=None, location=None, cloud=None, id=None):
-        return cls._of(call("workspace.get", name=name, folder=os.getcwd()))
+        ids = given(subscription_id=subscription_id, resource_group=resource_group, location=location)
+        run_folder = os.environ.get(RUN_DIR_VARIABLE)
+        return cls._of(call("workspace.get", name=name, folder=os.getcwd(), run_folder=run_folder, **ids))
 
     @classmethod
     def create(
