@@ -20,6 +20,7 @@ from urllib.parse import parse_qs
 
 import numpy as np
 
+from .decorated import mend, offer_mended_types, parameter_of
 from .raw import Headers, Request, is_json, is_raw, offer_azures_modules
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ class Script:
         self._folder = os.path.dirname(os.path.abspath(path))
         self.name = os.path.basename(path)
         offer_azures_modules()
+        offer_mended_types()
         module = self._loaded(path)
+        mend()  # what the script imported itself
         module = getattr(module, "driver_module", module)
         self._run: Any = getattr(module, "run", None)
         init: Any = getattr(module, "init", None)
@@ -156,7 +159,7 @@ class Script:
         except BaseException as error:  # also SystemExit: a script does not end its process by an ordinary raise
             traceback.print_exc()
             if self._is_about_input(error):
-                reply, data = {"error": "input", "message": _short(error)}, b""
+                reply, data = {"error": "input", "message": _about_input(error)}, b""
             else:
                 reply, data = {"error": "run", "message": ""}, b""
         parts = [np.frombuffer(part, np.uint8) for part in (json.dumps(reply).encode("ascii"), data)]
@@ -256,14 +259,22 @@ def _is_decorated(run: Any) -> bool:
 
 
 def _finite(value: Any) -> Any:
-    """NaN and infinities are no JSON: null, as everywhere here."""
+    """NaN and infinities are no JSON: null, as everywhere here. numpy's arrays and numbers are lists and numbers."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.astype(str).tolist() if value.dtype.kind in "mM" else value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key.item() if isinstance(key, np.generic) else key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return value
+
+
+def _about_input(error: BaseException) -> str:
+    name = parameter_of(error)
+    text = " ".join(str(error).split()) if isinstance(error, ValueError) else _short(error)
+    return text[:300] if name is None else f"the parameter {name!r}: {text[:300]}"
 
 
 def _short(error: BaseException, limit: int = 300) -> str:

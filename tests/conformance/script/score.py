@@ -18,6 +18,8 @@ def run(data, how="sum", request_headers=None):  # type: ignore[no-untyped-def]
         raise ValueError("secret")
     if how == "array":
         return data
+    if how == "set":
+        return {1, 2}
     if how == "none":
         return None
     if how == "text":
