@@ -102,6 +102,16 @@ class SwaggerVersionNotFound(RouteNotFound):
         super().__init__(f"Swagger version [{version[:20]}] is not valid. Supported versions: [2, 3, 3.1].")
 
 
+class SwaggerVersionUnsupported(RouteNotFound):
+    """Azure's sentence."""
+
+    def __init__(self, version: str, known: Sequence[str]) -> None:
+        super().__init__(
+            f"Swagger version [{version}] is not supported for the scoring script. Supported swagger versions: "
+            f"[{', '.join(known)}]."
+        )
+
+
 class MethodNotAllowed(CallerError):
     """Azure's sentence."""
 

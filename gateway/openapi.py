@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from gateway.columns import Column
-from gateway.errors import SwaggerVersionNotFound
+from gateway.errors import SwaggerVersionNotFound, SwaggerVersionUnsupported
 from gateway.methods import METHODS, default_method
 from gateway.protocols import dialects
 from gateway.protocols.base import Dialect, Target
@@ -48,10 +48,14 @@ def swagger(target: Target, version: str = "2", prefix: str = "", scheme: str = 
 
     Raises:
         SwaggerVersionNotFound
+        SwaggerVersionUnsupported: a script's decorators cannot be said in that version.
     """
     named = VERSIONS.get(version)
     if named is None:
         raise SwaggerVersionNotFound(version)
+    sayable = {VERSIONS.get(word) for word in target.description.get("swagger_versions", VERSIONS)}
+    if named not in sayable:
+        raise SwaggerVersionUnsupported(version, [word for word in ("2", "3", "3.1") if VERSIONS[word] in sayable])
     schemas = {
         "ServiceInput": service_input(target, named),
         "ServiceOutput": service_output(target, named),
@@ -65,8 +69,7 @@ def swagger(target: Target, version: str = "2", prefix: str = "", scheme: str = 
 def service_input(target: Target, version: str) -> dict[str, Json]:
     """The JSON schema of a scoring body."""
     if is_script(target):
-        documented: dict[str, Json] = target.description.get("input_schema") or {"type": "object", "example": {}}
-        return documented
+        return _of_script(target, "input_schema")
     schema: ModelSchema = target.schema or ANY
     properties: dict[str, Json] = {"data": _data(schema, version) if target.schema else {"type": "array", "items": {}}}
     methods = [method for method in METHODS if method in target.methods]
@@ -84,10 +87,16 @@ def service_input(target: Target, version: str) -> dict[str, Json]:
     return document
 
 
+def _of_script(target: Target, part: str) -> dict[str, Json]:
+    """What its decorators say, or what Azure's server says of a script without."""
+    documented: dict[str, Json] = target.description.get(part) or {"type": "object", "example": {}}
+    return documented
+
+
 def service_output(target: Target, version: str) -> dict[str, Json]:
     """The JSON schema of an answer: one key, named after the method that ran."""
     if is_script(target):
-        return {"description": "What run() gives."}
+        return _of_script(target, "output_schema")
     properties: dict[str, Json] = {
         method: _answer(target, method, version) for method in METHODS if method in target.methods
     }
@@ -175,6 +184,8 @@ _BEARER_3: Final[dict[str, Json]] = {"type": "http", "scheme": "bearer"}
 def _info(target: Target) -> dict[str, Json]:
     what = target.description.get("class")
     text = f"Scores rows with the model {target.model}" + (f", a {what}." if what else ".")
+    if is_script(target):
+        text = f"Runs the scoring script {what} of the model {target.model}."
     methods = [method for method in METHODS if method in target.methods]
     if methods:
         default = default_method(methods, "azure", target.settings.get("default_method"))

@@ -112,24 +112,28 @@ class Script:
             "numpy": np.__version__,
             "python": "{}.{}.{}".format(*sys.version_info[:3]),
             "methods": [METHOD],
-            "input_schema": self._documented(),
+            **self._documented(),
             "kind": "script",
             "batchable": False,
             "warnings": [],
         }
 
-    def _documented(self) -> "Any":
-        """What its decorators say of the input, as Swagger has it; None without decorators."""
+    def _documented(self) -> "Header":
+        """What its decorators say of input and output, as Swagger has it, and in which versions of it; {} without decorators."""
         if not self.decorated:
-            return None
+            return {}
         util = importlib.import_module("inference_schema.schema_util")
         try:
-            documented = json.loads(json.dumps(util.get_input_schema(self._run)))
+            given, gives = json.loads(json.dumps([util.get_input_schema(self._run), util.get_output_schema(self._run)]))
         except (TypeError, ValueError):  # an example that is no JSON
-            return None
+            return {}
         for part in ("properties", "example"):  # headers are not sent in the body
-            documented.get(part, {}).pop("request_headers", None)
-        return documented
+            given.get(part, {}).pop("request_headers", None)
+        return {
+            "input_schema": given,
+            "output_schema": gives,
+            "swagger_versions": util.get_supported_versions(self._run),
+        }
 
     def prove(self, known: Any = None) -> "Iterator[None]":  # noqa: ARG002 - as `Scorer.prove`
         """Nothing: there is one way to answer."""

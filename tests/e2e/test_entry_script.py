@@ -182,6 +182,7 @@ def test_a_decorated_script_gets_converted_arguments_and_its_model(gateway: Gate
     assert gateway.score("decorated", [[1.0, 1.0]], offset=3).json() == pytest.approx([7.0])
     documents = gateway.http.get("/models/decorated/swagger.json").json()["definitions"]
     assert set(documents["ServiceInput"]["properties"]) == {"data", "factor", "offset"}
+    assert documents["ServiceOutput"]["type"] == "array"
     by_query = gateway.http.get("/models/decorated/score", params={"data": "[[1, 1]]", "factor": "2"})
     assert by_query.json() == pytest.approx([8.0])
 

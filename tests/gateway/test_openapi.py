@@ -5,7 +5,7 @@ import openapi_schema_validator
 import openapi_spec_validator
 import pytest
 
-from gateway.errors import SwaggerVersionNotFound
+from gateway.errors import SwaggerVersionNotFound, SwaggerVersionUnsupported
 from gateway.openapi import gateway_openapi, swagger
 from gateway.protocols.azure import Azure
 from gateway.protocols.base import Target
@@ -147,3 +147,22 @@ def test_nothing_is_said_of_a_model_that_was_never_loaded() -> None:
     schema = swagger(MODELS["unknown"], "3.1")["components"]["schemas"]["ServiceInput"]
     assert schema["properties"] == {"data": {"type": "array", "items": {}}}
     assert "example" not in schema
+
+
+def script(**described: Any) -> Target:
+    return Target("mine", 1, ("run",), {"kind": "script", "class": "score.py", **described}, None)
+
+
+def test_a_script_is_documented_by_its_decorators() -> None:
+    given, gives = {"type": "object", "properties": {"a": {"type": "array"}}}, {"type": "object", "required": ["x"]}
+    target = script(input_schema=given, output_schema=gives, swagger_versions=["3.0", "3.1"])
+    schemas = swagger(target, "3")["components"]["schemas"]
+    assert (schemas["ServiceInput"], schemas["ServiceOutput"]) == (given, gives)
+    with pytest.raises(SwaggerVersionUnsupported, match=r"\[2\] is not supported for the scoring script.*\[3, 3\.1\]"):
+        swagger(target, "2")
+    openapi_spec_validator.validate(json.loads(json.dumps(gateway_openapi([target], "all", "1"))))
+
+
+def test_a_script_without_decorators_is_documented_as_azure_does() -> None:
+    definitions = swagger(script())["definitions"]
+    assert definitions["ServiceInput"] == definitions["ServiceOutput"] == {"type": "object", "example": {}}
