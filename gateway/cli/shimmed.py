@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from trainer.shim.azureml._fitserve.calls import RPC_VARIABLE
 from trainer.variables import RPC_COMMAND
 
 _SITE = Path(trainer.__file__).parent / "shim" / "_site"  # holds a sitecustomize, see there
+_PYTHON_KERNEL = "python3"  # comes with every ipykernel
 _RAW = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
@@ -45,8 +47,34 @@ def notebook(obj: dict[str, Any], /, strict_python: bool, execute: bool, argumen
     """
     for flavour in ("execute",) if execute else ("notebook", "lab"):
         if shutil.which(f"jupyter-{flavour}"):
-            replace_process([f"jupyter-{flavour}", *arguments], obj["workspace"], strict_python)
+            kernel = _kernel_instead(arguments) if execute else []
+            replace_process([f"jupyter-{flavour}", *kernel, *arguments], obj["workspace"], strict_python)
     raise NoJupyter(execute)
+
+
+def _kernel_instead(arguments: Sequence[str]) -> list[str]:
+    """Notebooks from Azure name kernels of its machines, such as python38-azureml: the Python at hand takes their place."""
+    if any("kernel_name" in argument for argument in arguments):
+        return []
+    for path in [Path(argument) for argument in arguments if argument.endswith(".ipynb")]:
+        try:
+            asked = json.loads(path.read_text(encoding="utf-8"))["metadata"]["kernelspec"]["name"]
+        except (OSError, ValueError, KeyError, TypeError):  # Jupyter has its own sentence for it
+            continue
+        if str(asked).startswith("python") and asked not in _kernels():
+            click.echo(f"{path} asks for the kernel {asked}, which is not here: python3 takes its place", err=True)
+            return [f"--kernel_name={_PYTHON_KERNEL}"]
+    return []
+
+
+def _kernels() -> set[str]:
+    """The names of those that are installed for the Jupyter on the PATH."""
+    program = shutil.which("jupyter-kernelspec")
+    told = None if program is None else subprocess.run([program, "list", "--json"], capture_output=True, check=False)
+    try:
+        return {_PYTHON_KERNEL} if told is None else {_PYTHON_KERNEL, *json.loads(told.stdout)["kernelspecs"]}
+    except (ValueError, KeyError):
+        return {_PYTHON_KERNEL}
 
 
 def replace_process(command: Sequence[str], workspace: str | None, strict_python: bool = False) -> None:

@@ -89,7 +89,9 @@ def test_a_cell_that_fails_is_an_exit_code(project: Path, jupyter: Path) -> None
     notebook = json.loads((project / "iris.ipynb").read_text())
     notebook["cells"] = notebook["cells"][1:2]
     notebook["cells"][0]["source"] = "from azureml.core import Workspace\nWorkspace.list(None)"
+    notebook["metadata"]["kernelspec"] = {"display_name": "Python 3.8 - AzureML", "name": "python38-azureml"}
     (project / "bad.ipynb").write_text(json.dumps(notebook))
     done = run(project, jupyter, "notebook", "--execute", "bad.ipynb")
     assert done.returncode not in (0, 3)
+    assert "bad.ipynb asks for the kernel python38-azureml, which is not here: python3 takes its place" in done.stderr
     assert "Workspace.list is not supported by fitserve" in done.stderr

@@ -251,7 +251,7 @@ def test_datasets_are_files_on_this_machine(ws: Any, tmp_path: Path) -> None:
     store.upload_files(["table.csv"], target_path="in/", overwrite=True)
     table = Dataset.Tabular.from_delimited_files(path=[(store, "in/table.csv")])
     assert table.to_pandas_dataframe().equals(frame)
-    table.register(ws, "mine")
+    assert (table.register(ws, "mine"), table.version) == (table, 1)
     assert Dataset.get_by_name(ws, "mine").to_pandas_dataframe().equals(frame)
     assert list(ws.datasets) == ["mine"]
     files = Dataset.File.from_files(path=(store, "in/**"))
@@ -260,6 +260,7 @@ def test_datasets_are_files_on_this_machine(ws: Any, tmp_path: Path) -> None:
     for wrong in (
         lambda: table.register(ws, "mine"),
         lambda: Dataset.get_by_name(ws, "nobody"),
+        lambda: table.take(1),
         lambda: Dataset.Tabular.from_delimited_files((store, "../../fitserve.db")),
         lambda: Dataset.Tabular.from_delimited_files("https://example.invalid/a.csv"),
         lambda: Dataset.Tabular.from_parquet_files("x"),

@@ -38,7 +38,7 @@ class TabularDataset(object):
             )
         value = {"kind": self._kind, "paths": self._paths, "options": self._options}
         call("named.put", workspace=workspace._facts, kind="dataset", name=name, value=value)
-        self.name = name
+        self.name, self.version = name, 1
         return self
 
     def unregister_all_versions(self):
@@ -56,6 +56,26 @@ class TabularDataset(object):
 
     def __repr__(self):
         return "{}(paths={!r}, name={!r})".format(type(self).__name__, self._paths, self.name)
+
+
+def _refused(name):
+    def method(self, *args, **kwargs):
+        return refuse("TabularDataset." + name, "to_pandas_dataframe() gives a DataFrame, which can do that")
+
+    return method
+
+
+for _name in (
+    "take",
+    "skip",
+    "random_split",
+    "keep_columns",
+    "drop_columns",
+    "filter",
+    "to_csv_files",
+    "to_parquet_files",
+):
+    setattr(TabularDataset, _name, _refused(_name))
 
 
 class FileDataset(TabularDataset):
