@@ -172,6 +172,10 @@ def test_old_ways_of_saying_what_to_run(ws: Any, project: Callable[..., Path], m
     assert (described["environment"]["python"], described["environment"]["conda"]) == ("3.8", ["scikit-learn"])
     with pytest.warns(UserWarning, match="are ignored, since run_config says them"):
         ScriptRunConfig(folder, "train.py", run_config=old, environment=Environment("other"))
+    bare = RunConfiguration()
+    bare.environment_variables = {"A": 1}
+    variables = ScriptRunConfig(folder, "train.py", run_config=bare)._described()["environment"]["variables"]
+    assert variables["A"] == "1"
     monkeypatch.setenv("AML_SNAPSHOT_NO_FILE_LIMIT", "True")  # fitserve is told what it says at this moment
     assert ScriptRunConfig(folder, "train.py")._described()["snapshot_no_file_limit"] == "True"
     later = ScriptRunConfig(folder, "train.py")

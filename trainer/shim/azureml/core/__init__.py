@@ -9,6 +9,7 @@ from azureml.core.experiment import Experiment
 from azureml.core.model import Model
 from azureml.core.run import Run
 from azureml.core.runconfig import RunConfiguration
+from azureml.core.script_run import ScriptRun
 from azureml.core.script_run_config import ScriptRunConfig
 from azureml.core.webservice import Webservice
 from azureml.core.workspace import Workspace
@@ -37,6 +38,7 @@ __all__ = [
     "Private",
     "Run",
     "RunConfiguration",
+    "ScriptRun",
     "ScriptRunConfig",
     "Webservice",
     "Workspace",

@@ -5,6 +5,7 @@ import warnings
 
 from azureml._fitserve.texts import as_path, strict_python
 from azureml._restclient import snapshots_client
+from azureml.core.environment import Environment
 from azureml.core.runconfig import _DEFAULT_DURATION_S, RunConfiguration
 from azureml.exceptions import UserErrorException
 
@@ -79,7 +80,9 @@ class ScriptRunConfig(object):
         environment = getattr(self.run_config, "_environment", None)
         described = None if environment is None else environment._described()
         variables = getattr(self.run_config, "environment_variables", None)
-        if variables and described is not None:
+        if variables and described is None:
+            described = Environment("run-config")._described()
+        if variables:
             described["variables"].update({str(key): str(value) for key, value in variables.items()})
         command = self.command
         if command is not None and not isinstance(command, str):

@@ -1,5 +1,8 @@
 """`azureml.data`: the classes of datasets."""
 
+from azureml._fitserve.unsupported import unsupported
 from azureml.core.dataset import FileDataset, TabularDataset
 
-__all__ = ["FileDataset", "TabularDataset"]
+OutputFileDatasetConfig = unsupported("OutputFileDatasetConfig", "write to ./outputs, which belongs to the run")
+
+__all__ = ["FileDataset", "OutputFileDatasetConfig", "TabularDataset"]
