@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 from gateway import service_keys
@@ -14,6 +15,7 @@ from gateway.asking import ask
 from gateway.background import ensure_gateway
 from gateway.service_errors import DeploymentFailed, DeploymentTimedOut, GatewaySilent, KeysAreOff, ServiceCallFailed
 from gateway.state import GatewayState, running_gateway
+from gateway.table_files import check_output, column_types, in_parts, is_file, rows_of, write_answers
 from gateway.version_log import service_log
 from registry import services
 from registry.described import Described
@@ -300,21 +302,46 @@ class Webservice(Described[ServiceRecord]):
         say(f'\nFailed\n{what} "Failed"\n')
         raise DeploymentFailed(self.name, self._state, self._error or "see get_logs()")
 
-    def run(self, input: str | bytes) -> Any:
-        """Post `input`, JSON text, and give the answer as Python values.
+    def run(self, input: Any, *, method: str | None = None, output: str | Path | None = None) -> Any:
+        """Score `input` and give the answer as Python values.
+
+        Args:
+            input: JSON text or bytes, sent as it is; or a whole body, lists, an array, a DataFrame, or the name of a .csv, .parquet,
+                .json, .jsonl or .npy file, sent in parts where it is large.
+            method: of the model; only where `input` is no text.
+            output: a .csv, .parquet or .jsonl file that the answers are written to as well, a row an input row.
 
         Raises:
             ServiceCallFailed: the answer is not 200.
+            InvalidArgument: `input` cannot be read, or `output` cannot be written.
         """
-        uri = self.scoring_uri
-        if uri is None:
+        if self.scoring_uri is None:
             raise DeploymentFailed(self.name, "Unhealthy", _NOT_RUNNING)
-        body = input if isinstance(input, bytes) else str(input).encode()
+        is_text = isinstance(input, str | bytes) and not is_file(input)
+        if is_text or (isinstance(input, str) and INFERENCE in self._record.settings and not Path(input).is_file()):
+            if method is not None or output is not None:
+                raise InvalidArgument("input", "JSON text is sent as it is; method and output go with rows and files")
+            return json.loads(self._post(input if isinstance(input, bytes) else input.encode()))
+        if output is not None:
+            check_output(Path(output))
+        given = rows_of(Path(input) if isinstance(input, str) else input, self._column_types())
+        if method is not None:
+            given.rest["method"] = method
+        answers = in_parts(self._post, given)
+        if output is not None:
+            write_answers(answers, Path(output))
+        return answers.body
+
+    def _column_types(self) -> Mapping[str, str]:
+        status, document = ask(f"{self.swagger_uri}?version=3.1", None, _bearer(self.key))
+        return column_types(json.loads(document)) if status == 200 else {}
+
+    def _post(self, body: bytes, where: str = "") -> bytes:
         headers = _bearer(self.key) | {"content-type": "application/json"}
-        status, answer = ask(uri, body, headers, timeout_s=_SCORING_S)
+        status, answer = ask(str(self.scoring_uri), body, headers, timeout_s=_SCORING_S)
         if status != 200:
-            raise ServiceCallFailed(self.name, status, answer.decode(errors="replace"))
-        return json.loads(answer)
+            raise ServiceCallFailed(self.name, status, where + answer.decode(errors="replace"))
+        return answer
 
     def get_logs(self, num_lines: int = 5000) -> str:
         """The last lines of what the model's processes wrote, and of what became of them."""

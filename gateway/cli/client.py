@@ -77,6 +77,11 @@ class GatewayClient:
             time.sleep(0.02)
         return entry
 
+    def document(self, path: str) -> dict[str, Any]:
+        """What is described there; {} where nothing is."""
+        answer = self._http.get(path)
+        return dict(answer.json()) if answer.is_success else {}
+
     def score(self, path: str, body: bytes, content_type: str = "application/json") -> bytes:
         """The body of a successful answer.
 

@@ -17,7 +17,7 @@ class ScoringRefused(CallerError):
     exit_code = ModelError.exit_code
 
     def __init__(self, status: int, sentence: str) -> None:
-        self.status = status
+        self.status, self.sentence = status, sentence
         super().__init__(f"{sentence} (HTTP {status})")
 
 

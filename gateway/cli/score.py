@@ -3,19 +3,15 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
-import orjson
-from tqdm import tqdm
 
-from gateway.cli.client import GatewayClient, connect
+from gateway.cli.client import connect
 from gateway.cli.errors import ScoringRefused
-from gateway.cli.table_files import Answers, Rows, check_output, read_rows, write_answers
+from gateway.table_files import PART_ROWS, check_output, column_types, in_parts, read_rows, write_answers
 from registry.names import check_name
 from registry.workspace import Workspace
-
-PART_ROWS: Final = 5_000
 
 
 @click.command()
@@ -37,37 +33,22 @@ def score(
     check_name("model", name)  # it becomes part of a URL
     if output is not None:
         check_output(output)
-    given = read_rows(data, sys.stdin)
-    if method is not None:
-        given.rest["method"] = method
-    path = f"/models/{name}/versions/{version}/score" if version is not None else f"/models/{name}/score"
+    model = f"/models/{name}"
+    path = f"{model}/versions/{version}/score" if version is not None else f"{model}/score"
     with Workspace.open(obj["workspace"], create=False) as workspace, connect(workspace) as client:
-        answers = ask(client, path, given, rows)
+        given = read_rows(data, sys.stdin, column_types(client.document(f"{model}/swagger.json?version=3.1")))
+        if method is not None:
+            given.rest["method"] = method
+
+        def post(body: bytes, where: str) -> bytes:
+            try:
+                return client.score(path, body)
+            except ScoringRefused as error:
+                raise type(error)(error.status, f"{where}{error.sentence}") from None
+
+        answers = in_parts(post, given, rows)
     if output is None:
         click.echo(json.dumps(answers.body))
     else:
         write_answers(answers, output)
         click.echo(f"{len(given):,} rows answered: {output}", err=True)
-
-
-def ask(client: GatewayClient, path: str, given: Rows, rows: int) -> Answers:
-    """All of `given`, in parts of `rows`, or of fewer where the gateway says that a part is too large.
-
-    Raises:
-        ScoringRefused
-    """
-    answers, start, total = Answers(), 0, len(given)
-    with tqdm(total=total, unit=" rows", leave=False, disable=None if total > rows else True) as bar:
-        while start < max(total, 1):
-            stop = min(start + rows, total)
-            try:
-                answer = client.score(path, given.body(start, stop))
-            except ScoringRefused as refused:
-                if refused.status != 413 or stop - start < 2:
-                    raise
-                rows = (stop - start) // 2
-                continue
-            answers.add(orjson.loads(answer), stop - start)
-            bar.update(stop - start)
-            start = max(stop, 1)
-    return answers

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from gateway.cli.logs import _growth, find_log
-from gateway.cli.table_files import Answers, Rows, read_rows, write_answers
+from gateway.table_files import Answers, Rows, check_output, column_types, in_parts, read_rows, write_answers
 from gateway.version_log import VersionLog
 from registry.errors import InvalidArgument, MissingExtra
 from registry.model import Model
@@ -23,7 +23,7 @@ def test_a_file_that_holds_something_else_is_named(tmp_path: Path, name: str, co
     file = tmp_path / name
     file.write_bytes(content)
     with pytest.raises(InvalidArgument, match=rf"{name} cannot be read as {file.suffix}: "):
-        read_rows(str(file), sys.stdin)
+        read_rows(str(file), sys.stdin, {})
 
 
 def test_a_log_is_followed_over_the_place_where_another_file_begins(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_part_of_any_form_has_the_rows_between(data: Any, second: Any) -> None
 
 def test_numbers_of_a_csv_are_sent_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("a\n0.12345678901234567\n")
-    assert json.loads(read_rows(str(tmp_path / "rows.csv"), sys.stdin).body(0, 1))["data"]["data"] == [
+    assert json.loads(read_rows(str(tmp_path / "rows.csv"), sys.stdin, {}).body(0, 1))["data"]["data"] == [
         [0.12345678901234567]
     ]
 
@@ -97,7 +97,49 @@ def test_parquet_in_and_out_or_the_extra_that_is_missing(tmp_path: Path, monkeyp
         with pytest.raises(MissingExtra, match=r"fitserve\[parquet\]"):
             write_answers(answers, file)
     write_answers(answers, file)
-    assert json.loads(read_rows(str(file), sys.stdin).body(0, 2))["data"] == {
+    assert json.loads(read_rows(str(file), sys.stdin, {}).body(0, 2))["data"] == {
         "columns": ["predict"],
         "data": [[1], [2]],
     }
+
+
+def test_a_csv_is_read_by_the_types_of_the_columns(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("code,age,note\n007,1,\nNA,x,b\n,,c\n")
+    types = column_types(document({"code": {"type": ["string", "null"]}, "age": {"type": "number"}}))
+    sent = json.loads(read_rows(str(file), sys.stdin, types).body(0, 3))["data"]["data"]
+    assert sent == [["007", 1.0, None], ["NA", "x", "b"], [None, None, "c"]]
+    assert column_types({"swagger": "2.0"}) == column_types(document(None)) == {}
+
+
+def document(properties: Any) -> dict[str, Any]:
+    data = {"type": "array", "items": {"type": "object", "properties": properties}}
+    return {"components": {"schemas": {"ServiceInput": {"properties": {"data": data}}}}}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [("rows.csv", "a,b\n", "it holds no rows"), ("rows.txt", "a\n1\n", r"rows\.txt ends in none of \.json, ")],
+)
+def test_what_holds_nothing_to_send_says_so(tmp_path: Path, name: str, content: str, sentence: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InvalidArgument, match=sentence):
+        in_parts(lambda body, where: body, read_rows(str(tmp_path / name), sys.stdin, {}))
+
+
+def test_a_part_that_is_refused_says_which_rows_it_holds() -> None:
+    told: list[str] = []
+
+    def post(body: bytes, where: str) -> bytes:
+        told.append(where)
+        return json.dumps({"predict": json.loads(body)["data"]}).encode()
+
+    assert in_parts(post, Rows([[1], [2], [3]]), 2).body == {"predict": [[1], [2], [3]]}
+    assert told == ["rows 0 to 1 of all (counted from 0): ", "rows 2 to 2 of all (counted from 0): "]
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    check_output(tmp_path / "answers.csv")
+    for path in (tmp_path / "nowhere" / "answers.csv", tmp_path / "answers.xlsx"):
+        with pytest.raises(InvalidArgument, match="output"):
+            check_output(path)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
+import pandas as pd
 import pytest
 
 from gateway import Webservice
@@ -42,7 +44,9 @@ def test_two_that_deploy_at_once_share_one_gateway(workspace: Workspace) -> None
     assert (workspace.logs_dir / "gateway.log").exists()
 
 
-def test_a_service_from_its_deployment_to_its_end(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_service_from_its_deployment_to_its_end(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     service = deploy(workspace, "flowers", Model(workspace, "iris"), tags={"a": 1}, description="about")
     assert (service.state, service.error, service.compute_type) == ("Healthy", "", "ACI")
     assert service.run(ROW) == {"predict": [0]}
@@ -50,6 +54,15 @@ def test_a_service_from_its_deployment_to_its_end(workspace: Workspace, capsys: 
     assert (service.tags, service.description, [m.id for m in service.models]) == ({"a": "1"}, "about", ["iris:1"])
     with pytest.raises(ServiceCallFailed, match="HTTP status 400"):
         service.run('{"data": [[1]]}')
+    rows, file, written = [[5.1, 3.5, 1.4, 0.2], [6.0, 3.0, 5.0, 2.0]], tmp_path / "rows.csv", tmp_path / "answers.csv"
+    frame = pd.DataFrame(rows, columns=["a", "b", "c", "d"])
+    frame.to_csv(file, index=False)
+    for given in (rows, np.array(rows), frame, file, str(file), {"data": rows}):
+        assert service.run(given, method="predict") == {"predict": [0, 2]}
+    many = service.run(np.tile(np.array(rows), (4_000, 1)), output=written)
+    assert (len(many["predict"]), written.read_text().splitlines()[:3]) == (8_000, ["predict", "0", "2"])
+    with pytest.raises(InvalidArgument, match="there is no file"):
+        service.run("nowhere.csv")
     with pytest.raises(KeysAreOff):
         service.get_keys()
     with pytest.raises(ServiceExists):

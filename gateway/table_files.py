@@ -1,17 +1,23 @@
-"""Rows in files and JSON, a part at a time, and answers into files."""
+"""Rows in files, JSON and memory, sent a part at a time, and answers into files: `fitserve score` and `Webservice.run`."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
 
 import orjson
+from tqdm import tqdm
 
-from registry.errors import InvalidArgument, MissingExtra
+from registry.errors import FitserveError, InvalidArgument, MissingExtra
 
 INPUTS: Final = (".json", ".jsonl", ".csv", ".parquet", ".npy")
 OUTPUTS: Final = (".csv", ".jsonl", ".parquet")
+PART_ROWS: Final = 5_000
+_TOO_LARGE: Final = 413
+
+#: Of a service's or model's document: the type of each column by its name; {} where it tells none.
+Types = Mapping[str, str]
 
 
 @dataclass
@@ -38,6 +44,8 @@ class Rows:
         """A request for rows `start` to `stop`."""
         data = self.data
         if not len(self):
+            if hasattr(data, "shape"):
+                raise InvalidArgument("DATA", "it holds no rows")
             part = data
         elif isinstance(data, dict):
             if isinstance(data.get("columns"), list):
@@ -65,8 +73,42 @@ def _as_text(value: Any) -> str:
     return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
 
 
-def read_rows(text: str, stdin: IO[str]) -> Rows:
+def column_types(document: Mapping[str, Any]) -> Types:
+    """The types of named columns, from a model's or service's OpenAPI 3 document (``swagger.json?version=3.1``)."""
+    try:
+        rows = document["components"]["schemas"]["ServiceInput"]["properties"]["data"]["items"]
+        properties: Mapping[str, Mapping[str, Any]] = rows.get("properties", {})
+        return {name: _type_of(column) for name, column in properties.items()}
+    except (KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _type_of(column: Mapping[str, Any]) -> str:
+    kind = column.get("type", "")
+    return next((word for word in kind if word != "null"), "") if isinstance(kind, list) else str(kind)
+
+
+def rows_of(value: Any, types: Types) -> Rows:
+    """Rows from what a program has in its hands: an array, a DataFrame, lists, a whole body, or a path as `read_rows` takes it."""
+    if isinstance(value, Path):
+        return _from_path(value, types)
+    if isinstance(value, dict) and "data" in value and "columns" not in value:
+        return Rows(value["data"], {key: part for key, part in value.items() if key != "data"})
+    return Rows(value)
+
+
+def is_file(value: object) -> bool:
+    """Whether `value` names a file of rows rather than being JSON itself."""
+    if isinstance(value, Path):
+        return True
+    return isinstance(value, str) and value.lower().endswith(INPUTS) and not value.lstrip().startswith(("{", "["))
+
+
+def read_rows(text: str, stdin: IO[str], types: Types) -> Rows:
     """Rows from JSON text, from ``-`` (JSON on standard input), or from a .json, .jsonl, .csv, .parquet or .npy file.
+
+    Args:
+        types: how a CSV's fields are read.
 
     Raises:
         InvalidArgument: it is neither JSON nor a file that can be read.
@@ -74,21 +116,31 @@ def read_rows(text: str, stdin: IO[str]) -> Rows:
     """
     if text == "-":
         return _from_json(stdin.read(), "standard input")
-    path = Path(text)
-    if path.suffix.lower() not in INPUTS:
-        return _from_json(text, "DATA")
-    if not path.is_file():
-        raise InvalidArgument("DATA", f"there is no file {text}")
+    return _from_path(Path(text), types) if is_file(text) or _exists(text) else _from_json(text, "DATA")
+
+
+def _exists(text: str) -> bool:
     try:
-        return _from_file(path)
+        return Path(text).is_file()
+    except (OSError, ValueError):  # JSON that is too long for a name, or holds a NUL
+        return False
+
+
+def _from_path(path: Path, types: Types) -> Rows:
+    if not path.is_file():
+        raise InvalidArgument("DATA", f"there is no file {path}")
+    if path.suffix.lower() not in INPUTS:
+        raise InvalidArgument("DATA", f"the name of {path} ends in none of {', '.join(INPUTS)}")
+    try:
+        return _from_file(path, types)
     except (ValueError, OSError) as error:  # also pandas' own: they are ValueErrors
         reason = " ".join(str(error).split())[:200]
-        raise InvalidArgument("DATA", f"{text} cannot be read as {path.suffix.lower()}: {reason}") from error
+        raise InvalidArgument("DATA", f"{path} cannot be read as {path.suffix.lower()}: {reason}") from error
     except ImportError:
         raise MissingExtra("pyarrow", "parquet", path.name) from None
 
 
-def _from_file(path: Path) -> Rows:
+def _from_file(path: Path, types: Types) -> Rows:
     match path.suffix.lower():
         case ".json":
             return _from_json(path.read_text(encoding="utf-8"), path.name)
@@ -101,7 +153,23 @@ def _from_file(path: Path) -> Rows:
             return Rows(np.load(path, mmap_mode="r", allow_pickle=False))
     import pandas as pd
 
-    return Rows(pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path))
+    return Rows(_from_csv(path, types) if path.suffix.lower() == ".csv" else pd.read_parquet(path))
+
+
+def _from_csv(path: Path, types: Types) -> Any:
+    """Texts stay as they are written: a code such as 007, or NA. Among numbers what is none stays text, for the gateway to name."""
+    import pandas as pd
+
+    frame = pd.read_csv(path, low_memory=False)
+    texts = [name for name in frame.columns if types.get(name) == "string"]
+    if texts:
+        written = pd.read_csv(path, usecols=texts, dtype=str, keep_default_na=False, na_values=[""])
+        frame[texts] = written[texts]
+    for name in frame.columns:
+        if types.get(name) == "number" and not pd.api.types.is_numeric_dtype(frame[name]):
+            numbers = pd.to_numeric(frame[name], errors="coerce")
+            frame[name] = numbers.astype(object).where(numbers.notna(), frame[name].astype(object))
+    return frame
 
 
 def _from_json(text: str, where: str) -> Rows:
@@ -116,6 +184,31 @@ def _json(text: str, where: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise InvalidArgument(where, f"not JSON: {error}; rows look like '[[5.1, 3.5, 1.4, 0.2]]'") from None
+
+
+def in_parts(post: Callable[[bytes, str], bytes], given: Rows, rows: int = PART_ROWS) -> "Answers":
+    """All of `given`, in parts of `rows`, or of fewer where the gateway says that a part is too large; with a bar on a terminal.
+
+    Args:
+        post: sends one body and gives the answer's; gets which rows of all they are, as the beginning of a sentence, empty for all. Its
+            errors have the answer's `status`.
+    """
+    answers, start, total = Answers(), 0, len(given)
+    with tqdm(total=total, unit=" rows", leave=False, disable=None if total > rows else True) as bar:
+        while start < max(total, 1):
+            stop = min(start + rows, total)
+            where = f"rows {start:,} to {stop - 1:,} of all (counted from 0): " if stop - start < total else ""
+            try:
+                answer = post(given.body(start, stop), where)
+            except FitserveError as refused:
+                if getattr(refused, "status", None) != _TOO_LARGE or stop - start < 2:
+                    raise
+                rows = (stop - start) // 2
+                continue
+            answers.add(orjson.loads(answer), stop - start)
+            bar.update(stop - start)
+            start = max(stop, 1)
+    return answers
 
 
 class Answers:
@@ -189,5 +282,8 @@ def write_answers(answers: Answers, path: Path) -> None:
 
 
 def check_output(path: Path) -> None:
+    """Raises InvalidArgument: nothing can be written there."""
+    if not path.parent.is_dir():
+        raise InvalidArgument("output", f"there is no folder {path.parent}")
     if path.suffix.lower() not in OUTPUTS:
-        raise InvalidArgument("--output", f"{path.name} is none of {', '.join(OUTPUTS)}")
+        raise InvalidArgument("output", f"{path.name} is none of {', '.join(OUTPUTS)}")
