@@ -62,7 +62,9 @@ class Settings:
         True, "ask systemd for a control group of its own where the one it is in is not delegated"
     )
     model_tasks: int = _option(1024, "processes and threads that one version may have at once", least=8)
-    reserve_gb: float = _option(0.5, "memory of the machine that is never promised to models", least=0)
+    reserve_gb: float = _option(
+        0.5, "memory of the machine that is never promised to models; at most half of it", least=0
+    )
     drain_s: float = _option(20.0, "longest time for finishing what was accepted when stopping or swapping", least=0)
     quarantine_after: int = _option(
         5, "deaths in a row without an answer until a version is no longer restarted", least=1
