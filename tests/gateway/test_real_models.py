@@ -175,9 +175,9 @@ def test_bodies_and_answers_are_as_the_documents_say(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_the_documented_example_is_answered(name: str) -> None:
     model, _, _ = MODELS[name]
-    example = swagger(target_of(model), "3.1")["components"]["schemas"]["ServiceInput"]["example"]
-    if example and name != "one feature":
-        served(model, example["data"], target_of(model).methods[0])
+    document = swagger(target_of(model), "3.1")["components"]["schemas"]["ServiceInput"]
+    if "example" in document:  # some tell no more than how many numbers they want, or not even that
+        served(model, document["example"]["data"], target_of(model).methods[0])
 
 
 def test_what_a_transformer_gave_can_be_sent_back() -> None:

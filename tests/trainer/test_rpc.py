@@ -96,6 +96,7 @@ def test_an_interrupted_call_ends_its_server_and_the_next_one_gets_another(
 ) -> None:
     import threading
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start without it
     before = server("pid")
     begun = tmp_path / "begun"
 
