@@ -7,6 +7,7 @@
     │   ├── SchemaMismatch          400, columns, widths and types
     │   ├── UnknownMethod · InputRejected · AnswerTooLarge
     ├── Unauthorized 401 · Forbidden 403 · RouteNotFound 404 · MethodNotAllowed 405 · SlowSender 408
+    ├── ModelUnloaded               404, somebody unloaded it
     ├── BodyTooLarge 413 · UnsupportedMediaType 415 · HeaderTooLong 431
     ├── QueueFull               429, too much waits
     │   ├── NotInTime           429, expected after the deadline
@@ -29,7 +30,7 @@ Statuses are not known here: `gateway.http.errors` maps them. No sentence holds 
 import math
 from collections.abc import Sequence
 
-from registry.errors import CallerError, ModelError, OperatorError, shown
+from registry.errors import CallerError, ModelError, NotFound, OperatorError, shown
 
 
 class InvalidRequest(CallerError):
@@ -165,6 +166,13 @@ class HeaderTooLong(CallerError):
 
     def __init__(self, names: Sequence[str], limit: int = 100) -> None:
         super().__init__(f"{' and '.join(names)} must not exceed {limit} characters")
+
+
+class ModelUnloaded(NotFound):
+    """Somebody unloaded it, so nobody is at fault: for callers it is as one that is not there."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"model {model} is unloaded; `load` of the Open Inference protocol starts it again")
 
 
 class ModelUnavailable(OperatorError):

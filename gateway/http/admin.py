@@ -73,7 +73,7 @@ class Admin:
         ready = _ready(self.fleet, entry)
         current = entry.current
         body: dict[str, Any] = {"name": entry.name, "ready": ready, "version": current.version, "state": current.state}
-        return Json(body, _status(ready))
+        return Json(body, 404 if current.state == "unloaded" else _status(ready))
 
     # models
 

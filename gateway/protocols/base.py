@@ -250,6 +250,11 @@ class Known:
     reason: str | None
     versions: tuple[int, ...]
 
+    @property
+    def status(self) -> int:
+        """Of an answer that tells whether it is ready. An unloaded model is for callers as one that is not there."""
+        return 200 if self.ready else 404 if self.state == "unloaded" else 503
+
 
 class Catalogue(Protocol):
     """What a dialect may ask about models. The HTTP process is one."""

@@ -20,7 +20,7 @@ async def models(catalogue: Catalogue, _: Asked) -> Answer:
 async def model(catalogue: Catalogue, asked: Asked) -> Answer:
     known = catalogue.known(asked.path["model"])
     body = {"name": known.target.model, "ready": known.ready}
-    return Answer(orjson.dumps(body), status=200 if known.ready else 503)
+    return Answer(orjson.dumps(body), status=known.status)
 
 
 class KServeV1:

@@ -24,7 +24,8 @@ _FORMS: Final = ("dataframe_split", "dataframe_records", "instances", "inputs")
 async def ping(catalogue: Catalogue, _: Asked) -> Answer:
     """200 when the default model answers, or when there is none to wait for."""
     name = catalogue.default()
-    ready = name is None or catalogue.known(name).ready
+    known = None if name is None else catalogue.known(name)
+    ready = known is None or known.ready or known.state == "unloaded"
     return Answer(b"\n", status=200 if ready else 503)
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, ModelUnloaded
 from gateway.protocols.answers import json_answer
 from gateway.protocols.base import Answer, Array, Call, ScoreRequest, ScoreResult, Target, View
 from gateway.protocols.body import call_object, json_object, options
@@ -90,7 +90,7 @@ class OpenInference:
         return _compressed(Answer(b"".join([head, *binary]), kind, headers), wanted.encoding)
 
     def error(self, message: str, error: Exception | None = None) -> bytes:
-        if isinstance(error, ModelNotFound):
+        if isinstance(error, ModelNotFound | ModelUnloaded):
             message = f"Request for unknown model: {message}"
         return orjson.dumps({"error": message})
 

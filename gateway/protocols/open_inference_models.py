@@ -59,7 +59,7 @@ async def model(catalogue: Catalogue, asked: Asked) -> Answer:
 
 async def model_ready(catalogue: Catalogue, asked: Asked) -> Answer:
     known = known_of(catalogue, asked)
-    return _json({"name": known.target.model, "ready": known.ready}, 200 if known.ready else 503)
+    return _json({"name": known.target.model, "ready": known.ready}, known.status)
 
 
 async def model_config(catalogue: Catalogue, asked: Asked) -> Answer:

@@ -43,9 +43,9 @@ def test_what_was_accepted_is_answered_then_nothing_runs_until_it_is_loaded(tmp_
         assert gateway.http.post(f"{REPOSITORY}/unload").status_code == 200
         caller.join(20)
         assert [answer.status_code for answer in answers[:-1]] == [200] * (len(answers) - 1)
-        assert (answers[-1].status_code, "unloaded" in answers[-1].text) == (503, True)
+        assert (answers[-1].status_code, "unloaded" in answers[-1].text) == (404, True)
         assert not Path(f"/proc/{process}").exists()
-        assert gateway.http.post("/models/line/versions/1/score", json=ROW).status_code == 503
+        assert gateway.http.post("/models/line/versions/1/score", json=ROW).status_code == 404
         assert gateway.http.get("/readyz").status_code == 200
         assert gateway.version("line", 1)["state"] == "unloaded"
 

@@ -64,16 +64,26 @@ def test_an_unloaded_model_answers_nowhere_and_keeps_nobody_waiting() -> None:
         unloaded = await client.post("/v2/repository/models/m/unload", json={"parameters": {"unload_dependents": True}})
         assert (unloaded.status_code, unloaded.json()) == (200, {})
         ready = await client.get("/v2/models/m/ready")
-        assert (ready.status_code, ready.json()) == (503, {"name": "m", "ready": False})
-        for path in ("/readyz", "/v2/health/ready"):  # what should not answer keeps nobody from being ready
+        assert (ready.status_code, ready.json()) == (404, {"name": "m", "ready": False})
+        for path in ("/v1/models/m", "/models/m/ready"):
+            assert (await client.get(path)).status_code == 404
+        for path in ("/readyz", "/v2/health/ready", "/ping"):  # what should not answer keeps nobody from being ready
             assert (await client.get(path)).status_code == 200
         index = (await client.post("/v2/repository/index")).json()
         assert index == [{"name": "m", "version": "1", "state": "UNAVAILABLE", "reason": "until load"}]
         assert (await client.post("/v2/repository/index", json={"ready": True})).json() == []
-        for path in ("/v2/models/m/infer", "/score"):
-            answer = await client.post(path, json=tensor() | {"data": [[1, 2]]})
-            assert answer.status_code == 503
-            assert "version 1 is unloaded: until load" in answer.text
+        for path in (
+            "/v2/models/m/infer",
+            "/score",
+            "/models/m/versions/1/score",
+            "/v1/models/m:predict",
+            "/invocations",
+        ):
+            answer = await client.post(path, json=tensor() | {"data": [[1, 2]], "instances": [[1, 2]]})
+            assert answer.status_code == 404, path
+            assert "model m is unloaded; " in answer.text
+        infer = await client.post("/v2/models/m/infer", json=tensor())
+        assert infer.json()["error"].startswith("Request for unknown model")
 
     serving(test)
 
