@@ -7,13 +7,15 @@ with each request and is resolved once, whatever happens to its neighbours:
 - a caller that has gone, or whose deadline is over, is dropped when a frame is formed;
 - when a frame is refused, its requests are asked again one by one, so that only the guilty one fails;
 - when a child dies, the requests of the frame it computed are asked again alone, at most `MAX_DEATHS` times; a death by
-  memory is told to the lone caller at once.
+  memory is told to the lone caller at once. Which frame that was the child has left in writing (`Link.computed`): it has
+  callers in other processes too.
 """
 
 import asyncio
 import logging
+import secrets
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -96,6 +98,10 @@ class Link(Protocol):
     id: int
     frames: deque[Frame]
 
+    @property
+    def computed(self) -> int | None:
+        """Id of the frame that the child began last, of whatever connection; also after its death. None: it cannot be read."""
+
     def send(self, frame: Frame, method: str, inputs: ReadyInputs, checked: bool) -> None: ...
 
     def close(self) -> None: ...
@@ -136,7 +142,7 @@ class VersionQueue:
         self._awake = False
         self._last_batch = 0
         self._next_deadline = float("inf")
-        self._next_id = 1
+        self._next_id = secrets.randbits(48)  # no two processes should give frames of a child the same ids
         self.answers = 0  # requests answered well, ever
         self.frames = 0
         self.meter = Meter()
@@ -315,22 +321,32 @@ class VersionQueue:
             return UnknownMethod(refusal.message, (self.entry.description or {}).get("methods", ()))
         return ModelFailed(self.entry.name)
 
-    def asked(self, link: Link, frames: Collection[Frame]) -> bool:
-        """A child that was lost with these `frames` outstanding was computing, or had run out of memory over a request."""
-        return bool(frames) or link.id in self._leaving
+    def asked(self, link: Link, frames: Sequence[Frame]) -> bool:
+        """A child that was lost with these `frames` outstanding was computing one, or had run out of memory over a request."""
+        return link.id in self._leaving or self._begun(link, frames) is not None
 
-    def lost(self, link: Link, frames: Collection[Frame]) -> None:
+    def lost(self, link: Link, frames: Sequence[Frame]) -> None:
         """The connection broke; `frames` were outstanding, the oldest first."""
         self.links = [other for other in self.links if other is not link]
         self.retired = [other for other in self.retired if other is not link]
-        begun = 0 if link.id in self._leaving else 1
+        begun = self._begun(link, frames)
         self._leaving.discard(link.id)
-        for frame in reversed(list(frames)[begun:]):  # nothing speaks against the others
-            self._lanes.put_back(frame.batch)
-        for frame in list(frames)[:begun]:
-            self._suspect(link.id, frame)
+        for frame in reversed(frames):
+            if frame is not begun:  # nothing speaks against it
+                self._lanes.put_back(frame.batch)
+        if begun is not None:
+            self._suspect(link.id, begun)
         if self._lanes.turn:
             self._flush()
+
+    def _begun(self, link: Link, frames: Sequence[Frame]) -> Frame | None:
+        """The one of these `frames` that a lost child may have died over."""
+        if link.id in self._leaving or not frames:
+            return None
+        number = link.computed
+        if number is None:
+            return frames[0]
+        return next((frame for frame in frames if frame.id == number), None)
 
     def _suspect(self, child: int, frame: Frame) -> None:
         """The child died over this frame."""
@@ -390,7 +406,7 @@ class VersionQueue:
             self._judge(None)
 
     def refuse(self, error: Callable[[Pending], BaseException | None]) -> None:
-        """Tell those that wait what `error` gives for them; None lets one wait on."""
+        """Tell those that wait what `error` gives for them; None lets one wait on. Who may not be asked again hears what that is for."""
 
         def keep(pending: Pending) -> bool:
             reason = error(pending)
@@ -399,7 +415,13 @@ class VersionQueue:
             return reason is None
 
         self._lanes.clear(keep)
-        self._held = [item for item in self._held if keep(item.pending)]
+        held, self._held = self._held, []
+        for item in held:
+            reason = error(item.pending)
+            if reason is None:
+                self._held.append(item)
+            else:
+                item.pending.fail(item.otherwise or reason)
 
     def busy(self) -> list[int]:
         """Retired children that are still needed here."""

@@ -6,13 +6,13 @@ Who asks for a version that has no child waits here, while the supervisor starts
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
 from gateway.batching import BatchPolicy, Frame, Refusal, VersionQueue
 from gateway.control import ControlClient, ControlError, Message
-from gateway.errors import DeadlineExceeded, ModelUnavailable, ModelUnloaded, StartRefused
+from gateway.errors import DeadlineExceeded, ModelUnavailable, StartRefused
 from gateway.pool import ChildLink
 from gateway.protocols.base import FrameResult, Target
 from gateway.sentences import without_paths
@@ -217,7 +217,7 @@ class Fleet:
     def _drop(self, model: Model, version: Version) -> None:
         """The version was deleted: what waits hears so, what was sent is still answered."""
         queue = version.queue
-        queue.refuse(lambda pending: Moved() if pending.movable else ModelNotFound(model.name, version.entry.version))
+        _turn_away(model, version)
         for link in version.links.values():
             if link is not None:
                 self._retiring.add(queue)
@@ -237,12 +237,14 @@ class Fleet:
                 self.control.send("answered", child=link.id)
             queue.answered(link, frame, answer)
 
-        def lost(link: ChildLink, frames: Collection[Frame]) -> None:
+        def lost(link: ChildLink, frames: Sequence[Frame]) -> None:
             if child.id in version.links:
                 version.links[child.id] = None
                 self._connect_again_later(model, version, child)
             self.control.send("lost", child=child.id, asked=queue.asked(link, frames))
             queue.lost(link, frames)
+            if queue not in self._by_queue:  # deleted in the meantime: nothing will answer there any more
+                _turn_away(model, version)
             self._after_loss(queue)
 
         try:
@@ -367,12 +369,12 @@ class Fleet:
         self._ticker = self.loop.call_later(TICK_S, self._tick) if self._awake else None
 
     def _report(self) -> None:
-        """Tell what answered since the last note; falls silent when nothing does."""
+        """Tell what answered since the last note, or computes still; falls silent when nothing does."""
         used = []
-        for version in self._used.values():
-            new = version.queue.answers - version.reported
-            if new:
-                version.reported = version.queue.answers
+        for queue, version in self._used.items():
+            new = queue.answers - version.reported
+            if new or queue in self._awake:
+                version.reported = queue.answers
                 used.append([version.entry.name, version.entry.version, new])
         self._used = {queue: version for queue, version in self._used.items() if queue in self._awake}
         if used:
@@ -400,17 +402,19 @@ class Fleet:
                         link.abort()
 
 
+def _turn_away(model: Model, version: Version) -> None:
+    """What waits for a version that was deleted."""
+    number = version.entry.version
+    version.queue.refuse(lambda pending: Moved() if pending.movable else ModelNotFound(model.name, number))
+
+
 def unavailable(entry: VersionEntry) -> FitserveError:
     """Why a version does not answer."""
-    if entry.state == "unloaded":
-        return ModelUnloaded(entry.name)
     reason = f"version {entry.version} is {entry.state}"
     return ModelUnavailable(entry.name, f"{reason}: {without_paths(entry.reason)}" if entry.reason else reason)
 
 
 def _refused(model: str, refusal: ControlError) -> FitserveError:
-    if refusal.kind == "unloaded":
-        return ModelUnloaded(model)
     sentence = without_paths(str(refusal))
     return StartRefused(sentence) if refusal.kind == "does-not-fit" else ModelUnavailable(model, sentence)
 

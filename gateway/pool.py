@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import numpy as np
@@ -29,7 +29,7 @@ LARGE: Final = 250_000  # bytes of a request's or an answer's body: about 1.5 ms
 _UNREAD: Final = 8_192  # bytes of an answer that is not read before somebody needs it
 
 Answered = Callable[["ChildLink", Frame, FrameResult | Refusal], None]
-Lost = Callable[["ChildLink", Collection[Frame]], None]
+Lost = Callable[["ChildLink", Sequence[Frame]], None]
 
 
 class ChildLink(asyncio.BufferedProtocol):
@@ -38,8 +38,16 @@ class ChildLink(asyncio.BufferedProtocol):
     Answers come in the order of the frames; anything else is a broken child, whose connection is dropped.
     """
 
-    def __init__(self, child_id: int, on_answer: Answered, on_lost: Lost, largest: int = wire.MAX_BODY) -> None:
+    def __init__(
+        self,
+        child_id: int,
+        on_answer: Answered,
+        on_lost: Lost,
+        largest: int = wire.MAX_BODY,
+        note: wire.Note | None = None,
+    ) -> None:
         self.id = child_id
+        self._note = note
         self.frames: deque[Frame] = deque()
         self.answered_once = False
         self._on_answer, self._on_lost = on_answer, on_lost
@@ -55,8 +63,15 @@ class ChildLink(asyncio.BufferedProtocol):
         """`largest`: bytes of the largest answer. Raises OSError when the child does not listen any more; `on_lost` is not called
         then."""
         loop = asyncio.get_running_loop()
-        _, link = await loop.create_unix_connection(lambda: cls(child_id, on_answer, on_lost, largest), socket_path)
+        note = wire.Note.read(socket_path)  # first: when this connection breaks, the child and its files may have gone
+        _, link = await loop.create_unix_connection(
+            lambda: cls(child_id, on_answer, on_lost, largest, note), socket_path
+        )
         return link
+
+    @property
+    def computed(self) -> int | None:
+        return None if self._note is None else self._note.number
 
     def send(self, frame: Frame, method: str, inputs: ReadyInputs, checked: bool) -> None:
         """Never waits. When the child has just died, `on_lost` follows."""
@@ -124,9 +139,10 @@ class ChildLink(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._transport = self._outlet = None
-        frames, self.frames = self.frames, deque()
+        frames, self.frames = list(self.frames), deque()
         if not self._closing or frames:
             self._on_lost(self, frames)
+        self._note = None
 
 
 def _answer(header: dict[str, Any], body: bytearray | memoryview) -> tuple[int, FrameResult | Refusal]:

@@ -87,14 +87,17 @@ def _start(control: "Control", order: "Header") -> "Server":
     except Exception as error:  # somebody's class that raises when it is looked at
         text = "it was loaded but cannot be described: {}: {}".format(type(error).__name__, error)
         raise loading.LoadFailed("load", text[:500]) from error
+    note = sibling("wire").Note.make(order["listen"])
     listener = care.listen(order["listen"])
     care.freeze()
     description["memory_bytes"] = care.memory_bytes(resident)
     description["load_ms"] = round((time.time() - started) * 1000, 2)
     control.send(event="loaded", description=description)
     largest = order.get("answer_limit_bytes") or sibling("wire").MAX_BODY
-    server: "Server" = sibling("server").Server(control, listener, scorer.answer, scorer.prove, scorer.scoring, largest)
-    return server
+    made: "Server" = sibling("server").Server(
+        control, listener, scorer.answer, scorer.prove, scorer.scoring, note, largest
+    )
+    return made
 
 
 def _model(order: "Header", threads: "Optional[int]") -> "Tuple[Any, Header]":

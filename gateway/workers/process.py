@@ -20,6 +20,7 @@ from gateway.workers.client import ScoringClient, ScoringError
 from gateway.workers.log_tail import LogPipe, LogTail
 from gateway.workers.reaper import Exit, Reaper, become_subreaper, kill_tree
 from gateway.workers.selfcare import THREAD_VARIABLES
+from gateway.workers.wire import NOTE
 
 __all__ = [
     "ChildFailed",
@@ -209,8 +210,9 @@ class ChildHandle:
         self._close_control()
         self._pipe.close()
         if self.socket_path is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(self.socket_path)
+            for path in (self.socket_path, self.socket_path + NOTE):
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
 
     def _close_control(self) -> None:
         if self._control.fileno() >= 0:
@@ -283,12 +285,15 @@ class Nursery:
             imports: modules that the model will need; those of scikit-learn and its like are imported before the fork.
 
         Raises:
-            NurseryFailed: the nursery died, does not answer, or may not fork (it has threads).
+            NurseryFailed: the nursery died, does not answer and is ended for it, or may not fork (it has threads).
         """
+        log = log or LogTail()
+        try:
+            ours, theirs, pipe = _ends(socket.SOCK_STREAM, log)
+        except OSError as error:
+            raise NurseryFailed(f"there is nothing to talk to a child with: {error.strerror}") from None
         number = next(self._numbers)
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
-        ours, theirs = socket.socketpair()
-        pipe = LogPipe(log := log or LogTail())
         message = json.dumps({"op": "fork", "id": number, "imports": list(imports)}).encode()
         try:
             with theirs:
@@ -300,6 +305,8 @@ class Nursery:
         except (OSError, TimeoutError, NurseryFailed) as error:
             ours.close()
             pipe.close()
+            if isinstance(error, TimeoutError):
+                self.kill()  # the next one may answer
             raise NurseryFailed(str(error) or f"the nursery did not answer within {timeout:g} s") from None
         except BaseException:  # nobody wants it any more; it ends when it finds its control socket closed
             ours.close()
@@ -313,7 +320,7 @@ class Nursery:
         """Have modules imported that models will need, and a child wait that has them.
 
         Raises:
-            NurseryFailed: the nursery died or does not answer.
+            NurseryFailed: the nursery died, or does not answer and is ended for it.
         """
         number = next(self._numbers)
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
@@ -323,6 +330,8 @@ class Nursery:
             if event["event"] != "imported":
                 raise NurseryFailed(event["reason"])
         except (OSError, TimeoutError) as error:
+            if isinstance(error, TimeoutError):
+                self.kill()
             raise NurseryFailed(str(error) or f"the nursery did not answer within {timeout:g} s") from None
         finally:
             self._answers.pop(number, None)
@@ -404,8 +413,7 @@ def start_child(
 def _spawn(
     file: str, python: Path | str, reaper: Reaper, kind: int, environment: Mapping[str, str], log: LogTail
 ) -> "tuple[int, socket.socket, LogPipe, asyncio.Future[Exit]]":
-    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
-    pipe = LogPipe(log)
+    ours, theirs, pipe = _ends(kind, log)
     try:
         with theirs:
             arguments = [str(python), "-I", str(HERE / file), "--control-fd", str(theirs.fileno())]
@@ -423,6 +431,17 @@ def _spawn(
         raise
     pipe.close_writing()
     return pid, ours, pipe, exited
+
+
+def _ends(kind: int, log: LogTail) -> tuple[socket.socket, socket.socket, LogPipe]:
+    """Both ends of a control socket, and a pipe for what is printed. Raises OSError."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+    try:
+        return ours, theirs, LogPipe(log)
+    except OSError:
+        ours.close()
+        theirs.close()
+        raise
 
 
 def can_fork_children() -> bool:

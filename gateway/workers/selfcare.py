@@ -134,9 +134,9 @@ def _be_killed_first() -> None:
 
 def die_with(parent: int, patience: float = 10.0) -> None:
     """Wait until `parent` is this process's parent, then be killed when it dies. Linux; ends this process where it cannot."""
-    deadline = time.time() + patience
+    deadline = time.monotonic() + patience
     while os.getppid() != parent:
-        if time.time() > deadline:
+        if time.monotonic() > deadline:
             sys.stderr.write("the supervisor did not adopt this process\n")
             leave(1)
         time.sleep(0.0002)

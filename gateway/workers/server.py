@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from .selfcare import OUT_OF_MEMORY, freeze, leave
-from .wire import CHUNK, MAX_BODY, PREFIX, BrokenFrame, FrameReader, NoMemoryForFrame, encode_frame, fits
+from .wire import CHUNK, MAX_BODY, PREFIX, BrokenFrame, FrameReader, NoMemoryForFrame, Note, encode_frame, fits
 
 if TYPE_CHECKING:
     from .wire import Array, Header, Part
@@ -113,10 +113,10 @@ class Connection(object):
     def swallow(self, nbytes: int) -> None:
         """Read and drop what still comes of a frame: a peer that is busy writing would not see the answer."""
         buffer = bytearray(CHUNK)
-        deadline = time.time() + 10.0
+        deadline = time.monotonic() + 10.0
         try:
             self.sock.settimeout(1.0)
-            while nbytes > 0 and time.time() < deadline:
+            while nbytes > 0 and time.monotonic() < deadline:
                 count = self.sock.recv_into(buffer)
                 if not count:
                     return
@@ -135,7 +135,7 @@ class Server(object):
 
     `answer(header, body)` gives the header and arrays of the answer, and whether to end after it. `prove(known)` is work that is done
     between frames when the supervisor says so, and `scoring()` tells afterwards which way each method's answers go. An answer whose
-    body has more than `largest` bytes is not sent.
+    body has more than `largest` bytes is not sent. `note` is kept current.
     """
 
     def __init__(
@@ -145,9 +145,10 @@ class Server(object):
         answer: "Callable[[Header, Any], Tuple[Header, Sequence[Array], bool]]",
         prove: "Callable[[Any], Iterator[None]]",
         scoring: "Callable[[], Header]",
+        note: Note,
         largest: int = MAX_BODY,
     ) -> None:
-        self.largest = largest
+        self.note, self.largest = note, largest
         self.control, self.listener = control, listener
         self.answer, self.prove, self.scoring = answer, prove, scoring
         self.proof: "Optional[Iterator[None]]" = None
@@ -159,6 +160,13 @@ class Server(object):
         listener.setblocking(False)
         for sock in (listener, control.sock):
             self.poll.register(sock, POLLIN)
+        if hasattr(os, "register_at_fork"):  # Python 3.7
+            os.register_at_fork(after_in_child=self._let_go)
+
+    def _let_go(self) -> None:
+        """Called in what the model forks: who waits at these sockets must see this process's death, whatever outlives it."""
+        for sock in [connection.sock for connection in self.connections.values()] + [self.listener, self.control.sock]:
+            sock.close()
 
     def run(self) -> None:
         """Serve until the supervisor says "exit"; what lies in the sockets by then is still answered."""
@@ -210,6 +218,9 @@ class Server(object):
             self._accept()
 
     def _receive(self, connection: Connection) -> None:
+        number = connection.reader.receiving
+        if number is not None:
+            self.note.begin(number)  # its body may be what does not fit into memory
         try:
             frames = connection.receive()
         except NoMemoryForFrame as error:
@@ -227,6 +238,7 @@ class Server(object):
         answer: "Header" = {"id": header.get("id"), "ok": True}
         arrays: "Sequence[Array]" = ()
         fatal = False
+        self.note.begin(answer["id"])
         if header.get("op") != "ping":
             answer, arrays, fatal = self.answer(header, body)
         connection.queued -= 1

@@ -8,6 +8,8 @@ to a multiple of 16) and a body: the raw buffers of the arrays that the header d
 """
 
 import json
+import mmap
+import os
 import struct
 from collections import namedtuple
 from functools import lru_cache
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     Header = Dict[str, Any]
 
 PREFIX = struct.Struct("<IIQ")
+NOTE = ".now"  # beside a child's socket, see `Note`
+_WORD = struct.Struct("<Q")
 ALIGN = 16
 CHUNK = 1 << 16
 #: More values than this travel in the body as JSON text, so that whoever only passes a frame on need not read them.
@@ -158,6 +162,48 @@ def _quoted(method: str) -> bytes:
     return _to_json(method).encode("ascii")
 
 
+class Note(object):
+    """A word of memory in which a child writes which frame it begins. Whoever has it open can read it after the child's death,
+    and so knows whose request that was.
+    """
+
+    def __init__(self, word: "Union[bytearray, mmap.mmap]") -> None:
+        self._word = word
+
+    @classmethod
+    def make(cls, socket_path: str) -> "Note":
+        """Called in the child, before it listens. Where no such memory can be had, nobody will find it."""
+        try:
+            if hasattr(os, "memfd_create"):  # Python 3.8; no disk can make it slow
+                fd = os.memfd_create("fitserve-note")
+                os.symlink("/proc/{}/fd/{}".format(os.getpid(), fd), socket_path + NOTE)
+            else:
+                fd = os.open(socket_path + NOTE, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            os.write(fd, bytes(_WORD.size))  # a full disk is an error here, and would be a signal later
+            return cls(mmap.mmap(fd, _WORD.size))
+        except OSError:
+            return cls(bytearray(_WORD.size))
+
+    @classmethod
+    def read(cls, socket_path: str) -> "Optional[Note]":
+        """Called by its callers. None: there is none, or the child has died."""
+        try:
+            fd = os.open(socket_path + NOTE, os.O_RDONLY)
+            try:
+                return cls(mmap.mmap(fd, _WORD.size, access=mmap.ACCESS_READ))
+            finally:
+                os.close(fd)
+        except (OSError, ValueError):
+            return None
+
+    @property
+    def number(self) -> int:
+        return int(_WORD.unpack_from(self._word)[0])
+
+    def begin(self, number: "Optional[int]") -> None:
+        _WORD.pack_into(self._word, 0, number or 0)
+
+
 class FrameReader(object):
     """Frames out of a stream of bytes, without touching a socket.
 
@@ -243,6 +289,11 @@ class FrameReader(object):
     def idle(self) -> bool:
         """True between frames: nothing of a next frame has arrived."""
         return self._target is None and self._header_len < 0 and self._start == self._end
+
+    @property
+    def receiving(self) -> "Optional[int]":
+        """Id of the frame of which a large body is coming in."""
+        return None if self._target is None or self._header is None else self._header.get("id")
 
     def _take_whole(self) -> "Optional[Tuple[Header, bytearray]]":
         """A frame that lies in the chunk from its first to its last byte: most do."""

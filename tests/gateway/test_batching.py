@@ -36,6 +36,7 @@ class Child:
         self.frames: deque[Frame] = deque()
         self.sent: list[np.ndarray[Any, Any]] = []
         self.closed = False
+        self.computed: int | None = None  # a child that leaves no note
 
     def send(self, frame: Frame, method: str, inputs: ReadyInputs, checked: bool) -> None:
         assert isinstance(inputs, ArrayInput)
@@ -53,7 +54,7 @@ class Child:
         self.queue.answered(self, frame, answer)
 
     def die(self) -> None:
-        frames, self.frames = self.frames, deque()
+        frames, self.frames = list(self.frames), deque()
         self.queue.lost(self, frames)
 
 
@@ -82,11 +83,11 @@ class Desk:
         self.released_count += 1
 
     def ask(
-        self, *values: Any, key: Any = "k", rows: int = 1, deadline: float = 1e9, **more: Any
+        self, *values: Any, key: Any = "k", rows: int = 1, deadline: float = 1e9, once: bool = False, **more: Any
     ) -> asyncio.Future[Any]:
         """One request whose rows are [value, value], `rows` of them for each value."""
         data = [[value, value] for value in values for _ in range(rows)]
-        request = ScoreRequest("predict", RowsInput(data, READER), len(data), 16 * len(data), key)
+        request = ScoreRequest("predict", RowsInput(data, READER), len(data), 16 * len(data), key, once=once)
         answer: asyncio.Future[Any] = self.loop.create_future()
         self.queue.submit(Pending(request, answer, deadline, 1000.0, **more))
         return answer
@@ -422,6 +423,49 @@ def test_a_request_that_kills_three_children_fails_and_its_neighbours_do_not() -
     run(test)
 
 
+def test_a_request_that_the_child_had_not_begun_is_not_to_blame_for_its_deaths() -> None:
+    """It computed for another process, whose poisonous request killed it, as often as that was tried and of whatever it died."""
+
+    async def test() -> None:
+        desk = Desk()
+        answer = desk.ask(1)
+        child = desk.child
+        for number, cause in enumerate(("signal 9", "signal 9", "memory", "signal 9"), 10):
+            assert len(child.frames) == 1
+            child.computed = child.frames[0].id + 1
+            assert not desk.queue.asked(child, list(child.frames))
+            child.die()
+            desk.update(children=(ChildAddress(number, "s"),), last_death=LastDeath(cause, "it died"))
+            child = Child(number, desk.queue)
+            desk.queue.connected(child)
+            await turn()
+        child.answer()
+        assert values(answer) == [[2, 2]]
+
+    run(test)
+
+
+def test_the_frame_that_the_child_had_begun_is_the_one_to_blame() -> None:
+    async def test() -> None:
+        desk = Desk()
+        first, second = desk.ask(1), desk.ask(2, key="other")
+        await turn()
+        child = desk.child
+        child.computed = child.frames[1].id  # the first one's answer was lost on its way
+        assert desk.queue.asked(child, list(child.frames))
+        child.die()
+        desk.update(children=(ChildAddress(7, "s"),), last_death=LastDeath("memory", "it died", 0.5, 0.5))
+        other = Child(7, desk.queue)
+        desk.queue.connected(other)
+        await turn()
+        while other.frames:
+            other.answer()
+        assert values(first) == [[2, 2]]
+        assert isinstance(second.exception(), MemoryLimitExceeded)
+
+    run(test)
+
+
 def test_a_death_by_memory_answers_the_lone_request_at_once() -> None:
     async def test() -> None:
         desk = Desk(children=2)
@@ -571,6 +615,19 @@ def test_what_waits_can_be_refused_or_sent_elsewhere() -> None:
         desk.queue.connected(child)
         child.answer()
         assert values(pinned) == [[4, 4]]
+
+    run(test)
+
+
+def test_what_may_not_be_asked_twice_is_not_sent_elsewhere_after_it_was_begun() -> None:
+    async def test() -> None:
+        desk = Desk()
+        script = desk.ask(1, once=True)
+        desk.child.die()
+        again = desk.ask(2)
+        desk.queue.refuse(lambda _: Moved())
+        assert isinstance(script.exception(), ModelDied)
+        assert isinstance(again.exception(), Moved)
 
     run(test)
 

@@ -14,7 +14,8 @@ import pytest
 from gateway.http.ids import RequestIds
 from gateway.http.logging import AccessLog
 from tests.gateway.http.test_scoring import UUID4, post, serving
-from tests.gateway.small_supervisor import HttpServer, http_process, small_supervisor
+from tests.gateway.small_supervisor import HttpServer, eventually, http_process, small_supervisor
+from tests.gateway.stub_child import STUCK
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -123,6 +124,17 @@ def test_the_supervisor_hears_what_was_used() -> None:
         assert {tuple(part["versions"][0][:2]) for part in server.supervisor.noted("used")} == {("m", 1)}
         (child,) = server.supervisor.children
         assert server.supervisor.noted("answered") == [{"op": "answered", "child": child}]
+
+    serving(test)
+
+
+def test_the_supervisor_hears_that_a_long_computation_is_in_use() -> None:
+    """Or it would stop the version for another that somebody asks for."""
+
+    async def test(server: HttpServer, client: httpx.AsyncClient) -> None:
+        asking = asyncio.create_task(post(client, [STUCK, 2]))
+        await eventually(lambda: {"op": "used", "versions": [["m", 1, 0]]} in server.supervisor.notes, "it is in use")
+        asking.cancel()
 
     serving(test)
 

@@ -268,8 +268,8 @@ def test_a_child_has_only_its_own_descriptors(place: Nest, tmp_path: Path, fresh
             return open_descriptors(child.pid)
 
     kinds = sorted(item.split()[1].split(":")[0] for item in place.run(work()))
-    # nothing, two ends of the log, control, listening socket, one connection
-    assert kinds == ["/dev/null", "pipe", "pipe", "socket", "socket", "socket"]
+    # nothing, its note twice, two ends of the log, control, listening socket, one connection
+    assert kinds == ["/dev/null", "/memfd", "/memfd", "pipe", "pipe", "socket", "socket", "socket"]
 
 
 def test_processes_of_a_model_inherit_no_wire(place: Nest, tmp_path: Path) -> None:

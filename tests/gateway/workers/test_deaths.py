@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.workers import process
+from gateway.workers import process, wire
+from gateway.workers.client import Question
 from gateway.workers.log_tail import LogPipe
 from gateway.workers.process import (
     ChildFailed,
@@ -62,6 +63,57 @@ def test_killed_in_mid_frame(place: Nest, tmp_path: Path) -> None:
     assert end == Exit(signal=9)
     assert str(end) == "was killed by signal 9 (SIGKILL)"
     assert not socket_left
+
+
+def test_a_child_leaves_a_note_of_what_it_began_last(place: Nest, tmp_path: Path) -> None:
+    model = custom(tmp_path, "if X[0, 0] == 0: os._exit(1)\nreturn X[:, 0]")
+
+    async def work() -> tuple[int, int]:
+        async with place.serving(model) as (child, client):
+            assert child.socket_path is not None
+            note = wire.Note.read(child.socket_path)
+            assert note is not None
+            await client.array("predict", rows(1))
+            before = note.number
+            with pytest.raises(ConnectionError):
+                await client.ask_all([Question.array("predict", np.full((1, 4), value)) for value in (1.0, 0.0)])
+            await child.exited
+            assert wire.Note.read(child.socket_path) is None
+            return before, note.number
+
+    assert place.run(work()) == (1, 3)
+
+
+def test_what_a_model_forks_keeps_nobody_from_seeing_its_death(place: Nest, tmp_path: Path) -> None:
+    told = tmp_path / "pid"
+    body = f"""\
+if os.fork():
+    while not os.path.exists({str(told)!r}): time.sleep(0.01)
+    os._exit(3)
+os.setsid()
+with open({str(told)!r} + "-", "w") as file: file.write(str(os.getpid()))
+os.rename({str(told)!r} + "-", {str(told)!r})
+time.sleep(600)"""
+    try:
+        seen, end, _ = end_of(place, custom(tmp_path, body))
+        assert isinstance(seen, ConnectionError)
+        assert end == Exit(code=3)
+        assert running(int(told.read_text()))
+    finally:
+        os.kill(int(told.read_text()), signal.SIGKILL)
+
+
+def test_a_nursery_that_does_not_answer_is_ended(place: Nest) -> None:
+    """Or each start would wait for it anew."""
+
+    async def work() -> Exit:
+        nursery = await Nursery.start(sys.executable, place.reaper)
+        os.kill(nursery.pid, signal.SIGSTOP)
+        with pytest.raises(NurseryFailed, match="did not answer"):
+            await nursery.fork(timeout=0.1)
+        return await asyncio.wait_for(nursery.exited, 5)
+
+    assert place.run(work()) == Exit(signal=9)
 
 
 def test_os_exit_zero_is_a_death_too(place: Nest, tmp_path: Path) -> None:
