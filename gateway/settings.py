@@ -42,7 +42,9 @@ class Settings:
     )
 
     body_limit_mb: float = _option(64.0, "largest request body", least=0.001)
-    body_timeout_s: float = _option(30.0, "longest time that a client may take to send a body", least=0.1)
+    body_timeout_s: float = _option(
+        30.0, "longest time that a client may take to send a body, or take nothing of an answer", least=0.1
+    )
     request_timeout_ms: float = _option(60_000.0, "deadline of a request that names none", least=1)
     queue_requests: int = _option(4096, "requests of one model that may wait; more get 429", least=1)
     queue_mb: float = _option(256.0, "bytes of one model's requests that may wait; more get 429", least=0.001)

@@ -44,9 +44,15 @@ class Acceptor:
         self._open = True
         self._look()
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """Let in who has come until now, and nobody after that."""
         self._open = False
         self._loop.remove_reader(self._listening)
+        while self._accept():
+            pass
+        self._listening.close()
+        if self._entering:
+            await asyncio.wait(self._entering)
 
     def _look(self) -> None:
         if self._open:
@@ -60,25 +66,27 @@ class Acceptor:
         self._loop.remove_reader(self._listening)
         self._loop.call_later(_REST_S, self._look)
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """One turn. True: more may have come."""
         for _ in range(self._at_once):
             try:
                 if _lowest_free(self._listening) >= self._most:
                     self._rest(f"{self._most} descriptors are in use; raise the limit of open files (ulimit -n)")
-                    return
+                    return False
                 sock, _ = self._listening.accept()
             except (BlockingIOError, ConnectionAbortedError):  # a sibling was quicker, or the caller has gone
                 self._at_once = self._first
-                return
+                return False
             except OSError as error:
                 self._rest(str(error))
-                return
+                return False
             self._full = False
             sock.setblocking(False)
             task = self._loop.create_task(self._enter(sock))
             self._entering.add(task)
             task.add_done_callback(self._entering.discard)
         self._at_once = min(2 * self._at_once, AT_ONCE)
+        return True
 
     async def _enter(self, sock: socket.socket) -> None:
         with contextlib.suppress(OSError):  # gone meanwhile

@@ -2,23 +2,44 @@
 
 A client may offer to speak something else (Java's offers HTTP/2 with every first request); a server may go on in HTTP/1.1 as if it had
 not been offered (RFC 9110, 7.8). httptools stops reading such a request behind its head, and would lose the body.
+
+Who sends more requests than are answered, or takes no answers, is read from no further: uvicorn alone would read on with each answer, and
+keep all of it.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 import httptools
 import orjson
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from gateway.http.answers import WELL
 from gateway.http.hot import SERVER, Scoring
+from gateway.outlet import READ
 
 HEAD_LIMIT: Final = 65_536  # bytes of headers, or of trailers or chunk extensions, in a row
+_PIECE: Final = (
+    16_384  # bytes that are parsed in one go; what they begin is in memory before the first of it is answered
+)
 
 _OF_UPGRADES: Final = frozenset({b"upgrade", b"http2-settings"})
+
+
+class Flow(FlowControl):
+    """Reads nothing while requests of the connection wait for those before them."""
+
+    def __init__(self, transport: asyncio.Transport, crowded: Callable[[], bool]) -> None:
+        super().__init__(transport)
+        self._crowded = crowded
+
+    def resume_reading(self) -> None:
+        if not self._crowded():
+            super().resume_reading()
 
 
 class Connection(HttpToolsProtocol):
@@ -35,8 +56,54 @@ class Connection(HttpToolsProtocol):
         self.scoring: Scoring = config.loaded_app.scoring
         self.pointless = 0  # bytes received in a row that were neither a whole head nor a body
         self.upgrading = False  # the head that was just read offers an upgrade: it is read again without
+        self._unparsed = b""
+        self._parsing = False
+        self._running: RequestResponseCycle | None = None  # uvicorn's, which may not be the one that came in last
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.flow = Flow(transport, lambda: bool(self.pipeline or self._unparsed))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._running is not None:
+            self._running.disconnected = True  # or it would write to what is closed
+        super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
+        if len(data) <= _PIECE and not self._unparsed:
+            self._parse(data)
+            return
+        self._unparsed += data
+        self.parse_on()
+        if self._unparsed:
+            self.flow.pause_reading()
+        elif len(data) > READ and not self.flow.read_paused:  # as long as more is there, libuv would go on reading
+            self.flow.pause_reading()
+            self.loop.call_soon(self._read_on)
+
+    def parse_on(self) -> None:
+        """What came in and was not parsed yet, until requests wait for others."""
+        if self._parsing:
+            return
+        self._parsing = True
+        try:
+            start, data = 0, self._unparsed
+            while start < len(data) and not self.pipeline and not self.transport.is_closing():
+                self._parse(data[start : start + _PIECE])
+                start += _PIECE
+            self._unparsed = b"" if self.transport.is_closing() else data[start:]
+        finally:
+            self._parsing = False
+
+    def _read_on(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+
+    def _parse(self, data: bytes) -> None:
         self.pointless += len(data)
         while True:
             try:

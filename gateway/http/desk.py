@@ -56,6 +56,7 @@ from registry.records import Json
 BINARY: Final = b"inference-header-content-length"  # says that a body is not all JSON
 _NICE: Final = 5  # where processors are few, small requests go first
 _MOST_KEPT: Final = 10_000  # requests that are parsed and not yet formatted
+SILENT_S: Final = 60.0  # the largest body takes seconds
 _SNDBUF: Final = 1 << 18  # bytes that are copied in one go, while the loop waits
 
 log = logging.getLogger("fitserve.http")
@@ -96,6 +97,8 @@ class Desk(asyncio.BufferedProtocol):
         self._reader = wire.FrameReader()
         self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], Any]]] = {}
         self._number = 0
+        self._owed = 0  # answers that it still owes, also to callers that have given up
+        self._heard = 0.0  # when it answered last, or was asked with nothing else to do; the loop's time
         self._starting = asyncio.Lock()
 
     async def parse(self, dialect: str, call: Call, entry: VersionEntry, limit: int) -> Ticket:
@@ -137,6 +140,12 @@ class Desk(asyncio.BufferedProtocol):
         if ticket.number and self._transport is not None:
             self._send({"op": "drop", "ticket": ticket.number}, [])
 
+    def look(self, now: float) -> None:
+        """Called now and then: end a process that does not answer. Its work is done here then, and by the next one."""
+        if self._owed and now - self._heard > SILENT_S and self._process is not None:
+            log.error("the desk has said nothing for %g s and is ended", SILENT_S)
+            self._process.kill()
+
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
@@ -152,6 +161,9 @@ class Desk(asyncio.BufferedProtocol):
         number = self._number
         future: asyncio.Future[tuple[dict[str, Any], Any]] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
+        if not self._owed:
+            self._heard = asyncio.get_running_loop().time()
+        self._owed += 1
         try:
             self._send({"id": number, **head}, arrays)
             header, body = await future
@@ -213,6 +225,8 @@ class Desk(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         for header, body in self._reader.buffer_updated(nbytes):
+            self._owed -= 1
+            self._heard = asyncio.get_running_loop().time()
             future = self._waiting.get(header["id"])
             if future is not None and not future.done():
                 future.set_result((header, body))
@@ -222,6 +236,7 @@ class Desk(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._transport = self._outlet = None
+        self._owed = 0
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
         for future in list(self._waiting.values()):

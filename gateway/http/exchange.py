@@ -20,7 +20,7 @@ from gateway.http.answers import Written, dressed, told
 from gateway.http.connection import Connection
 from gateway.http.hot import SERVER, Route, room_for
 from gateway.http.ids import ID_HEADERS, Headers
-from gateway.outlet import READ, pieces
+from gateway.outlet import pieces
 from gateway.pool import LARGE, is_large
 from gateway.protocols.base import Call, ScoreRequest, ScoreResult
 from gateway.waiting import ClientGone, Moved, Pending
@@ -73,13 +73,20 @@ class Exchange:
 
     # the request
 
-    def expect(self, length: int) -> None:
-        """The head says how long the body is."""
-        limit = self._protocol.scoring.body_limit
-        if length > limit:
-            self.fail(BodyTooLarge(limit, length))
-        else:
-            self._buffer = room_for(length)
+    def begin(self) -> None:
+        """The head is complete. Who may not ask, or says that the body is too long, need not send it."""
+        scoring = self._protocol.scoring
+        try:
+            guard = self.route.guard or scoring.guard
+            if guard.on:
+                guard.check(self.headers)
+            length = self.headers.get(b"content-length")
+            if length is not None:
+                if int(length) > scoring.body_limit:
+                    raise BodyTooLarge(scoring.body_limit, int(length))
+                self._buffer = room_for(int(length))
+        except Exception as error:
+            self.fail(error)
 
     def feed(self, part: bytes) -> None:
         """Bytes of the body; after an early answer they are let fall."""
@@ -111,9 +118,6 @@ class Exchange:
         try:
             if scoring.access_log is not None:
                 self.started = time.perf_counter()
-            guard = self.route.guard or scoring.guard
-            if guard.on:
-                guard.check(self.headers)
             timeout_ms = scoring.timeout_ms
             if not _TELLING.isdisjoint(self.headers):
                 self.ids = scoring.ids.given(self.headers)
@@ -281,6 +285,8 @@ class ScoringProtocol(Connection):
         self._short_cut = not self.scoring.cors.on
         self.since = 0.0
         self.idle = False  # between two requests
+        self.leaving = False
+        self._unsent, self._taken = 0, 0.0  # bytes that the client has not taken, since when it has taken none
 
     # uvicorn's protocol
 
@@ -317,26 +323,23 @@ class ScoringProtocol(Connection):
             and parser.get_http_version() == "1.1"
         ):
             headers = dict(self.headers)
-            exchange = Exchange(self, route, headers, parser.should_keep_alive())
+            exchange = Exchange(self, route, headers, parser.should_keep_alive() and not self.leaving)
             self.cycle = cast(Any, exchange)
-            length = headers.get(b"content-length")
-            if length is not None:
-                exchange.expect(int(length))
+            exchange.begin()
             return
         url, headers_so_far, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
         self.headers = self.scope["headers"] = headers_so_far
         super().on_headers_complete()
+        if self.leaving:
+            cast(Any, self.cycle).keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         self.pointless = 0
         cycle = cast(Any, self.cycle)
         if type(cycle) is Exchange:
             cycle.feed(body)
-            if len(body) > READ and not self.flow.read_paused:  # as long as more is there, libuv would go on reading
-                self.flow.pause_reading()
-                self.loop.call_soon(self._read_on)
         else:
             super().on_body(body)
 
@@ -352,19 +355,26 @@ class ScoringProtocol(Connection):
     def on_response_complete(self) -> None:
         if self.pipeline:
             super().on_response_complete()
+            if not self.pipeline:
+                self.parse_on()
+                self._read_on()
             return
         # uvicorn would set a timer for each request here; `sweep` needs none.
         self.server_state.total_requests += 1
         self.since = self.loop.time()
         self.idle = True
-        if self.flow.read_paused and not self.transport.is_closing():
-            self.flow.resume_reading()
+        if self._unparsed:
+            self.parse_on()
+        if self.flow.read_paused:
+            self._read_on()
 
     # ours
 
-    def _read_on(self) -> None:
-        if not self.transport.is_closing():
-            self.flow.resume_reading()
+    def last_call(self) -> None:
+        """The process is about to end: what is asked now is answered, and the connection closed behind it."""
+        self.leaving = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
 
     def run(self, work: Any) -> None:
         """A task that a graceful shutdown waits for."""
@@ -373,7 +383,14 @@ class ScoringProtocol(Connection):
         task.add_done_callback(self.tasks.discard)
 
     def sweep(self, now: float) -> None:
-        """Called now and then: end the connection if it has been idle, or sending one request, for too long."""
+        """Called now and then: end the connection if it has been idle, or sending one request, or taking nothing of an answer, for too
+        long."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent != self._unsent or not unsent:
+            self._unsent, self._taken = unsent, now
+        elif now - self._taken > self.scoring.body_timeout_s:
+            self.transport.abort()
+            return
         waited = now - self.since
         cycle = cast(Any, self.cycle)
         if self.idle:

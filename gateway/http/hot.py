@@ -281,7 +281,10 @@ class Scoring:
             request = ticket.request
             if ticket.number:
                 try:
-                    return await self.desk.format(ticket, result), result.exec_ns
+                    async with asyncio.timeout_at(deadline):
+                        return await self.desk.format(ticket, result), result.exec_ns
+                except TimeoutError:
+                    raise DeadlineExceeded(timeout_ms) from None
                 except DeskGone:  # with what it knew of the request: read it again, here
                     request = route.dialect.parse(self._unpacked(call), version.target)
             return route.dialect.format(request, result, version.target), result.exec_ns

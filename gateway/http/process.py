@@ -38,6 +38,8 @@ from registry.records import Json
 
 _PR_SET_PDEATHSIG: Final = 1
 
+LAST_CALL_S: Final = 0.2  # at the end, for requests that are on their way on a connection
+
 log = logging.getLogger("fitserve.http")
 
 
@@ -61,7 +63,12 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for acceptor in self._acceptors:
-            acceptor.close()
+            await acceptor.close()
+        connections = cast(set[ScoringProtocol], self.server_state.connections)
+        for connection in connections:
+            connection.last_call()
+        if connections:
+            await asyncio.sleep(LAST_CALL_S)
         await super().shutdown(sockets)
 
     def _protocol(self) -> asyncio.Protocol:
@@ -72,6 +79,7 @@ class Server(uvicorn.Server):
         now = loop.time()
         for connection in list(self.server_state.connections):
             cast(ScoringProtocol, connection).sweep(now)
+        self.config.loaded_app.scoring.desk.look(now)
         loop.call_later(self._sweep_every_s, self._sweep)
 
 

@@ -75,7 +75,7 @@ def test_all_who_have_come_are_let_in_within_a_few_turns(factory: Any) -> None:
         acceptor = Acceptor(sock, lambda: Greeting(came))
         acceptor.open()
         turns = await let_in(came, 100)
-        acceptor.close()
+        await acceptor.close()
         return turns
 
     with ExitStack() as stack, asyncio.Runner(loop_factory=factory) as runner:
@@ -104,22 +104,23 @@ def test_beside_siblings_a_turn_takes_one_and_more_while_more_have_come() -> Non
     assert taken == [1, 3, 7, 10]
 
 
-def test_nobody_is_let_in_after_the_close() -> None:
+def test_who_came_before_the_close_is_let_in_and_nobody_after_it() -> None:
     came: list[Greeting] = []
 
     async def test(stack: ExitStack) -> None:
         sock = stack.enter_context(listening())
-        acceptor = Acceptor(sock, lambda: Greeting(came))
+        address = sock.getsockname()
+        acceptor = Acceptor(sock, lambda: Greeting(came), siblings=True)
         acceptor.open()
-        callers(sock, stack)
-        await let_in(came, 1)
-        acceptor.close()
-        callers(sock, stack)
-        await asyncio.sleep(0.1)
+        callers(sock, stack, 5)
+        await acceptor.close()
+        assert len(came) == 5
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, 10)
+        await let_in(came, 5)
 
     with ExitStack() as stack:
         asyncio.run(test(stack))
-    assert len(came) == 1
 
 
 def test_without_descriptors_it_rests_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
@@ -131,7 +132,7 @@ def test_without_descriptors_it_rests_and_goes_on(caplog: pytest.LogCaptureFixtu
         acceptor.open()
         callers(sock, stack)
         await let_in(came, 1)
-        acceptor.close()
+        await acceptor.close()
 
     with caplog.at_level(logging.ERROR), ExitStack() as stack:
         asyncio.run(test(stack))

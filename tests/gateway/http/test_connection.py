@@ -3,12 +3,16 @@
 import asyncio
 import json
 import re
+import select
+import socket
 from typing import Final
 
 import httpx
+import pytest
 
+from gateway.keys import digest
 from tests.gateway.http.test_scoring import serving
-from tests.gateway.small_supervisor import HttpServer
+from tests.gateway.small_supervisor import HttpServer, SmallSupervisor
 
 BODY: Final = b'{"data": [[1, 2]]}'
 ANSWER: Final = b'{"predict":[[2.0,5.0]]}'
@@ -120,3 +124,49 @@ def test_only_azures_paths_score_by_get() -> None:
             assert (await client.options(path)).status_code == 200
 
     serving(test)
+
+
+def test_who_reads_no_answer_is_read_from_no_further_and_cut_off_in_the_end() -> None:
+    """Answers to millions of requests on one connection, and the requests, would pile up in memory."""
+
+    async def test(server: HttpServer, _: httpx.AsyncClient) -> None:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(("127.0.0.1", server.port))
+        sock.settimeout(0.3)
+        many = b"GET /nothing HTTP/1.1\r\n\r\n" * 10_000
+        with pytest.raises(TimeoutError):  # the system's buffers hold a few MB of them
+            sock.sendall(many * 150)
+        end = select.poll()
+        end.register(sock, 0)
+        (seen,) = await asyncio.to_thread(end.poll, 20_000)
+        assert seen[1] & select.POLLHUP
+        sock.close()
+
+    serving(test, body_timeout_s=1)
+
+
+def test_many_requests_in_one_go_are_answered_in_their_order() -> None:
+    async def test(server: HttpServer, _: httpx.AsyncClient) -> None:
+        ways = [("/score", "POST"), ("/score?x=1", "POST"), ("/healthz", "GET"), (PATH, "POST")]
+        many = [request(*ways[n % 4][:1], f"x-request-id: n{n}", verb=ways[n % 4][1]) for n in range(1000)]
+        answer = await talk(server, b"".join(many) + request(PATH, "Connection: close"))
+        assert re.findall(rb"x-request-id: n(\d+)", answer) == [b"%d" % n for n in range(1000)]
+        assert answer.count(ANSWER) == 751
+
+    serving(test)
+
+
+def test_who_has_no_key_need_not_send_the_body() -> None:
+    async def prepare(supervisor: SmallSupervisor) -> None:
+        supervisor.keys = frozenset([digest("secret")])
+        await supervisor.add("m")
+
+    async def test(server: HttpServer, _: httpx.AsyncClient) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request(body=b"1" * 1_000_000)[:500])
+        async with asyncio.timeout(10):
+            assert b" 401 " in await reader.readline()
+        writer.close()
+
+    serving(test, prepare)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.http.desk import Desk, DeskGone, Refused
+from gateway.http.desk import SILENT_S, Desk, DeskGone, Refused
 from gateway.http.hot import failed_answer
 from gateway.http.targets import target_of
 from gateway.joining import join
@@ -163,6 +163,30 @@ def test_when_its_process_dies_those_that_wait_hear_it_and_the_next_gets_another
                 await waiting
             with pytest.raises(DeskGone):
                 await desk.format(kept, ScoreResult(FrameResult(np.arange(1), 5), 0, -1))
+            assert (await desk.parse("azure", small, ENTRIES[0], LIMIT)).request.n_rows == 1
+
+    asyncio.run(run())
+
+
+def test_a_desk_that_says_nothing_is_ended_and_its_work_done_elsewhere() -> None:
+    small = Call(orjson.dumps({"data": [[1, 2, 3]]}), {b"content-type": b"application/json"})
+
+    async def run() -> None:
+        async with at_the_desk() as desk:
+            await desk.parse("azure", small, ENTRIES[0], LIMIT)
+            assert desk._process is not None
+            os.kill(desk._process.pid, signal.SIGSTOP)
+            now = asyncio.get_running_loop().time()
+            desk.look(now + 2 * SILENT_S)  # it owes nothing
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(desk.parse("azure", small, ENTRIES[0], LIMIT), 0.05)
+            waiting = asyncio.ensure_future(desk.parse("azure", small, ENTRIES[0], LIMIT))
+            await asyncio.sleep(0)
+            desk.look(now + SILENT_S / 2)
+            assert desk._process.poll() is None
+            desk.look(now + 2 * SILENT_S)
+            with pytest.raises(DeskGone):
+                await waiting
             assert (await desk.parse("azure", small, ENTRIES[0], LIMIT)).request.n_rows == 1
 
     asyncio.run(run())

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -438,6 +439,26 @@ def test_a_model_deleted_and_one_added_while_running() -> None:
     serving(test)
 
 
+def test_what_a_deleted_version_leaves_when_it_dies_is_asked_of_the_next() -> None:
+    async def prepare(supervisor: SmallSupervisor) -> None:
+        supervisor.restart = False
+        await supervisor.add("m")
+
+    async def test(server: HttpServer, client: httpx.AsyncClient) -> None:
+        supervisor = server.supervisor
+        (first,) = supervisor.children.values()
+        await supervisor.add("m", 2, live=False)
+        answer = asyncio.create_task(post(client, [SLOW, 2], headers={"x-request-timeout-ms": "8000"}))
+        await asyncio.sleep(0.05)
+        del supervisor.entries["m"][1]
+        supervisor.live["m"] = 2
+        await supervisor.publish()
+        await supervisor.end(first.id)
+        assert (await answer).json() == {"predict": [[2 * SLOW, 5]]}
+
+    serving(test, prepare)
+
+
 def test_small_answers_are_not_delayed() -> None:
     """No 44 ms of Nagle's algorithm and delayed acknowledgements."""
 
@@ -466,6 +487,32 @@ def test_it_drains_in_bounded_time_with_idle_connections_open() -> None:
         idle.close()
 
     serving(test, drain_s=2)
+
+
+def test_requests_on_their_way_when_it_is_told_to_stop_are_answered() -> None:
+    """On a connection that rests, on one that has just been made, and on one that nobody has looked at."""
+    body = b'{"data": [[1, 2]]}'
+    asked = b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(
+        body
+    )
+
+    async def test(server: HttpServer, client: httpx.AsyncClient) -> None:
+        resting, new = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(2)]
+        resting[1].write(asked + body)
+        await resting[0].readuntil(b"]}")
+        server.process.send_signal(signal.SIGSTOP)
+        server.supervisor.peer.drain()
+        unseen = await asyncio.open_connection("127.0.0.1", server.port)
+        for _, writer in (resting, new, unseen):
+            writer.write(asked + body)
+        server.process.send_signal(signal.SIGCONT)
+        async with asyncio.timeout(10):
+            for reader, writer in (resting, new, unseen):
+                assert (await reader.read()).endswith(b'{"predict":[[2.0,5.0]]}')
+                writer.close()
+            assert await server.process.wait() == 0
+
+    serving(test)
 
 
 def test_it_ends_with_its_supervisor() -> None:
