@@ -17,7 +17,7 @@ _KILLED: Final = 9
 _REAP_S: Final = 5.0  # a process in an uninterruptible call dies when it returns
 _SAME_OOM_S: Final = 2.0  # deaths by SIGKILL this soon after an out-of-memory kill belong to it
 
-FailureKind = Literal["digest", "load", "memory", "died", "timeout", "golden", "nursery"]
+FailureKind = Literal["digest", "load", "memory", "died", "timeout", "golden", "machine"]
 
 
 class StartFailed(FitserveError):

@@ -21,6 +21,7 @@ from gateway.methods import METHODS
 from gateway.model_folder import offer
 from gateway.schema_inference import schema_for
 from gateway.settings import Settings
+from gateway.table import LastDeath
 from gateway.version_log import VersionLog
 from gateway.versions import Version
 from gateway.workers.log_tail import Sink
@@ -238,7 +239,7 @@ class Machine:
             raise StartFailed("golden", f"model {crew.what} was not verified: {error}") from error
         except OSError as error:  # the group or the socket
             handle.kill()
-            raise StartFailed("load", f"model {crew.what} could not be started: {error.strerror or error}") from error
+            raise _no_process(f"model {crew.what} could not be started: {error.strerror or error}") from error
         except BaseException:
             handle.kill()
             raise
@@ -260,7 +261,7 @@ class Machine:
                 ready.python, self._reaper, variables=ready.variables, threads=version.limits.threads, log=tail
             )
         except OSError as error:
-            raise StartFailed("nursery", f"{ready.python.name} could not be started: {error.strerror}") from None
+            raise _no_process(f"{ready.python.name} could not be started: {error.strerror}") from None
 
     async def _nursery(self, ready: Ready) -> Nursery:
         task = self._nurseries.get(ready.digest)
@@ -415,6 +416,11 @@ def _join(crew: Crew, handle: ChildHandle) -> list[str]:
         return list(crew.group.expect(handle.pid))
     crew.group.add(handle.pid)
     return []
+
+
+def _no_process(sentence: str) -> StartFailed:
+    """What the machine did not give now it may give later: it is tried again as after a death."""
+    return StartFailed("machine", sentence, LastDeath("no process", sentence))
 
 
 def _ignore(done: "asyncio.Task[Nursery]") -> None:

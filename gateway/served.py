@@ -343,7 +343,7 @@ class ServedModels:
         unrecorded = await self._rehearsals.before(version, registered)
         key = f"{version.model[:_NAME_IN_KEY]}-{version.record.version}-{next(self._numbers)}"
         try:
-            crew = await self._machine.open_crew(version, key, lambda: self._make_room(version, key, asked))
+            crew = await self._machine.open_crew(version, key, lambda: self._make_room(version, key))
         except BaseException:
             self.admission.release(key)
             self._close_log(version)
@@ -427,8 +427,9 @@ class ServedModels:
 
     # room
 
-    async def _make_room(self, version: Version, key: str, asked: int) -> None:
-        """Promise memory to a new group, stopping others where that is right.
+    async def _make_room(self, version: Version, key: str) -> None:
+        """Promise memory to a new group, stopping others where that is right. What is promised is what is asked for when this returns: it
+        may have changed meanwhile.
 
         Raises:
             NoRoomNow: it does not fit beside what is promised.
@@ -439,14 +440,15 @@ class ServedModels:
             live = self.models[version.model].live_version if version.model in self.models else None
             replaced = live if live is not None and live is not version and live.crew is not None else None
             if version.urgent or replaced is not None or version.crew is not None:
-                await self._evict(asked, spared={version, replaced})
-            if replaced is not None and asked > self.admission.free and self.settings.swap == "stop-first":
+                await self._evict(version.limits.memory_bytes, spared={version, replaced})
+            crowded = version.limits.memory_bytes > self.admission.free
+            if replaced is not None and crowded and self.settings.swap == "stop-first":
                 log.info("%s: stopped first, it does not fit beside %s", replaced.id, version.id)
                 self.models[version.model].live = version.record.version  # callers wait for the new one
                 replaced.stop()
                 await replaced.stopped()
             try:
-                self.admission.promise(key, what, asked)
+                self.admission.promise(key, what, version.limits.memory_bytes)
             except DoesNotFit as error:
                 if replaced is not None:
                     raise

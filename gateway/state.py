@@ -89,7 +89,8 @@ class GatewayLock:
 
     def withdraw(self) -> None:
         """It does not answer any more; the lock stays."""
-        (self.root / STATE_FILE).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk that cannot be written any more: who looks asks the lock
+            (self.root / STATE_FILE).unlink(missing_ok=True)
 
     def close(self) -> None:
         self.withdraw()

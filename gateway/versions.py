@@ -463,8 +463,8 @@ class Version:
         log.warning("%s: child %d died: %s", self.id, child.pid, death.sentence)
         if crew is not self.crew:
             return
-        if not crew.children and self._step is None:  # no next child is on its way already
-            crew.kill()  # what the child started
+        if not crew.children and (self._step is None or self._step.get_name() != "_fill"):
+            crew.kill()  # what the child started; no next child is on its way already
         steady = time.monotonic() - child.since > _STEADY_S
         self._count_death(crew, death, sound=child.answered or steady, child=child)
         self._wake.set()
@@ -477,7 +477,7 @@ class Version:
         elif error.kind == "memory" and not self.deaths.while_loading:
             self.deaths.while_loading += 1
             self._count_death(crew, error.death)
-        elif error.kind == "died" or crew.children:
+        elif error.kind in {"died", "machine"} or crew.children:
             self._count_death(crew, error.death)
         else:
             self._fail(str(error))
@@ -534,6 +534,8 @@ class Version:
     def _fail(self, sentence: str) -> None:
         log.error("%s: failed: %s", self.id, sentence)
         self._become("failed", sentence)
+        if self.was_live:  # it could answer once: what is wrong, such as a disk that is away, may be mended
+            self._timer = asyncio.get_running_loop().call_later(QUARANTINE_S, self._recover)
 
     def _become(self, state: State, reason: str | None = None) -> None:
         if state != self.state:

@@ -9,6 +9,7 @@ from typing import Final
 
 from registry.errors import FitserveError, WorkspaceReplaced
 from registry.records import ModelVersion, ServiceRecord
+from registry.stores.sqlite import mark_of
 from registry.workspace import Workspace
 
 log = logging.getLogger("fitserve.supervisor")
@@ -35,20 +36,24 @@ def read_registered(workspace: Workspace) -> Registered:
 
 
 class _Place:
-    """Folder and database file of a workspace as they are now: SQLite goes on with files that nobody else can find any more."""
+    """Folder and database file of a workspace as they are now: SQLite goes on with files that nobody else can find any more, and does
+    not notice what is copied over them."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._root = workspace.root
         self._files = [path for path in (workspace.root, workspace.root / "fitserve.db") if path.exists()]
-        self._inodes = self._now()
+        # Never closed: with any descriptor of the file that a process closes, SQLite loses its locks in that process.
+        self._open = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in self._files[1:]]
+        self._known = self._now()
 
-    def _now(self) -> list[tuple[int, int]]:
-        return [(found.st_dev, found.st_ino) for found in map(os.stat, self._files)]
+    def _now(self) -> tuple[list[tuple[int, int]], list[bytes]]:
+        there = [(found.st_dev, found.st_ino) for found in map(os.stat, self._files)]
+        return there, [mark_of(descriptor) for descriptor in self._open]
 
     def check(self) -> None:
         """Raises WorkspaceReplaced."""
         try:
-            same = self._now() == self._inodes
+            same = self._now() == self._known
         except OSError:
             same = False
         if not same:

@@ -1,19 +1,25 @@
 """The guard's process, which ends what the groups of this process leave behind, however this process ends.
 
-There is one for all back ends: it is started with the first group, again when somebody killed it, and ended with the last back end.
+There is one for all back ends: it is started with the first group, again by a thread here when somebody killed it, and ended with the last
+back end.
 What it does is in `registry.limits.guard`.
 """
 
 import contextlib
 import itertools
+import logging
 import os
 import subprocess
 import sys
 import threading
+import time
 from typing import Final
 
 from registry.limits import guard, proc
 
+log = logging.getLogger(__name__)
+
+_PAUSE_S: Final = 1.0  # one that cannot live must not be started without end
 _NUMBERS: Final = ~guard.OWNER_MASK  # the highest number of a group
 
 
@@ -46,18 +52,36 @@ class Guard:
             return
         with self._lock:
             self._users.add(id(user))
-            if self._process is None or self._process.poll() is not None:
-                self._end()
-                command = [sys.executable, "-I", "-S", guard.__file__, str(self.limit), str(self.owner)]
-                self._process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    start_new_session=True,
-                    cwd="/",
-                    env={},  # it needs nothing, and whoever looks at it finds no key
-                    bufsize=0,
-                )
+            if self._process is None:
+                self._start()
+
+    def _start(self) -> None:
+        command = [sys.executable, "-I", "-S", guard.__file__, str(self.limit), str(self.owner)]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+            env={},  # it needs nothing, and whoever looks at it finds no key
+            bufsize=0,
+        )
+        threading.Thread(target=self._watch, args=(self._process,), name="fitserve-guard", daemon=True).start()
+
+    def _watch(self, process: "subprocess.Popen[bytes]") -> None:
+        """Runs in a thread: another in its place, if it was not ended here."""
+        with contextlib.suppress(ChildProcessError):  # whoever else waits for our children was quicker
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        time.sleep(_PAUSE_S)
+        with self._lock:
+            if process is not self._process:
+                return
+            log.warning("somebody ended the guard of the limits, starting another")
+            self._end()
+            try:
+                self._start()
+            except OSError as error:  # the next group tries again
+                log.error("there is no guard of the limits now: %s", error)
 
     def mark(self, pid: int, number: int) -> None:
         """Put a process, and all that it will start, under the guard.

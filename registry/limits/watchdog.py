@@ -168,8 +168,6 @@ class Watchdog:
         """What need not be done often. The lock is held."""
         self._tidied = now
         self._strangers.clear()  # numbers of dead processes come back
-        if self._groups:
-            self._start()  # a guard that somebody killed
         cores = {group.number: group.cores_used(now) for group in self._groups.values()}
         for number, cpus in self.pins.balance(cores).items():
             self._groups[number].pin(cpus)

@@ -48,6 +48,7 @@ def create_sqlite(path: Path, drafts: Path) -> None:
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # SQLite gives its side files this mode
         engine = sqlite.sqlite_engine(draft)
         with engine.connect() as connection:
+            sqlite.mark(connection)
             make_tables(connection)
             connection.commit()
         engine.dispose()

@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -94,6 +95,16 @@ def use_wal(connection: Connection) -> None:
     """Readers then never wait for a writer. The database file remembers it."""
     if connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
         connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+
+
+def mark(connection: Connection) -> None:
+    """Give a new database file a number that no other has."""
+    connection.exec_driver_sql(f"PRAGMA user_version = {secrets.randbits(31)}")
+
+
+def mark_of(descriptor: int) -> bytes:
+    """What `mark` gave, read past SQLite, which does not notice that its file has another's content. Raises OSError."""
+    return os.pread(descriptor, 4, 60)  # https://www.sqlite.org/fileformat.html: the user version
 
 
 def translated(error: sqlite3.Error, where: Path) -> FitserveError:

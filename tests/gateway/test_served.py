@@ -9,10 +9,10 @@ from typing import cast
 
 import pytest
 
-from gateway import needs
+from gateway import needs, versions
 from gateway.admission import Admission
 from gateway.control import Message
-from gateway.crew import Child, Crew
+from gateway.crew import Child, Crew, StartFailed
 from gateway.served import ServedModels
 from gateway.settings import Settings
 from gateway.table import Publisher, RoutingTable
@@ -45,8 +45,10 @@ class Group(UnlimitedGroup):
     def __init__(self, name: str, limits: ResourceConfiguration) -> None:
         super().__init__(name, limits)
         self.handles: list[Handle] = []
+        self.killed = asyncio.Event()
 
     def kill(self) -> None:
+        self.killed.set()
         for handle in self.handles:
             if handle.alive:
                 handle.exited.set_result(Exit(signal=9))
@@ -276,6 +278,92 @@ def test_a_child_that_dies_as_it_joins_leaves_the_crew_before_it_serving() -> No
         await eventually(lambda: "not in force" in str(version.reason), "it was tried", timeout=5)
         assert (version.state, version.crew, len(version.children)) == ("live", before, 1)
         assert admission.promised == version.limits.memory_bytes
+        await models.close()
+
+    asyncio.run(story())
+
+
+def test_a_child_that_dies_while_it_is_proved_does_not_leave_its_version_waiting_for_what_it_started() -> None:
+    """Something that the model started may keep the proof's connection open: the group is ended, as it is outside of a proof."""
+
+    class Lingers(QuickMachine):
+        async def prove(self, version: Version, crew: Crew, child: Child) -> None:
+            child.proved = True
+            await cast(Group, crew.group).killed.wait()
+
+    async def story() -> None:
+        models = ServedModels(Settings(), Lingers(), Admission(2 * GB, GB), Publisher(), Nobody())
+        models.reconcile([record("small", 0.4)], "small")
+        version = models.version("small", 1)
+        await eventually(lambda: version.children and version.children[0].proved, "the proof has begun", timeout=5)
+        first = version.children[0]
+        cast(Handle, first.handle).exited.set_result(Exit(code=3))
+        await eventually(lambda: version.children not in ([], [first]), "another child", timeout=5)
+        await models.close()
+
+    asyncio.run(story())
+
+
+def test_what_the_machine_did_not_give_is_asked_for_again() -> None:
+    """No process, no descriptor: that says nothing of the model, and may be otherwise a moment later."""
+
+    class Poor(QuickMachine):
+        tries = 0
+
+        async def start_child(self, version: Version, crew: Crew) -> Child:
+            self.tries += 1
+            if self.tries < 3:
+                raise StartFailed("machine", "python could not be started: Resource temporarily unavailable")
+            return await super().start_child(version, crew)
+
+    async def story() -> None:
+        models = ServedModels(Settings(), Poor(), Admission(2 * GB, GB), Publisher(), Nobody())
+        models.reconcile([record("small", 0.4)], "small")
+        await eventually(lambda: models.version("small", 1).state == "live", "it is live", timeout=5)
+        await models.close()
+
+    asyncio.run(story())
+
+
+def test_what_was_live_and_cannot_be_loaded_again_is_tried_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "QUARANTINE_S", 0.01)
+
+    class Away(QuickMachine):
+        tries = 0
+
+        async def start_child(self, version: Version, crew: Crew) -> Child:
+            self.tries += 1
+            if self.tries in (2, 3):
+                raise StartFailed("load", "the stored model cannot be read: Stale file handle")
+            return await super().start_child(version, crew)
+
+    async def story() -> None:
+        machine = Away()
+        models = ServedModels(Settings(), machine, Admission(2 * GB, GB), Publisher(), Nobody())
+        models.reconcile([record("small", 0.4)], "small")
+        version = models.version("small", 1)
+        await eventually(lambda: version.children, "it is live", timeout=5)
+        cast(Handle, version.children[0].handle).exited.set_result(Exit(signal=9))
+        await eventually(lambda: machine.tries == 4 and version.state == "live", "it is live again", timeout=5)
+        await models.close()
+
+    asyncio.run(story())
+
+
+def test_what_is_promised_is_what_is_asked_for_when_the_group_is_made() -> None:
+    async def story() -> None:
+        machine, admission = QuickMachine(), Admission(4 * GB, GB)
+        models = ServedModels(Settings(), machine, admission, Publisher(), Nobody())
+        small = record("small", 0.4)
+        machine.held[small.id] = asyncio.Event()
+        models.reconcile([small], "small")
+        await eventually(lambda: machine.preparing, "its preparing has begun", timeout=5)
+        models.reconcile([record("small", 1.5)], "small")
+        machine.held[small.id].set()
+        version = models.version("small", 1)
+        await eventually(lambda: version.state == "live", "it is live", timeout=5)
+        assert version.crew is not None
+        assert admission.promised == version.crew.limits.memory_bytes == int(1.5 * GB)
         await models.close()
 
     asyncio.run(story())

@@ -63,3 +63,11 @@ def test_the_runtime_dir_is_private_short_and_replaces_what_was_left(
         other.rmdir()
     finally:
         second.rmdir()
+
+
+def test_a_state_file_that_cannot_be_removed_does_not_keep_a_gateway_from_stopping(tmp_path: Path) -> None:
+    """Or what it has accepted would be lost where the disk has become read-only."""
+    with GatewayLock(tmp_path) as lock:
+        (tmp_path / "gateway.json").mkdir()
+        lock.withdraw()
+    assert running_gateway(tmp_path) is None

@@ -55,3 +55,19 @@ def test_a_workspace_that_is_taken_away_is_told_and_seen_again_when_it_is_back(
         told("the registry can be read again")
         watching.stop()
     assert caplog.text.count("was removed or replaced") == 1
+
+
+def test_a_database_that_is_copied_over_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(watch, "_PAUSE_S", 0.01)
+    Workspace.open(tmp_path / "other").close()
+    with Workspace.open(tmp_path / "w") as workspace:
+        watching = RegistryWatch(workspace, lambda _: None)
+        watching.start()
+        shutil.copyfile(tmp_path / "other" / "fitserve.db", tmp_path / "w" / "fitserve.db")
+        deadline = time.monotonic() + 10
+        while "was removed or replaced while it was served" not in caplog.text:
+            assert time.monotonic() < deadline, caplog.text
+            time.sleep(0.01)
+        watching.stop()

@@ -51,3 +51,14 @@ def test_one_guard_serves_all_back_ends_and_ends_with_the_last() -> None:
         assert len(guards(os.getpid())) == 1
         first.close()
     assert guards(os.getpid()) == []
+
+
+@pytest.mark.skipif(not GUARD.limit, reason="marks cannot be set here")
+def test_a_guard_that_somebody_killed_is_replaced_though_no_group_is_made() -> None:
+    backend = make_backend("none", "guarded")
+    backend.create("a-1-1", ResourceConfiguration())
+    (first,) = guards(os.getpid())
+    os.kill(first, signal.SIGKILL)
+    assert first not in eventually(lambda: [pid for pid in guards(os.getpid()) if pid != first])
+    backend.close()
+    assert guards(os.getpid()) == []
