@@ -43,3 +43,11 @@ except triton.InferenceServerException as error:
     assert "404" in str(error.status()), error
 else:
     raise AssertionError("a model that is not there answered")
+
+client.unload_model("iris", unload_dependents=True)
+assert not client.is_model_ready("iris")
+(entry,) = [entry for entry in client.get_model_repository_index() if entry["name"] == "iris"]
+assert entry["state"] == "UNAVAILABLE", entry
+client.load_model("iris")
+assert client.is_model_ready("iris")
+assert client.infer("iris", [tensor]).as_numpy("predict").tolist() == [0, 2]
