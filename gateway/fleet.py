@@ -12,7 +12,7 @@ from typing import Final
 
 from gateway.batching import BatchPolicy, Frame, Refusal, VersionQueue
 from gateway.control import ControlClient, ControlError, Message
-from gateway.errors import DeadlineExceeded, ModelUnavailable, StartRefused
+from gateway.errors import DeadlineExceeded, ModelUnavailable, ModelUnloaded, StartRefused
 from gateway.pool import ChildLink
 from gateway.protocols.base import FrameResult, Target
 from gateway.sentences import without_paths
@@ -410,11 +410,15 @@ def _turn_away(model: Model, version: Version) -> None:
 
 def unavailable(entry: VersionEntry) -> FitserveError:
     """Why a version does not answer."""
+    if entry.state == "unloaded":
+        return ModelUnloaded(entry.name)
     reason = f"version {entry.version} is {entry.state}"
     return ModelUnavailable(entry.name, f"{reason}: {without_paths(entry.reason)}" if entry.reason else reason)
 
 
 def _refused(model: str, refusal: ControlError) -> FitserveError:
+    if refusal.kind == "unloaded":
+        return ModelUnloaded(model)
     sentence = without_paths(str(refusal))
     return StartRefused(sentence) if refusal.kind == "does-not-fit" else ModelUnavailable(model, sentence)
 
