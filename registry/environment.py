@@ -6,6 +6,8 @@ What is installed is decided by `spec()`, a canonical JSON document; its SHA-256
 
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -120,12 +122,21 @@ class CondaDependencies:
 
 
 class PythonSection:
-    """`environment.python`. With `user_managed_dependencies` Azure installs nothing; so do we."""
+    """`environment.python`. With `user_managed_dependencies` Azure installs nothing; so do we. A run then takes the Python at
+    `interpreter_path`, where that is one on this machine."""
 
     def __init__(self) -> None:
         self.user_managed_dependencies = False
         self.interpreter_path = "python"
         self.conda_dependencies = CondaDependencies()
+
+    @property
+    def own_interpreter(self) -> str | None:
+        """Absolute path of the Python that its user takes care of; None where it is another's, or is not on this machine."""
+        if not self.user_managed_dependencies or os.sep not in self.interpreter_path:
+            return None
+        found = shutil.which(self.interpreter_path)
+        return None if found is None else os.path.abspath(found)
 
 
 class DockerSection:

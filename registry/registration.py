@@ -84,7 +84,7 @@ class Registration:
                 run_id=self.run_id,
                 experiment_name=self.experiment_name or (run.experiment if run else None),
                 created_by=user_name(),
-                environment=environment or (run.environment if run else None),
+                environment=environment or (None if run is None or _is_users_own(run) else run.environment),
                 code=self._put_code(artifacts, [*facts.modules, *([Path(self._script).stem] if self._script else [])]),
                 sample=sample.digest if sample else None,
                 sample_name=sample.name if sample else None,
@@ -200,6 +200,11 @@ def environment_digest(metadata: MetadataStore, environment: "Environment | str 
     if isinstance(environment, str):
         return metadata.get_environment_by_digest(environment).digest
     return metadata.put_environment(environment.name, environment.digest, environment.spec()).digest
+
+
+def _is_users_own(run: RunRecord) -> bool:
+    """Whether it ran in a Python that its user takes care of, which may be another one tomorrow."""
+    return run.details.get("interpreter_path") is not None
 
 
 def _trained_in(run: RunRecord) -> dict[str, Json]:

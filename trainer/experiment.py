@@ -162,6 +162,7 @@ class Experiment:
         details: dict[str, Json] = {
             "source_directory": str(config.source),
             "environment_name": getattr(config.environment, "name", None),
+            "interpreter_path": None if config.environment is None else config.environment.python.own_interpreter,
             "command": config.command_list(),
             "resources": None if limits is None else {"cpu": limits.cpu, "memory_in_gb": limits.memory_in_gb},
             "max_run_duration_seconds": None if duration is None else float(duration),

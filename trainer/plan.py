@@ -10,7 +10,7 @@ from registry.resources import ResourceConfiguration
 
 @dataclass(frozen=True)
 class Plan:
-    """`environment` is a digest; None means fitserve's own Python. `duration_s` None: as long as it takes."""
+    """`environment` is a digest; None means fitserve's own Python, or the one that the user takes care of: `interpreter`. `duration_s` None: as long as it takes."""
 
     run_id: str
     experiment: str
@@ -19,6 +19,7 @@ class Plan:
     command: tuple[str, ...] | None
     arguments: tuple[str, ...]
     environment: str | None
+    interpreter: str | None
     limits: ResourceConfiguration | None
     duration_s: float | None
 
@@ -35,6 +36,7 @@ class Plan:
             command=tuple(command) if command else None,
             arguments=tuple(definition["arguments"]),
             environment=definition["environment"]["digest"],
+            interpreter=definition["environment"].get("interpreterPath"),
             limits=ResourceConfiguration(cpu=limits["cpu"], memory_in_gb=limits["memory_in_gb"]) if limits else None,
             duration_s=definition["maxRunDurationSeconds"],
         )

@@ -317,7 +317,8 @@ class Run(Recording, Downloads):
         wait: bool = True,
         **kwargs: Any,
     ) -> "Model":
-        """Register a file or folder of the run as a model version, which is served in the run's own environment.
+        """Register a file or folder of the run as a model version, which is served in the run's own environment. Where that is a
+        Python that its user takes care of, what the file says decides (`registry.serving_environment`).
 
         Args:
             model_path: name among `get_file_names()`, or of a folder of them; by default `model_name`.
@@ -334,7 +335,8 @@ class Run(Recording, Downloads):
         run = self._record
         path = self._find_model((model_path or model_name).rstrip("/").removeprefix("./"))
         snapshot = self._folder.snapshot  # an interactive run has none
-        given = {"code": snapshot if snapshot.is_dir() else None, "environment": run.environment, **kwargs}
+        environment = None if run.details.get("interpreter_path") else run.environment
+        given = {"code": snapshot if snapshot.is_dir() else None, "environment": environment, **kwargs}
         if run.details.get("strict_python"):
             given["settings"] = {"strict_python": True, **(given.get("settings") or {})}
         return Model.register(
@@ -371,12 +373,15 @@ class Run(Recording, Downloads):
 
 def definition_of(run: RunRecord) -> dict[str, Json]:
     """``runDefinition``: what was asked for."""
+    environment = {"name": run.details.get("environment_name"), "digest": run.environment}
+    if run.details.get("interpreter_path"):
+        environment["interpreterPath"] = run.details["interpreter_path"]
     return {
         "script": run.script,
         "command": run.details.get("command"),
         "arguments": list(run.arguments),
         "target": run.target,
-        "environment": {"name": run.details.get("environment_name"), "digest": run.environment},
+        "environment": environment,
         "maxRunDurationSeconds": run.details.get("max_run_duration_seconds"),
         "resourceConfiguration": run.details.get("resources"),
         "sourceDirectory": run.details.get("source_directory"),

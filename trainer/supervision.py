@@ -48,7 +48,8 @@ class Supervision:
             failure: Exception | None = None
             if self.plan.environment is None:  # the interpreter is at hand
                 try:
-                    job = jobs.enter_context(Job(self.plan, self.folder, self.notes, Path(sys.executable)))
+                    python = Path(self.plan.interpreter or sys.executable)
+                    job = jobs.enter_context(Job(self.plan, self.folder, self.notes, python))
                 except (FitserveError, OSError) as error:
                     failure = error
             workspace = stack.enter_context(Workspace.open(self._where, create=False))
@@ -94,7 +95,8 @@ class Recorded:
         if job is not None:
             from registry.interpreters import own_interpreter
 
-            self._note_interpreter(own_interpreter())
+            if self.plan.interpreter is None:
+                self._note_interpreter(own_interpreter())
         else:
             python, variables = self._prepare()
             job = self.jobs.enter_context(Job(self.plan, self.folder, self.notes, python, variables))
@@ -126,6 +128,9 @@ class Recorded:
         if self._is_canceled():
             raise _Stopped
         spec = self.store.get_environment_by_digest(str(self.plan.environment)).spec
+        variables = {str(k): str(v) for k, v in dict(spec.get("variables") or {}).items()}
+        if self.plan.interpreter is not None:
+            return Path(self.plan.interpreter), variables
         build_log = BuildLog(self.folder.build_log)
 
         def progress(line: str) -> None:
@@ -149,7 +154,7 @@ class Recorded:
         self._note_interpreter(interpreter)
         if self.notes.told_to_stop:
             raise _Stopped
-        return interpreter.python, {str(k): str(v) for k, v in dict(spec.get("variables") or {}).items()}
+        return interpreter.python, variables
 
     def _note_interpreter(self, interpreter: "Interpreter") -> None:
         """What is installed where the script runs, as it was resolved now."""

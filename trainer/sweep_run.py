@@ -116,6 +116,10 @@ def config_of(workspace: Workspace, record: RunRecord, folder: RunFolder) -> Scr
     if record.environment is not None:
         stored = workspace.metadata.get_environment_by_digest(record.environment)
         environment = Environment.from_spec(details.get("environment_name") or stored.name, stored.spec)
+    if details.get("interpreter_path"):
+        environment = environment or Environment(details["environment_name"])
+        environment.python.user_managed_dependencies = True
+        environment.python.interpreter_path = details["interpreter_path"]
     return ScriptRunConfig(
         folder.snapshot,
         record.script,

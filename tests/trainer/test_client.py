@@ -226,6 +226,20 @@ def test_environments(ws: Any, tmp_path: Path) -> None:
             wrong()
 
 
+def test_the_environment_of_a_run_is_the_one_that_it_was_submitted_with(ws: Any, project: Callable[..., Path]) -> None:
+    from azureml.core import Environment, Experiment, ScriptRunConfig
+
+    folder = str(project({"train.py": ""}))
+    environment = Environment("same-name")
+    environment.environment_variables = {"A": "1"}
+    run = Experiment(ws, "tests").submit(ScriptRunConfig(folder, "train.py", environment=environment))
+    environment.environment_variables = {"A": "2"}
+    environment.register(ws)
+    assert (run.get_environment().name, run.get_environment().environment_variables) == ("same-name", {"A": "1"})
+    empty = Experiment(ws, "tests").submit(ScriptRunConfig(folder, "train.py", environment=Environment("asks-nothing")))
+    assert empty.get_environment() is None
+
+
 def test_every_compute_target_is_this_machine(ws: Any, capsys: pytest.CaptureFixture[str]) -> None:
     from azureml.core.compute import AmlCompute, ComputeTarget
     from azureml.core.compute_target import ComputeTargetException

@@ -1,5 +1,7 @@
 """Runs in an environment of their own."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 
 from registry.environment import Environment
 from registry.interpreters import find_pythons
+from registry.records import TRAINED_IN
 from registry.workspace import Workspace
 from trainer import Experiment, Run, ScriptRunConfig
 from trainer.errors import ActivityFailed
@@ -57,3 +60,35 @@ def test_an_environment_that_cannot_be_built_fails_the_run_with_the_reason(submi
         run.wait_for_completion()
     assert "3.99" in str(caught.value)
     assert run.log_path.read_text() == ""
+
+
+def test_a_python_that_its_user_takes_care_of(
+    workspace: Workspace, project: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Its releases may be others tomorrow, so a model from it is served by what its file says."""
+    theirs = tmp_path / "theirs"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", theirs], check=True)
+    script = """
+        import os, sys
+        from azureml.core import Run
+        os.makedirs("outputs", exist_ok=True)
+        with open("outputs/model.txt", "w") as file:
+            file.write(sys.prefix)
+        Run.get_context().log("variable", os.environ.get("MINE"))
+    """
+    folder = project({"train.py": script})
+    environment = Environment("theirs")
+    environment.python.user_managed_dependencies = True
+    environment.python.interpreter_path = str(theirs / "bin" / "python")
+    for variables in ({}, {"MINE": "here"}):
+        environment.environment_variables = dict(variables)
+        config = ScriptRunConfig(folder, "train.py", environment=environment)
+        run = Experiment(workspace, "tests").submit(config)
+        details = run.wait_for_completion()
+        assert (run.get_metrics()["variable"], "interpreter" in details) == (variables.get("MINE"), False)
+        where = run.download_file("outputs/model.txt", tmp_path / "where.txt")
+        assert Path(where.read_text()) == theirs
+        model = run.register_model("m", "outputs/model.txt", model_framework="Custom", show_output=False)
+        assert (model.record.environment, TRAINED_IN in model.record.facts) == (None, False)
+    environment.python.interpreter_path = "/only/in/a/container/bin/python"
+    assert environment.python.own_interpreter is None

@@ -14,6 +14,7 @@ def environment_of(description: Json) -> Environment | None:
         return None
     environment = Environment(description["name"])
     environment.python.user_managed_dependencies = bool(description["user_managed"])
+    environment.python.interpreter_path = description.get("interpreter_path") or "python"
     environment.environment_variables = dict(description["variables"])
     wanted: CondaDependencies = environment.python.conda_dependencies
     for package in description["conda"]:
@@ -41,6 +42,7 @@ def description_of(environment: Environment) -> dict[str, Json]:
         "channels": wanted.conda_channels,
         "variables": dict(environment.environment_variables),
         "user_managed": environment.python.user_managed_dependencies,
+        "interpreter_path": environment.python.interpreter_path,
     }
 
 

@@ -11,7 +11,7 @@ from trainer import interactive
 from trainer.experiment import Experiment
 from trainer.history import TERMINAL
 from trainer.open_workspaces import OpenWorkspaces
-from trainer.operations.environments import environment_of
+from trainer.operations.environments import description_of, environment_of
 from trainer.operations.models import described, resources_of, sample_of
 from trainer.rpc import Operation
 from trainer.run import Run
@@ -101,6 +101,12 @@ def upload(workspaces: OpenWorkspaces, workspace: Json, run: str, name: str, pat
     return None
 
 
+def environment(workspaces: OpenWorkspaces, workspace: Json, run: str) -> Json:
+    """As it was when the run was submitted; None: it had none that anything was installed or set in."""
+    found = Run.get(workspaces.get(workspace), run).get_environment()
+    return None if found is None else description_of(found)
+
+
 def begin_child(workspaces: OpenWorkspaces, workspace: Json, run: str, name: str | None, program: int) -> Json:
     """A run below another one that its program logs to: as `start_logging`."""
     found = workspaces.get(workspace)
@@ -167,6 +173,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "run.record": record,
     "run.upload": upload,
     "run.child": begin_child,
+    "run.environment": environment,
     "run.end_logging": end_logging,
     "experiment.list": list_experiments,
     "experiment.check": check_experiment,

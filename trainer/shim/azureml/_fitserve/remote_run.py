@@ -136,8 +136,8 @@ class RemoteRun(Run):
     def get_environment(self):
         from azureml.core.environment import Environment
 
-        name = self.get_details()["runDefinition"]["environment"]["name"]
-        return None if name is None else Environment.get(self.workspace, name)
+        description = self._call("environment")
+        return None if description is None else Environment._of(description)
 
     # tags and properties
 

@@ -58,10 +58,12 @@ class Environment(object):
         made.version = description["version"]
         made.python.conda_dependencies._take(description)
         made.python.user_managed_dependencies = description["user_managed"]
+        made.python.interpreter_path = description.get("interpreter_path") or "python"
         made.environment_variables = dict(description["variables"])
         return made
 
     def _described(self):
+        path = str(self.python.interpreter_path or "python")
         packages = self.python.conda_dependencies or CondaDependencies()
         if self.python.conda_dependencies_file is not None:
             packages = CondaDependencies(self.python.conda_dependencies_file)
@@ -75,6 +77,7 @@ class Environment(object):
             "channels": packages.conda_channels,
             "variables": {str(key): str(value) for key, value in (self.environment_variables or {}).items()},
             "user_managed": bool(self.python.user_managed_dependencies),
+            "interpreter_path": as_path(path) if os.sep in path else path,  # not from where fitserve stands
         }
 
     def _stored(self, workspace):
