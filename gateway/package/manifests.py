@@ -22,7 +22,7 @@ from registry.resources import ResourceConfiguration
 Manifest = Mapping[str, Any]
 
 #: A container that serves iris uses 236 MiB in all, measured by its own group; its one child is 47 MiB of that. The rest, and as
-#: much again for bodies of requests, is the gateway's. A further environment has a nursery of 86 MiB.
+#: much again for bodies of requests, is the gateway's, whose own nursery is always there. Another environment has one of 86 MiB.
 GATEWAY_MIB: Final = 384
 ENVIRONMENT_MIB: Final = 128
 #: Cores of the gateway beside its models: what it is promised, and what it may take (one HTTP process and the supervisor).
@@ -74,8 +74,8 @@ class Plan:
         name = re.split("[:@]", checked("an image", image).rpartition("/")[2])[0]
         first = contents.models[0].record
         records = [packaged.record for packaged in contents.models]
-        environments = {environment_key(packaged.environment) for packaged in contents.models}
-        overhead = GATEWAY_MIB + ENVIRONMENT_MIB * (len(environments) - 1)
+        others = {environment_key(each.environment) for each in contents.models if not each.environment.own}
+        overhead = GATEWAY_MIB + ENVIRONMENT_MIB * len(others)
         limits = [record.resource_configuration for record in records] + _own_limits(contents)
         cores = sum(limit.cores for limit in limits)
         models_mib = sum(math.ceil(limit.memory_bytes / 2**20) for limit in limits)

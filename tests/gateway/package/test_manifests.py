@@ -101,6 +101,14 @@ def test_memory_is_what_the_models_and_the_gateway_need(workspace: Workspace) ->
         assert int(resources["requests"]["cpu"].removesuffix("m")) == pytest.approx(1000 * cores + 100, abs=1)
 
 
+def test_an_environment_that_is_not_the_gateways_own_has_a_nursery_beside_it(contents: Contents) -> None:
+    (packaged,) = contents.models
+    other = replace(packaged, environment=replace(packaged.environment, own=False))
+    own, alone = (Plan.of(replace(contents, models=(each,)), image=IMAGE) for each in (packaged, other))
+    assert alone.memory_mib - own.memory_mib == manifests.ENVIRONMENT_MIB
+    assert alone.reserve_gb > own.reserve_gb
+
+
 def test_limits_of_a_services_own_are_added_to_those_of_its_model(workspace: Workspace) -> None:
     shared = Plan.of(collect(workspace, ["iris:1"]), image=IMAGE)
     services.deploy(workspace, "mine", ["iris:1"], settings=services.own_resources(0.5, 2))
