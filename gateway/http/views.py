@@ -10,7 +10,7 @@ from starlette.routing import Route as Plain
 from starlette.routing import compile_path
 
 from gateway.control import ControlError
-from gateway.errors import BodyTooLarge, ModelUnavailable, RouteNotFound, SlowSender
+from gateway.errors import BodyTooLarge, InvalidRequest, ModelUnavailable, RouteNotFound, SlowSender
 from gateway.fleet import Fleet
 from gateway.http import errors
 from gateway.protocols.base import Answer, Asked, Catalogue, Dialect, Known, View
@@ -104,12 +104,9 @@ class DialectViews:
         name, version = request.path_params.get("model"), request.path_params.get("version")
         if name is None:
             raise RouteNotFound("no model is registered yet: `fitserve register FILE --name NAME` makes it answer here")
-        number = (
-            int(version)
-            if version is not None and version.isascii() and version.isdigit() and len(version) < 10
-            else None
-        )
-        self._catalogue.known(name, number)
+        if version is not None and not (version.isascii() and version.isdigit() and len(version) < 10):
+            raise InvalidRequest("a version is a whole number")
+        self._catalogue.known(name, None if version is None else int(version))
         raise RouteNotFound()
 
     async def _body(self, request: Request) -> bytes:

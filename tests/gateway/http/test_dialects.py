@@ -95,6 +95,13 @@ def test_errors_are_in_the_words_of_the_path() -> None:
             assert answer.status_code == 404
             assert answer.json()["error"].startswith("Request for unknown model")
         assert (await client.get("/v2/models/nobody")).json()["error"].startswith("Request for unknown model")
+        for path in (
+            "/v2/models/m/versions/x/infer",
+            "/v1/models/m/versions/x:predict",
+            "/models/m/versions/x/invocations",
+        ):
+            answer = await client.post(path, json=tensor())
+            assert (answer.status_code, "whole number" in answer.text) == (400, True), path
         wrong = await client.post("/v2/models/m/infer", json=tensor(outputs=[{"name": "fit"}]))
         assert wrong.status_code == 400
         assert wrong.json() == {"error": "the model has no method 'fit'; it has: predict, transform, kneighbors"}
