@@ -317,8 +317,11 @@ class Webservice(Described[ServiceRecord]):
         """
         if self.scoring_uri is None:
             raise DeploymentFailed(self.name, "Unhealthy", _NOT_RUNNING)
+        script = INFERENCE in self._record.settings
         is_text = isinstance(input, str | bytes) and not is_file(input)
-        if is_text or (isinstance(input, str) and INFERENCE in self._record.settings and not Path(input).is_file()):
+        if isinstance(input, dict) and ((script and "data" not in input) or "input_data" in input):
+            is_text, input = True, json.dumps(input)  # whole bodies of other kinds
+        if is_text or (isinstance(input, str) and script and not Path(input).is_file()):
             if method is not None or output is not None:
                 raise InvalidArgument("input", "JSON text is sent as it is; method and output go with rows and files")
             return json.loads(self._post(input if isinstance(input, bytes) else input.encode()))
@@ -344,11 +347,14 @@ class Webservice(Described[ServiceRecord]):
         return answer
 
     def get_logs(self, num_lines: int = 5000) -> str:
-        """The last lines of what the model's processes wrote, and of what became of them."""
-        path = service_log(self.workspace, self._record)
+        """The last lines of what the model's processes wrote, and at their end why it is not healthy, where it is not."""
+        lines: list[str] = []
         with contextlib.suppress(FileNotFoundError):
-            return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-num_lines:]) + "\n"
-        return ""
+            text = service_log(self.workspace, self._record).read_text(encoding="utf-8", errors="replace")
+            lines = text.splitlines()[-num_lines:]
+        if self._error:
+            lines.append(self._error)
+        return "".join(f"{line}\n" for line in lines)
 
     # keys
 

@@ -33,7 +33,7 @@ def load_model(path: str, digest: str, form: str, code: str = "") -> "Tuple[Any,
 
     Args:
         digest: SHA-256 of the file, or of the folder's manifest.
-        form: pickle, joblib or folder. It alone decides the loader; nothing else is tried.
+        form: pickle, joblib or folder. It alone decides the loader; nothing else is tried. Of a folder, the model's name does.
         code: folder with the modules that travel with this version; it stands last on this process's path.
 
     Raises:
@@ -106,7 +106,18 @@ def _open_folder(path: str, digest: str) -> "Tuple[IO[bytes], str]":
             kept.close()
         raise _changed(digest, found)
     kept.seek(0)
-    return kept, "joblib" if chosen.endswith(".joblib") else "pickle"
+    return kept, _form_in_folder(chosen)
+
+
+def _form_in_folder(name: str) -> str:
+    """Registration has read a file's content, a folder's not: what is called .pkl joblib may have written, which reads both."""
+    if name.endswith(".joblib"):
+        return "joblib"
+    try:
+        _joblib()
+    except ImportError:
+        return "pickle"
+    return "joblib"
 
 
 def _names(path: str) -> "List[str]":

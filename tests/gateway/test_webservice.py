@@ -132,6 +132,7 @@ def test_a_model_that_cannot_be_loaded_fails_with_the_reason(workspace: Workspac
         service.wait_for_deployment()
     assert service.state == "Failed"
     assert "not today" in service.error
+    assert service.get_logs().endswith(f"{service.error}\n")  # where the advice is to look
     service.delete()
     model.delete()
 

@@ -288,6 +288,28 @@ def test_datasets_are_files_on_this_machine(ws: Any, tmp_path: Path) -> None:
             wrong()
 
 
+def test_a_deployment_s_limits_are_numbers(azureml: None) -> None:
+    from azureml.core.webservice import AciWebservice
+    from azureml.exceptions import WebserviceException
+
+    assert AciWebservice.deploy_configuration(cpu_cores=1, memory_gb="0.5")._described()["memory_in_gb"] == 0.5
+    with pytest.raises(WebserviceException, match="'much' is not a number"):
+        AciWebservice.deploy_configuration(cpu_cores="much")
+
+
+def test_what_a_service_is_asked_with_is_json(azureml: None) -> None:
+    import numpy as np
+    import pandas as pd
+    from azureml.core.webservice import _body_of
+
+    rows = [[1.0, 2.0]]
+    for given in (rows, np.array(rows), {"data": rows}, '{"data": [[1.0, 2.0]]}', b'{"data": [[1.0, 2.0]]}'):
+        assert json.loads(_body_of(given)) == {"data": rows}
+    table = {"columns": ["a", "b"], "data": rows}
+    assert json.loads(_body_of(pd.DataFrame(rows, columns=["a", "b"]))) == json.loads(_body_of(table)) == {"data": table}
+    assert json.loads(_body_of({"image": "x"})) == {"image": "x"}
+
+
 def test_models(ws: Any, tmp_path: Path) -> None:
     import joblib
     import pandas as pd

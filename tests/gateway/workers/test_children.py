@@ -379,6 +379,19 @@ def test_a_folder_is_checked_as_a_whole(place: Nest, tmp_path: Path) -> None:
     assert "must hold model.joblib" in refused(place, model).reason
 
 
+@pytest.mark.parametrize("compress", [0, 3])
+def test_a_folder_s_pickle_may_be_joblib_s(place: Nest, tmp_path: Path, compress: int) -> None:
+    from registry.stores.files import FileArtifacts
+
+    fitted = Ridge().fit(IRIS, LABELS)
+    (tmp_path / "folder").mkdir()
+    joblib.dump(fitted, tmp_path / "folder" / "model.pkl", compress=compress)
+    store = FileArtifacts(tmp_path / "artifacts", tmp_path / "cache")
+    artifact = store.put_folder(tmp_path / "folder")
+    model = Stored(store.local_path(artifact.digest), artifact.digest, "folder")
+    assert (ask(place, model, "predict", rows(2)) == fitted.predict(rows(2))).all()
+
+
 def test_frames_of_several_peers_are_answered_in_order(place: Nest, tmp_path: Path) -> None:
     model = custom(tmp_path, "time.sleep(0.002)\nglobal n\nn += 1\nreturn np.full(len(X), n)", before="n = 0")
 

@@ -122,7 +122,8 @@ class Webservice(object):
         self._facts = self._call("get")
 
     def run(self, input_data):
-        """Post `input_data`, JSON text or bytes, and give the answer as Python values.
+        """Post `input_data` and give the answer as Python values: text and bytes as they are, a whole body, rows, an array or a
+        DataFrame as JSON.
 
         Raises:
             WebserviceException: the answer is not 200; with its status, headers and content.
@@ -133,11 +134,7 @@ class Webservice(object):
             uri = self.scoring_uri
         if uri is None:
             raise WebserviceException("{} has no scoring uri: {}".format(self.name, self.error))
-        return json.loads(
-            self._post(uri, input_data if isinstance(input_data, bytes) else str(input_data).encode("utf-8")).decode(
-                "utf-8"
-            )
-        )
+        return json.loads(self._post(uri, _body_of(input_data)).decode("utf-8"))
 
     def _post(self, uri, body, key=None):
         """Without a key first; when one is asked for, fitserve is asked for it, as Azure's SDK does."""
@@ -336,4 +333,26 @@ def _configuration(cpu_cores, memory_gb, tags, properties, description, auth_ena
 
 
 def _number(value):
-    return None if value is None else float(value)
+    """
+    Raises:
+        WebserviceException
+    """
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        raise WebserviceException("Invalid configuration: {!r} is not a number".format(value)) from None
+
+
+def _body_of(given):
+    """As bytes: rows, arrays and frames under ``data``; a dict is a whole body, unless it is a frame's columns and data."""
+    if isinstance(given, bytes):
+        return given
+    if isinstance(given, str):
+        return given.encode("utf-8")
+    if hasattr(given, "columns") and hasattr(given, "values"):
+        given = {"data": {"columns": [str(name) for name in given.columns], "data": given.values.tolist()}}
+    elif not isinstance(given, dict):
+        given = {"data": given.tolist() if hasattr(given, "tolist") else given}
+    elif set(given) == {"columns", "data"}:
+        given = {"data": given}
+    return json.dumps(given, default=str).encode("utf-8")
