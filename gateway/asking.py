@@ -23,6 +23,6 @@ def ask(
         answer = connection.getresponse()
         return answer.status, answer.read()
     except (OSError, http.client.HTTPException) as error:
-        raise GatewaySilent(url, error or type(error).__name__) from None
+        raise GatewaySilent(url, str(error) or type(error).__name__) from None
     finally:
         connection.close()

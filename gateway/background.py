@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.listen import bind
-from gateway.service_errors import GatewayNotStarted, GatewayNotStopped
+from gateway.service_errors import GatewayElsewhere, GatewayNotStarted, GatewayNotStopped
 from gateway.settings import Settings
 from gateway.state import LOCK_FILE, GatewayState, running_gateway
 from registry.errors import OperatorError
@@ -64,11 +64,14 @@ def stop_gateway(workspace: Workspace, timeout_s: float = 60.0) -> GatewayState 
     """End the gateway that serves `workspace` and wait until it has drained; None when none does.
 
     Raises:
+        GatewayElsewhere: it runs where this process cannot signal it.
         GatewayNotStopped: it still holds the workspace after `timeout_s`.
     """
     state = running_gateway(workspace.root)
     if state is None:
         return None
+    if not state.is_here:
+        raise GatewayElsewhere(state.url)
     os.kill(state.pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout_s
     while _is_held(workspace.root):

@@ -23,9 +23,20 @@ class GatewayNotStopped(OperatorError):
         super().__init__(f"the gateway (process {pid}) did not end within {seconds:g} s")
 
 
+class GatewayElsewhere(OperatorError):
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            f"the gateway at {url} runs in another container, or on another machine: stop it there "
+            "(docker stop CONTAINER, or docker exec CONTAINER fitserve stop)"
+        )
+
+
 class GatewaySilent(OperatorError):
     def __init__(self, url: str, problem: object) -> None:
-        super().__init__(f"the gateway at {url} did not answer: {problem}")
+        super().__init__(
+            f"the gateway at {url} did not answer: {problem}; where it runs in a container, so must the command "
+            "(docker exec CONTAINER fitserve …)"
+        )
 
 
 class ServiceError(OperatorError):

@@ -36,7 +36,8 @@ class AlreadyServed(OperatorError):
 class GatewayState:
     """Where the gateway of a workspace answers. `started` is ISO 8601, UTC.
 
-    `token` is a key of this one run, for the commands of whoever owns the workspace; empty where no key is asked for.
+    `token` is a key of this one run, for the commands of whoever owns the workspace; empty where no key is asked for. `place` is
+    where `pid` is a process number: a workspace that containers share is seen from places where that number is another process.
     """
 
     pid: int
@@ -45,6 +46,12 @@ class GatewayState:
     port: int
     started: str
     token: str = field(default="", repr=False)
+    place: str = ""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether `pid` means the gateway in this process too."""
+        return self.place in ("", _place())
 
 
 def running_gateway(root: Path) -> GatewayState | None:
@@ -81,7 +88,7 @@ class GatewayLock:
     def write(self, url: str, host: str, port: int, token: str = "") -> None:
         """Say where this gateway answers; whole or not at all, and to its owner only."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        state = GatewayState(os.getpid(), url, host, port, now, token)
+        state = GatewayState(os.getpid(), url, host, port, now, token, _place())
         beside = self.root / f".{STATE_FILE}.{os.getpid()}"
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
             file.write(json.dumps(asdict(state)) + "\n")
@@ -107,6 +114,14 @@ class GatewayLock:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         return False
+
+
+def _place() -> str:
+    """The machine since it was started, and the PID namespace; empty where the system does not say."""
+    try:
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
 
 
 def workspace_tag(root: Path) -> str:

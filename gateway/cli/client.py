@@ -2,13 +2,14 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 
 from gateway.cli.errors import GatewayNotRunning, refused
+from gateway.service_errors import GatewaySilent
 from gateway.state import GatewayState, running_gateway
 from registry.workspace import Workspace
 
@@ -18,7 +19,8 @@ _IDLE_S: Final = 1.0  # a version that is to start ahead is idle for less
 class GatewayClient:
     """HTTP calls to one gateway, with the key of `FITSERVE_KEY` or `FITSERVE_KEY_FILE` where there is one.
 
-    `token` is what the gateway gives to the owner of its workspace; it is taken where the environment names no key.
+    `token` is what the gateway gives to the owner of its workspace; it is taken where the environment names no key. Every call raises
+    `GatewaySilent` where nothing answers.
     """
 
     def __init__(self, url: str, token: str = "") -> None:
@@ -37,7 +39,7 @@ class GatewayClient:
 
     def model(self, name: str) -> dict[str, Any] | None:
         """What the gateway says of a model; None while it does not know it."""
-        answer = self._http.get(f"/models/{name}")
+        answer = self._asked("GET", f"/models/{name}")
         if answer.status_code == 404:
             return None
         return dict(_checked(answer).json())
@@ -79,7 +81,7 @@ class GatewayClient:
 
     def document(self, path: str) -> dict[str, Any]:
         """What is described there; {} where nothing is."""
-        answer = self._http.get(path)
+        answer = self._asked("GET", path)
         return dict(answer.json()) if answer.is_success else {}
 
     def score(self, path: str, body: bytes, content_type: str = "application/json") -> bytes:
@@ -88,7 +90,15 @@ class GatewayClient:
         Raises:
             ScoringRefused: any other answer, with its sentence.
         """
-        return _checked(self._http.post(path, content=body, headers={"content-type": content_type})).content
+        return _checked(self._asked("POST", path, body, {"content-type": content_type})).content
+
+    def _asked(
+        self, verb: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        try:
+            return self._http.request(verb, path, content=body, headers=headers)
+        except httpx.TransportError as error:
+            raise GatewaySilent(self.url, str(error) or type(error).__name__) from None
 
 
 def connect(workspace: Workspace) -> GatewayClient:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import httpx
 
 from gateway.cli.client import GatewayClient, running
 from gateway.cli.options import pairs, resource_options, resources, strict_python_option
@@ -135,16 +134,14 @@ def announce(workspace: Workspace, name: str, version: int) -> dict[str, Any] | 
 
     Raises:
         ModelError: the gateway refused it, in its own words.
+        GatewaySilent: it did not answer.
     """
     state = running(workspace)
     if state is None:
         click.echo("no gateway serves this workspace yet: fitserve serve")
         return None
     with GatewayClient(state.url, state.token) as client:
-        try:
-            entry = client.wait_for_version(name, version, timeout_s=120, progress=click.echo)
-        except httpx.TransportError as error:
-            raise ModelError(f"the gateway at {state.url} did not answer: {error}") from None
+        entry = client.wait_for_version(name, version, timeout_s=120, progress=click.echo)
     if entry["state"] in {"failed", "quarantined"}:
         raise ModelError(f"{name}:{version} is {entry['state']}: {entry.get('reason') or 'see fitserve logs'}")
     click.echo(f"{name}:{version} is {entry['state']} at {state.url}/models/{name}/score")

@@ -1,5 +1,6 @@
 """What the command line says: help for every option, and sentences in the words of who typed them."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from gateway.cli.errors import refused
 from gateway.cli.main import COMMANDS, cli, main
 from gateway.cli.sweep import _print
+from gateway.state import GatewayLock
 from registry import services
 from registry.model import Model
 from registry.workspace import Workspace
@@ -129,3 +131,22 @@ def test_doctor_says_that_a_gateway_would_not_start(
     code, told, _ = said(capsys, workspace, "doctor")
     assert (code, "none is used, as FITSERVE_LIMITS says" in told) == (3, True), told
     assert "none        holds nothing" in told
+
+
+@pytest.mark.parametrize(
+    "arguments", [["score", "iris", "[[1, 2, 3, 4]]"], ["score", "iris", "[[1]]", "--method", "predict"], ["register"]]
+)
+def test_a_gateway_that_cannot_be_reached_gets_a_sentence(
+    capsys: pytest.CaptureFixture[str], workspace: Workspace, tmp_path: Path, arguments: list[str]
+) -> None:
+    """As from another container that has the same volume."""
+    if arguments == ["register"]:
+        arguments = ["register", str(iris_svc(tmp_path)), "--name", "iris"]
+    with socket.socket() as nobody, GatewayLock(workspace.root) as lock:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        port = nobody.getsockname()[1]
+        lock.write(f"http://127.0.0.1:{port}", "127.0.0.1", port)
+        code, _, error = said(capsys, workspace, *arguments)
+    assert code == 3, error
+    assert error.startswith(f"fitserve: the gateway at http://127.0.0.1:{port} did not answer: "), error
+    assert error.count("\n") == 1

@@ -1,5 +1,6 @@
 """One gateway for a workspace, found by others, and nothing of a killed one in the way."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.state import AlreadyServed, GatewayLock, make_runtime_dir, running_gateway
+from gateway.background import stop_gateway
+from gateway.service_errors import GatewayElsewhere
+from gateway.state import STATE_FILE, AlreadyServed, GatewayLock, make_runtime_dir, running_gateway
+from registry.workspace import Workspace
 
 
 def test_a_serving_gateway_is_found_and_a_stopped_one_is_not(tmp_path: Path) -> None:
@@ -71,3 +75,16 @@ def test_a_state_file_that_cannot_be_removed_does_not_keep_a_gateway_from_stoppi
         (tmp_path / "gateway.json").mkdir()
         lock.withdraw()
     assert running_gateway(tmp_path) is None
+
+
+def test_a_process_number_of_another_container_is_not_taken_for_one_of_ours(tmp_path: Path) -> None:
+    with Workspace.open(tmp_path / "w") as workspace, GatewayLock(workspace.root) as lock:
+        lock.write("http://127.0.0.1:8080", "127.0.0.1", 8080)
+        state = running_gateway(workspace.root)
+        assert state is not None
+        assert state.is_here
+        file = workspace.root / STATE_FILE
+        said = json.loads(file.read_text())
+        file.write_text(json.dumps(said | {"place": said["place"].replace("pid:[", "pid:[9")}))
+        with pytest.raises(GatewayElsewhere, match="docker exec CONTAINER fitserve stop"):
+            stop_gateway(workspace)  # it would end this very process
