@@ -138,7 +138,11 @@ def announce(workspace: Workspace, name: str, version: int) -> dict[str, Any] | 
     """
     state = running(workspace)
     if state is None:
-        click.echo("no gateway serves this workspace yet: fitserve serve")
+        click.echo(
+            "no gateway serves this workspace yet: fitserve serve"
+            if workspace._location.database is None
+            else "every gateway of this database serves it; none runs with this folder"
+        )
         return None
     with GatewayClient(state.url, state.token) as client:
         entry = client.wait_for_version(name, version, timeout_s=120, progress=click.echo)

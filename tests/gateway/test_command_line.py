@@ -150,3 +150,15 @@ def test_a_gateway_that_cannot_be_reached_gets_a_sentence(
     assert code == 3, error
     assert error.startswith(f"fitserve: the gateway at http://127.0.0.1:{port} did not answer: "), error
     assert error.count("\n") == 1
+
+
+def test_gateways_that_share_the_database_are_not_overlooked(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `docker compose run gateway register …`, in a container beside theirs."""
+    monkeypatch.setenv("FITSERVE_WORKSPACE_FOLDER", str(tmp_path / "mine"))
+    model = str(iris_svc(tmp_path))
+    with pytest.raises(SystemExit):
+        main(["--workspace", f"sqlite:///{tmp_path}/shared.db", "register", model, "--name", "iris"])
+    told = capsys.readouterr().out
+    assert "every gateway of this database serves it" in told
