@@ -86,7 +86,9 @@ class GoldenRows:
         self._workspace = workspace
         self._timeout_s = timeout_s
         self._recorded: dict[str, Recording] = {}  # by version, until the registry's record names them
-        self._fatal: set[str] = set()  # versions that died over rows that we drew
+        self._fatal: set[tuple[str, str | None]] = (
+            set()
+        )  # versions that died, in which environment, over rows that we drew
         self._storing: set[asyncio.Task[None]] = set()
 
     def recorded(self, record: ModelVersion) -> bool:
@@ -106,13 +108,11 @@ class GoldenRows:
         if child.description["kind"] == "script":
             return Report(unverified="a scoring script is asked only what callers send")
         recording = await self._known(record)
-        if recording is None and unrecorded is not None and not record.settings.get("expected"):
-            return Report(unverified=unrecorded)
         patience = 2 * _BUDGET_S if recording is None else self._timeout_s
         try:
             async with asyncio.timeout(patience), await ScoringClient.open(child.socket) as client:
                 if recording is None:
-                    return await self._record(record, child, client, sample)
+                    return await self._record(record, child, client, sample, unrecorded)
                 child.recording = recording
                 return await _replayed(client, recording)
         except TimeoutError:
@@ -123,7 +123,7 @@ class GoldenRows:
             raise ChildFailed("timeout", f"it did not answer its golden rows within {self._timeout_s:g} s") from None
         except OSError:  # the connection broke, or nobody listens any more
             if recording is None:
-                self._fatal.add(record.id)
+                self._fatal.add((record.id, record.environment))
             end = await child.handle.end(_LAST_WORDS_S)
             raise ChildFailed("died", "its process ended over its golden rows", end) from None
 
@@ -156,8 +156,10 @@ class GoldenRows:
         self._recorded.pop(record.id, None)
         return await asyncio.to_thread(_read, self._workspace, record.golden)
 
-    async def _record(self, record: ModelVersion, child: Child, client: ScoringClient, sample: Any) -> Report:
-        if record.id in self._fatal:
+    async def _record(
+        self, record: ModelVersion, child: Child, client: ScoringClient, sample: Any, unrecorded: str | None
+    ) -> Report:
+        if (record.id, record.environment) in self._fatal:
             return Report(unverified="the model's process died over the rows that were made for it")
         try:
             inputs = make_inputs(child.description, sample)
@@ -177,6 +179,8 @@ class GoldenRows:
         if implausible is not None:
             return Report(recorded_in=recorded_in, implausible=implausible)
         child.recording = recording
+        if unrecorded is not None:
+            return Report(unverified=unrecorded)
         self._recorded[record.id] = recording
         return Report(recorded_in=recorded_in, answers=sum(map(len, recording.answers)))
 

@@ -133,9 +133,16 @@ def test_the_answers_that_count_are_those_of_the_models_own_environment(workspac
         own = Environment(OWN_NAME)
         digest = opened.metadata.put_environment(own.name, own.digest, own.spec()).digest
         services.deploy(opened, "elsewhere", [model], inference=InferenceConfig(environment=digest))
+        nowhere = Environment("nowhere")
+        nowhere.python.conda_dependencies.add_pip_package("no-such-package-of-anybody==1.0")
+        lost = Model.register(opened, FOREST, "lost", environment=nowhere, show_output=False)
+        services.deploy(opened, "lost-elsewhere", [lost], inference=InferenceConfig(environment=digest))
     with serving(workspace, "--start", "first-use") as gateway:
         answer = gateway.http.post("/api/v1/service/elsewhere/score", json={"data": ROWS})
         assert answer.status_code == 503
         assert "answers differently than recorded: predict_proba" in answer.json()["message"]
         assert gateway.score("forest", ROWS).json()["predict_proba"][1] == [1, 0, 0]
         assert gateway.version("forest", 1)["golden"]["recorded_in"]["sklearn"] == "1.3.2"
+        answer = gateway.http.post("/api/v1/service/lost-elsewhere/score", json={"data": ROWS})
+        assert answer.status_code == 503
+        assert "answers probabilities such as 12.5" in answer.json()["message"]  # also with nothing to compare with
