@@ -220,6 +220,14 @@ def test_ending_a_submitted_run_from_inside_changes_no_status(run_dir: Path) -> 
     assert not any(event["type"] == "status" for event in events(run_dir))
 
 
+def test_a_dataset_of_a_run_is_refused_with_what_to_do(run_dir: Path) -> None:
+    from azureml.exceptions import UserErrorException
+
+    assert get_run().input_datasets == {}
+    with pytest.raises(UserErrorException, match="is the path of its file"):
+        get_run().input_datasets["titanic"]
+
+
 def test_the_context_is_one_object_with_the_names_of_azure(run_dir: Path) -> None:
     from azureml.core import VERSION, Run
     from azureml.core.run import Run as SameRun

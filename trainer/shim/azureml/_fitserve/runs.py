@@ -78,7 +78,7 @@ class Run(Recorder):
         self._status = "Running"
 
     _inside = True  # this program has to do with its end, so that cannot be waited for
-    input_datasets = output_datasets = property(lambda self: {})
+    input_datasets = output_datasets = property(lambda self: _NoDatasets())
 
     @classmethod
     def get_context(cls, allow_offline=True, used_for_context_manager=False, **kwargs):
@@ -407,6 +407,15 @@ class ChildRun(Run):
         if self._status == "Running":
             self._status = status
             self._sink.write({"type": "status", "status": status, "error": error})
+
+
+class _NoDatasets(dict):
+    """What a run was given is among its arguments."""
+
+    def __missing__(self, name):
+        return refuse(
+            "run.input_datasets[{!r}]".format(name), "an argument that is a dataset is the path of its file: read that"
+        )
 
 
 def _texts(items):
