@@ -95,11 +95,19 @@ class ServedModel:
             self.live = number
             if live is not None and live.record.version not in self.pinned:
                 live.stop()
+            self._stop_overtaken(number)
         elif self._settings.start == "first-use" and (live is None or live.crew is None):
             self.live = number
         elif number not in self._tried:
             self._tried.add(number)
             target.start(urgent=live is not None and live.crew is not None)
+
+    def _stop_overtaken(self, by: int) -> None:
+        """Versions that were to answer, were overtaken while they started, and that nobody has asked for."""
+        for number, version in self.versions.items():
+            if number < by and number not in self.pinned and version.wanted and not version.last_used:
+                self._tried.discard(number)
+                version.stop()
 
     def pin(self, numbers: frozenset[int]) -> None:
         """Services name these versions. What is new among them starts; what is not named any more stops when idle."""

@@ -350,6 +350,36 @@ def test_what_was_live_and_cannot_be_loaded_again_is_tried_again_after_a_while(m
     asyncio.run(story())
 
 
+def test_versions_that_were_overtaken_while_they_started_do_not_stay() -> None:
+    """Many registrations in a row would hold the memory of all of them."""
+
+    async def story() -> None:
+        machine, admission = QuickMachine(), Admission(4 * GB, GB)
+        models = ServedModels(Settings(), machine, admission, Publisher(), Nobody())
+        records = [replace(record("m", 0.5), version=number) for number in (1, 2, 3, 4)]
+        machine.held["m:2"], machine.held["m:3"], machine.held["m:4"] = (
+            asyncio.Event(),
+            asyncio.Event(),
+            asyncio.Event(),
+        )
+        models.reconcile(records[:1], None)
+        await eventually(lambda: models.models["m"].live == 1, "the first answers", timeout=5)
+        for known in (2, 3, 4):
+            models.reconcile(records[:known], None)
+            await eventually(lambda known=known: f"m:{known}" in machine.preparing, "it is prepared", timeout=5)  # type: ignore[misc]
+        models.version("m", 3).used()
+        for held in ("m:3", "m:2"):
+            machine.held[held].set()
+            await eventually(lambda held=held: models.version("m", int(held[-1])).state == "live", "live", timeout=5)  # type: ignore[misc]
+        machine.held["m:4"].set()
+        states = lambda: [models.version("m", number).state for number in (1, 2, 3, 4)]  # noqa: E731
+        await eventually(lambda: states() == ["idle", "idle", "live", "live"], "only what is asked for", timeout=5)
+        assert admission.promised == GB
+        await models.close()
+
+    asyncio.run(story())
+
+
 def test_what_is_promised_is_what_is_asked_for_when_the_group_is_made() -> None:
     async def story() -> None:
         machine, admission = QuickMachine(), Admission(4 * GB, GB)
