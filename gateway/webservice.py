@@ -31,6 +31,7 @@ _NOT_RUNNING: Final = "no gateway serves this workspace: start one with `fitserv
 _FAILED: Final = {"failed": "Failed", "quarantined": "Unhealthy", "unloaded": "Unhealthy"}
 _PATIENCE_S: Final = 600.0  # for a deployment when no time is named: an environment may have to be built
 _POLL_S: Final = 0.02
+_ROOM_S: Final = 3.0  # for the gateway to begin to start what is asked for
 _SCORING_S: Final = 300.0
 
 
@@ -45,6 +46,7 @@ class Webservice(Described[ServiceRecord]):
         self.workspace = workspace
         self._record = workspace.metadata.get_service(name)
         self._state, self._error = "Transitioning", ""
+        self._resting = False  # a request would start it
         self._limits: Mapping[str, float] | None = None
         self.update_deployment_state()
 
@@ -220,6 +222,7 @@ class Webservice(Described[ServiceRecord]):
     def _update(self, start: bool) -> None:
         """`start`: have it started when it rests."""
         self._record = self.workspace.metadata.get_service(self.name)
+        self._resting = False
         gateway = running_gateway(self.workspace.root)
         if gateway is None:
             self._state, self._error = "Unhealthy", _NOT_RUNNING
@@ -234,7 +237,7 @@ class Webservice(Described[ServiceRecord]):
             self._state, self._error = ("Failed", str(told["reason"])) if refused else ("Transitioning", "")
             return
         state, reason = str(told["state"]), told["reason"]
-        resting = state == "idle"  # a request starts it
+        self._resting = resting = state == "idle" and not told["ready"]
         self._error = "" if told["ready"] else str(reason or "")
         if told["ready"] or (resting and told["loaded"] and not reason and not start):
             self._state = "Healthy"
@@ -279,13 +282,17 @@ class Webservice(Described[ServiceRecord]):
         began = last_dot = time.monotonic()
         say("Tips: You can try get_logs() to see why a deployment does not come up.\nRunning")
         self._update(start=True)
-        while self._state == "Transitioning" and time.monotonic() - began < patience:
+        while self._goes_on(began) and time.monotonic() - began < patience:
             time.sleep(_POLL_S)
             if time.monotonic() - last_dot > 1:
                 say(".")
                 last_dot = time.monotonic()
             self._update(start=True)
         self._conclude(say, patience)
+
+    def _goes_on(self, began: float) -> bool:
+        """Also where it rests for a reason: that may be from before it was asked for, which makes room."""
+        return self._state == "Transitioning" or (self._resting and time.monotonic() - began < _ROOM_S)
 
     def _conclude(self, say: Callable[[str], None], patience: float) -> None:
         what = f"{self.compute_type} service creation operation finished, operation"

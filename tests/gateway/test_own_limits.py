@@ -14,9 +14,10 @@ from gateway.background import ensure_gateway, stop_gateway
 from gateway.cli.logs import find_log
 from gateway.state import running_gateway
 from registry.errors import InvalidResource
+from registry.limits import machine_memory_bytes
 from registry.model import Model
 from registry.records import ServiceRecord
-from registry.resources import ResourceConfiguration
+from registry.resources import GB, ResourceConfiguration
 from registry.workspace import Workspace
 from tests.e2e.gateway import eventually, fitserve
 from tests.e2e.models import code_model, iris_probabilities, iris_svc
@@ -196,3 +197,13 @@ def test_one_odd_record_harms_no_other(workspace: Workspace) -> None:
     assert good.run(ROW) == {"predict": [0]}
     workspace.metadata.delete_service("odd")
     good.delete()
+
+
+def test_a_service_that_is_deployed_gets_room_from_those_that_nobody_uses(workspace: Workspace) -> None:
+    """Its first start, ahead, finds none; that is not the end of the deployment, which asks for it."""
+    most = round(0.6 * (machine_memory_bytes() / GB - 0.5), 2)
+    for name in ("vast", "vaster"):
+        service = deploy(workspace, name, "iris:1", memory_in_gb=most)
+        assert (service.state, service.run(ROW)) == ("Healthy", {"predict": [0]})
+    for name in ("vast", "vaster"):
+        Webservice(workspace, name).delete()
