@@ -72,7 +72,7 @@ class Settings:
         5, "deaths in a row without an answer until a version is no longer restarted", least=1
     )
 
-    access_log: bool = _option(False, "log one line for each request")
+    access_log: bool = _option(False, "log one line for each scoring request")
     log_level: str = _option("info", "least level of the log", choices=("debug", "info", "warning", "error"))
     cors_origins: str = _option("", "origins allowed to call from a browser, separated by commas; * allows all")
     nonfinite: str = _option("null", "how NaN and infinity are written in JSON answers", choices=("null", "string"))

@@ -94,7 +94,8 @@ def _workspace(where: str | None) -> dict[str, Any]:
     try:
         with Workspace.open(where, create=False) as workspace:
             state = running(workspace)
-            return {"folder": str(workspace.root), "gateway": state.url if state else None}
+            found = {"folder": str(workspace.root), "gateway": state.url if state else None}
+            return found | ({"gateway_elsewhere": True} if state and not state.is_here else {})
     except FitserveError as error:
         return {"problem": str(error)}
 
@@ -123,4 +124,5 @@ def _print(facts: dict[str, Any]) -> None:
     workspace = facts["workspace"]
     click.echo(f"workspace     {workspace.get('folder') or workspace['problem']}")
     if workspace.get("gateway"):
-        click.echo(f"gateway       {workspace['gateway']}")
+        where = ", in another container or on another machine" if "gateway_elsewhere" in workspace else ""
+        click.echo(f"gateway       {workspace['gateway']}{where}")

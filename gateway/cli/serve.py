@@ -1,7 +1,5 @@
 """`fitserve serve`, and what `up` shares with it: the gateway in the foreground."""
 
-import logging
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -33,14 +31,10 @@ def serve_here(workspace: Workspace, settings: Settings, on_ready: Callable[[str
     Raises:
         OperatorError: the port is in use, or another gateway serves this workspace.
     """
+    from gateway.http.logging import set_up
     from gateway.supervisor import serve as supervise
 
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname).1s [%(process)d] %(name)s - %(message)s",
-    )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    set_up(settings.log_level)
     if settings.no_auth and not settings.is_loopback:
         click.echo(f"warning: {settings.host} is served without a key, as asked for by --no-auth", err=True)
     return supervise(workspace, settings, on_ready=on_ready)

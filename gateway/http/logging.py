@@ -1,4 +1,7 @@
-"""Logs of an HTTP process. Lines of the access log are collected in memory and written by a thread, never by the loop."""
+"""Logs of the gateway's processes, which share one stream: lines of one form, in one time.
+
+Lines of the access log are collected in memory and written by a thread, never by the loop.
+"""
 
 import logging
 import queue
@@ -8,20 +11,21 @@ import time
 from datetime import UTC, datetime
 from typing import Final, TextIO
 
-FORMAT: Final = "%(asctime)s %(levelname).1s %(name)s - %(message)s"
+_FORMAT: Final = "%(asctime)s.%(msecs)03dZ %(levelname).1s [%(process)d] %(name)s - %(message)s"
+_TIME: Final = "%Y-%m-%dT%H:%M:%S"
 _MOST: Final = 10_000  # lines that may wait for a slow disk; what comes on top is counted, not kept
 
 
 def set_up(level: str, stream: TextIO = sys.stderr) -> None:
-    """Lines to `stream`, times in UTC. uvicorn's own chatter stays below a warning."""
-    formatter = logging.Formatter(FORMAT)
+    """Lines to `stream`, times in UTC. Chatter of libraries stays below a warning."""
+    formatter = logging.Formatter(_FORMAT, _TIME)
     formatter.converter = time.gmtime
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("uvicorn", "uvicorn.error", "asyncio"):
+    for noisy in ("uvicorn", "uvicorn.error", "asyncio", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
