@@ -77,6 +77,7 @@ USES = {
     "get_run": lambda function: ws.get_run is not None and callable(function),
     "RunConfiguration": lambda cls: cls().environment.python,
     "DockerConfiguration": lambda cls: cls(use_docker=True).shm_size,
+    "ScriptRun": lambda cls: callable(cls.wait_for_completion) and cls.__mro__[1].__name__ == "Run",
     "ScriptRunConfig": lambda cls: cls(".", "script.py", arguments=["--a", 1.0]).arguments,
     "ResourceConfiguration": lambda cls: cls(cpu=1, memory_in_gb=0.5),
     "Model": lambda cls: cls.list(ws) == [] and cls.Framework.SCIKITLEARN == "ScikitLearn",
