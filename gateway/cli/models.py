@@ -62,6 +62,8 @@ def register(
 
     A gateway that serves the workspace has an endpoint for it within a second.
     """
+    if run_id is None and not Path(file).exists():
+        raise InvalidArgument("FILE", f"there is no {file}")
     with Workspace.open(obj["workspace"]) as workspace:
         model = _register(workspace, file, name, run_id, given)
         click.echo(f"registered {model.id}")
@@ -98,8 +100,6 @@ def _register(workspace: Workspace, file: str, name: str, run_id: str | None, gi
         if code is not None:
             common["code"] = code
         return Run.get(workspace, run_id).register_model(name, file, **common)
-    if not Path(file).exists():
-        raise InvalidArgument("FILE", f"there is no {file}")
     return Model.register(workspace, file, name, code=code, show_output=False, **common)
 
 

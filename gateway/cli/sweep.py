@@ -2,14 +2,13 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from gateway.cli.options import pairs, resource_options, resources, strict_python_option
 from gateway.cli.output import print_table
-from gateway.cli.train import environment_from
+from gateway.cli.train import environment_from, script_path
 from registry.errors import InvalidArgument
 from registry.workspace import Workspace
 from trainer import Experiment, Run, ScriptRunConfig, Sweep
@@ -71,6 +70,7 @@ def sweep(obj: dict[str, Any], /, script: str | None, script_args: tuple[str, ..
         for name, what in (("Missing argument 'SCRIPT'.", script), *_needed(given)):
             if not what:
                 raise click.UsageError(name)
+        script_path(str(script))
     elif script is not None or given["params"]:
         raise click.UsageError("--resume takes neither SCRIPT nor --param: those of the earlier sweep are used")
     with Workspace.open(obj["workspace"]) as workspace:
@@ -111,9 +111,7 @@ def _resume(workspace: Workspace, given: dict[str, Any]) -> SweepRun:
 
 
 def _submit(workspace: Workspace, script: str, script_args: tuple[str, ...], given: dict[str, Any]) -> SweepRun:
-    path = Path(script)
-    if not path.is_file():
-        raise InvalidArgument("SCRIPT", f"there is no file {script}")
+    path = script_path(script)
     limits = (given["cpu"], given["memory"])
     config = ScriptRunConfig(
         path.resolve().parent,

@@ -47,6 +47,20 @@ def environment_from(file: str | None, workspace: Workspace, what: str = "--envi
     return Environment.from_pip_requirements(label, file)
 
 
+def script_path(script: str) -> Path:
+    """Looked at before a workspace is made: a misspelt name leaves nothing behind.
+
+    Raises:
+        InvalidArgument: there is no such script.
+    """
+    path = Path(script)
+    if not path.is_file():
+        near = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        hint = f"; in that folder: {', '.join(near[:8])}" if near else ""
+        raise InvalidArgument("SCRIPT", f"there is no file {script}{hint}")
+    return path
+
+
 def run_script(
     workspace: Workspace,
     script: str,
@@ -63,11 +77,7 @@ def run_script(
         InvalidArgument: there is no such script.
         trainer.errors.ActivityFailed: the script failed; the sentence says how.
     """
-    path = Path(script)
-    if not path.is_file():
-        near = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
-        hint = f"; in that folder: {', '.join(near[:8])}" if near else ""
-        raise InvalidArgument("SCRIPT", f"there is no file {script}{hint}")
+    path = script_path(script)
     config = ScriptRunConfig(
         source_directory=str(path.resolve().parent),
         script=path.name,
@@ -121,6 +131,7 @@ def train(
 
     Arguments for the script follow `--`: fitserve train train.py -- --kernel rbf
     """
+    script_path(script)
     with Workspace.open(obj["workspace"]) as workspace:
         run = run_script(
             workspace,
@@ -147,7 +158,7 @@ def _experiment_name(script: Path) -> str:
 @click.command()
 @click.argument("run_id", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--most", type=int, default=20, show_default=True, help="How many runs to list.")
+@click.option("--most", type=click.IntRange(1), default=20, show_default=True, help="How many runs to list.")
 @click.pass_obj
 def runs(obj: dict[str, Any], run_id: str | None, as_json: bool, most: int) -> None:
     """List the runs, newest first; or show RUN_ID with its metrics and files."""

@@ -15,7 +15,7 @@ from gateway.cli.models import announce, settings_of_model
 from gateway.cli.options import resource_options, resources, settings_from, settings_options, take_settings
 from gateway.cli.scope import enter_own_scope
 from gateway.cli.serve import serve_here
-from gateway.cli.train import run_script, script_options
+from gateway.cli.train import run_script, script_options, script_path
 from gateway.methods import METHODS
 from gateway.settings import Settings
 from gateway.state import GatewayState
@@ -69,6 +69,7 @@ def up(
 
     When a gateway serves the workspace already, the model is registered there and the command ends.
     """
+    script_path(script)
     flags = take_settings(given)
     model_name = check_name("model", name or default_name(script))
     wanted = resources(given["cpu"], given["memory"])

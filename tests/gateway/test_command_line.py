@@ -162,3 +162,22 @@ def test_gateways_that_share_the_database_are_not_overlooked(
         main(["--workspace", f"sqlite:///{tmp_path}/shared.db", "register", model, "--name", "iris"])
     told = capsys.readouterr().out
     assert "every gateway of this database serves it" in told
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["up", "nope.py"],
+        ["train", "nope.py"],
+        ["register", "nope.joblib", "--name", "x"],
+        ["sweep", "nope.py", "--metric", "m", "--param", "c=1"],
+    ],
+)
+def test_a_misspelt_file_leaves_no_workspace_behind(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--workspace", str(tmp_path / "new"), *command])
+    assert end.value.code == 2
+    assert "there is no" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
