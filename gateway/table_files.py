@@ -104,6 +104,11 @@ def is_file(value: object) -> bool:
     return isinstance(value, str) and value.lower().endswith(INPUTS) and not value.lstrip().startswith(("{", "["))
 
 
+def is_csv(text: str) -> bool:
+    """Whether `text` names a file whose fields are read by the types of the model's columns."""
+    return is_file(text) and text.lower().endswith(".csv")
+
+
 def read_rows(text: str, stdin: IO[str], types: Types) -> Rows:
     """Rows from JSON text, from ``-`` (JSON on standard input), or from a .json, .jsonl, .csv, .parquet or .npy file.
 

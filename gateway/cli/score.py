@@ -9,7 +9,7 @@ import click
 
 from gateway.cli.client import connect
 from gateway.cli.errors import ScoringRefused
-from gateway.table_files import PART_ROWS, check_output, column_types, in_parts, read_rows, write_answers
+from gateway.table_files import PART_ROWS, check_output, column_types, in_parts, is_csv, read_rows, write_answers
 from registry.names import check_name
 from registry.workspace import Workspace
 
@@ -33,10 +33,12 @@ def score(
     check_name("model", name)  # it becomes part of a URL
     if output is not None:
         check_output(output)
+    given = None if is_csv(data) else read_rows(data, sys.stdin, {})
     model = f"/models/{name}"
     path = f"{model}/versions/{version}/score" if version is not None else f"{model}/score"
     with Workspace.open(obj["workspace"], create=False) as workspace, connect(workspace) as client:
-        given = read_rows(data, sys.stdin, column_types(client.document(f"{model}/swagger.json?version=3.1")))
+        if given is None:
+            given = read_rows(data, sys.stdin, column_types(client.document(f"{model}/swagger.json?version=3.1")))
         if method is not None:
             given.rest["method"] = method
 
