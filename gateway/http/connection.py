@@ -68,6 +68,7 @@ class Connection(HttpToolsProtocol):
         if self._running is not None:
             self._running.disconnected = True  # or it would write to what is closed
         super().connection_lost(exc)
+        self.flow = FlowControl(self.transport)  # which does not know us: no collector is needed to free this
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle

@@ -113,6 +113,7 @@ class Exchange:
         """The body is complete."""
         self.more_body = False
         if self.response_complete:
+            self._close_behind()
             return
         scoring, route = self._protocol.scoring, self.route
         try:
@@ -222,7 +223,7 @@ class Exchange:
         status, body, headers = scoring.failure(self.route.dialect, error, ids)
         self.route.model.failed(self.route.number, status)
         if isinstance(error, SlowSender):
-            self.keep_alive = False  # said in the headers already
+            self.keep_alive = self.more_body = False  # said in the headers already; nothing more is waited for
         elif not self.keep_alive:
             headers.append(_CLOSE)
         self._write_all(status, body, headers, ids)
@@ -262,9 +263,13 @@ class Exchange:
     def _done(self) -> None:
         self.response_complete = True
         self.call = _NO_CALL  # the connection may rest for long, and the body be large
-        if not self.keep_alive:
-            self._protocol.transport.close()
+        self._close_behind()
         self._protocol.on_response_complete()
+
+    def _close_behind(self) -> None:
+        """Close the connection if this was its last request, behind the end of the body: who still sends would not see the answer."""
+        if not self.keep_alive and not self.more_body:
+            self._protocol.transport.close()
 
 
 class ScoringProtocol(Connection):

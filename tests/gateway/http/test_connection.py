@@ -168,5 +168,7 @@ def test_who_has_no_key_need_not_send_the_body() -> None:
         async with asyncio.timeout(10):
             assert b" 401 " in await reader.readline()
         writer.close()
+        # Who sends it nevertheless, and nothing after it, sees the answer.
+        assert b"a key is needed" in await talk(server, request(PATH, "Connection: close", body=b"1" * 3_000_000))
 
     serving(test, prepare)
