@@ -306,7 +306,9 @@ def test_what_a_service_is_asked_with_is_json(azureml: None) -> None:
     for given in (rows, np.array(rows), {"data": rows}, '{"data": [[1.0, 2.0]]}', b'{"data": [[1.0, 2.0]]}'):
         assert json.loads(_body_of(given)) == {"data": rows}
     table = {"columns": ["a", "b"], "data": rows}
-    assert json.loads(_body_of(pd.DataFrame(rows, columns=["a", "b"]))) == json.loads(_body_of(table)) == {"data": table}
+    assert (
+        json.loads(_body_of(pd.DataFrame(rows, columns=["a", "b"]))) == json.loads(_body_of(table)) == {"data": table}
+    )
     assert json.loads(_body_of({"image": "x"})) == {"image": "x"}
 
 
