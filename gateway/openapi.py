@@ -395,8 +395,11 @@ def _sampled(schema: ModelSchema, sample: Mapping[str, Json], version: str) -> d
             if column.name in values and _may_be_missing(column, schema):
                 values[column.name] = _nullable(values[column.name], version)
         document["items"] = {**row, "properties": values}
-    elif row.get("type") == "array" and "type" in row["items"] and schema.allows_nan is not False:
-        document["items"] = {**row, "items": _nullable(row["items"], version)}
+    elif row.get("type") == "array":
+        values = row["items"]
+        if "type" in values and schema.allows_nan is not False:
+            values = _nullable(values, version)
+        document["items"] = {**row, "items": values, "minItems": schema.width, "maxItems": schema.width}
     return document
 
 
@@ -411,6 +414,8 @@ def _column(column: Column, schema: ModelSchema, version: str) -> dict[str, Json
     if column.categories:
         seen = ", ".join(str(value) for value in column.categories[:50])
         document["description"] = f"Seen in training: {seen}{', …' if len(column.categories) > 50 else ''}"
+        if column.closed and len(column.categories) <= MANY:
+            document["enum"] = [*column.categories, *([None] if _may_be_missing(column, schema) else [])]
     return document
 
 

@@ -6,7 +6,7 @@ import openapi_spec_validator
 import pytest
 
 from gateway.errors import SwaggerVersionNotFound, SwaggerVersionUnsupported
-from gateway.openapi import gateway_openapi, swagger
+from gateway.openapi import gateway_openapi, service_input, swagger
 from gateway.protocols.azure import Azure
 from gateway.protocols.base import Target
 from tests.gateway.protocols.wire import NAMED, PLAIN, TEXT, call, target
@@ -141,6 +141,24 @@ def test_numbers_of_a_frame_are_documented_as_numbers() -> None:
     description = {"kind": "array", "feature_names": ["a", "b"], "allows_nan": False}
     data = swagger(target(description), "3.1")["components"]["schemas"]["ServiceInput"]["properties"]["data"]
     assert data["items"]["properties"]["a"] == {"type": "number", "format": "double"}
+
+
+def test_what_the_model_refuses_is_not_documented_as_taken() -> None:
+    encoder = {
+        "kind": "columns",
+        "feature_names": ["town"],
+        "categories": {"town": ["Bern", "Rome"]},
+        "closed_categories": ["town"],
+        "allows_nan": False,
+    }
+    town = swagger(target(encoder), "3.1")["components"]["schemas"]["ServiceInput"]["properties"]["data"]["items"]
+    assert town["properties"]["town"]["enum"] == ["Bern", "Rome"]
+    for version in ("2", "3", "3.1"):
+        openapi_spec_validator.validate(
+            json.loads(json.dumps(swagger(target(encoder | {"allows_nan": True}), version)))
+        )
+    rows = service_input(MODELS["with a sample"], "3.1.0")["properties"]["data"]["items"]
+    assert (rows["minItems"], rows["maxItems"]) == (4, 4)
 
 
 def test_nothing_is_said_of_a_model_that_was_never_loaded() -> None:
