@@ -82,5 +82,7 @@ def test_serve_and_up_ask_before_they_do_anything(
         raise Entered
 
     monkeypatch.setattr(module, "enter_own_scope", enter)
+    monkeypatch.chdir(tmp_path)
+    Path("train.py").touch()
     done = CliRunner().invoke(cli, ["--workspace", str(tmp_path / "ws"), *command, "--port", "0"])
     assert isinstance(done.exception, Entered), done.output
