@@ -8,6 +8,7 @@ import argparse
 import itertools
 import os
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -78,7 +79,7 @@ class Patient:
         for what, count in load.failures.most_common(3):
             print(f"    {count} × {what}")
         if load.failed or most > 10_000:
-            print("\n".join(self.gateway.log.splitlines()[-60:]))
+            print("\n".join(self.gateway.log.splitlines()[-60:]), file=sys.stderr)
 
 
 def every(seconds: float, times: int, act: Callable[[], object]) -> None:
