@@ -77,7 +77,7 @@ class Patient:
             }
             save("chaos", **self.seen)
         for what, count in load.failures.most_common(3):
-            print(f"    {count} × {what}")
+            print(f"    {count} × {what}", file=sys.stderr)
         if load.failed or most > 10_000:
             print("\n".join(self.gateway.log.splitlines()[-60:]), file=sys.stderr)
 
