@@ -45,7 +45,7 @@ class Rows:
         data = self.data
         if not len(self):
             if hasattr(data, "shape"):
-                raise InvalidArgument("DATA", "it holds no rows")
+                raise InvalidArgument("DATA", "it holds no rows below the names of its columns")
             part = data
         elif isinstance(data, dict):
             if isinstance(data.get("columns"), list):

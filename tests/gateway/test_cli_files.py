@@ -119,7 +119,10 @@ def document(properties: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
-    [("rows.csv", "a,b\n", "it holds no rows"), ("rows.txt", "a\n1\n", r"rows\.txt ends in none of \.json, ")],
+    [
+        ("rows.csv", "a,b\n", "it holds no rows below the names of its columns"),
+        ("rows.txt", "a\n1\n", r"rows\.txt ends in none of \.json, "),
+    ],
 )
 def test_what_holds_nothing_to_send_says_so(tmp_path: Path, name: str, content: str, sentence: str) -> None:
     (tmp_path / name).write_text(content)
