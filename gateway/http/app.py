@@ -10,11 +10,11 @@ from starlette.responses import Response
 from starlette.routing import Route as Plain
 
 from gateway.errors import MethodNotAllowed, RouteNotFound
+from gateway.http.access import Doorman
 from gateway.http.admin import Admin
-from gateway.http.answers import WELL
-from gateway.http.doorman import Doorman
-from gateway.http.hot import SERVER, Receive, Routes, Scope, Scoring, Send
-from gateway.http.ids import Headers
+from gateway.http.request_id import Headers
+from gateway.http.responses import WELL
+from gateway.http.scoring import SERVER, Receive, Routes, Scope, Scoring, Send
 from gateway.http.views import DialectViews, FleetCatalogue
 from registry.errors import FitserveError
 
