@@ -46,7 +46,11 @@ def wrong_arrows(file: Path) -> list[str]:
     if name.startswith(ALONE):
         found = [arrow for arrow in found if not f"{arrow.rpartition(' ')[2].replace('.', '/')}.py".startswith(ALONE)]
     if not name.startswith("gateway/cli/"):
-        found += [f"{name}:{line} imports {t}" for line, t in imported(file) if t.startswith("gateway.cli")]
+        found += [
+            f"{name}:{line} imports {t}"
+            for line, t in imported(file)
+            if t == "gateway.cli" or t.startswith("gateway.cli.")
+        ]
     return found
 
 

@@ -21,8 +21,8 @@ from typing import Final, Protocol
 
 from gateway.dataplane.collate import ReadyInputs, join, settle_alone, splits
 from gateway.dataplane.counters import Meter
-from gateway.dataplane.latency import Pace
-from gateway.dataplane.request_queue import Lanes, Load, Pending
+from gateway.dataplane.latency import ServiceTimeEstimator
+from gateway.dataplane.request_queue import KeyedQueues, Load, Pending
 from gateway.errors import (
     BoundlessAnswer,
     DeadlineExceeded,
@@ -107,7 +107,7 @@ class Link(Protocol):
     def close(self) -> None: ...
 
 
-class Office(Protocol):
+class QueueHost(Protocol):
     """What a queue needs of the process it lives in."""
 
     loop: asyncio.AbstractEventLoop
@@ -127,13 +127,13 @@ class VersionQueue:
     `submit` is the way in. The owner connects and retires links, and passes on what they say (`answered`, `lost`).
     """
 
-    def __init__(self, entry: VersionEntry, policy: BatchPolicy, load: Load, office: Office) -> None:
+    def __init__(self, entry: VersionEntry, policy: BatchPolicy, load: Load, office: QueueHost) -> None:
         self.entry, self.policy, self.load = entry, policy, load
         self._office = office
         self._loop = office.loop
         self.links: list[Link] = []
         self.retired: list[Link] = []
-        self._lanes = Lanes(load)
+        self._lanes = KeyedQueues(load)
         self._held: list[Held] = []
         self._verdicts: dict[int, LastDeath | None] = {}  # of children that left the table lately
         self._leaving: set[int] = set()  # children that ended themselves; their last frame was answered
@@ -146,7 +146,7 @@ class VersionQueue:
         self.answers = 0  # requests answered well, ever
         self.frames = 0
         self.meter = Meter()
-        self._pace = Pace()
+        self._pace = ServiceTimeEstimator()
 
     # the way in
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from gateway.dataplane.batcher import Frame, Refusal
 from gateway.dataplane.collate import ReadyInputs
-from gateway.ipc.writer import READ, Outlet
+from gateway.ipc.writer import READ, BackpressuredWriter
 from gateway.types import (
     ArrayInput,
     ColumnsInput,
@@ -53,7 +53,7 @@ class ChildLink(asyncio.BufferedProtocol):
         self._on_answer, self._on_lost = on_answer, on_lost
         self._reader = wire.FrameReader(largest)
         self._transport: asyncio.Transport | None = None
-        self._outlet: Outlet | None = None
+        self._outlet: BackpressuredWriter | None = None
         self._closing = False
 
     @classmethod
@@ -101,7 +101,7 @@ class ChildLink(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._outlet = Outlet(self._transport, asyncio.get_running_loop())
+        self._outlet = BackpressuredWriter(self._transport, asyncio.get_running_loop())
 
     def pause_writing(self) -> None:
         if self._outlet is not None:

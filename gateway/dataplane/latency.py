@@ -8,7 +8,7 @@ _KEPT: Final = 0.9  # of what was known, with each new frame: about the last ten
 _ENOUGH: Final = 3  # frames before anything is said
 
 
-class Pace:
+class ServiceTimeEstimator:
     """A frame of r rows takes `start` + r * `each` seconds. While only single rows were seen, more are taken to cost nothing:
     the doubt is in the caller's favour.
     """

@@ -88,7 +88,7 @@ class Model:
                 future.set_result(None)
 
 
-class Fleet:
+class ModelTable:
     """Applies tables, opens and retires connections, and keeps time for the queues.
 
     Args:

@@ -90,7 +90,7 @@ class Load:
         self.nbytes -= nbytes
 
 
-class Lanes:
+class KeyedQueues:
     """Requests that wait: one line per key, taken in turn, so that nobody starves behind a popular key."""
 
     def __init__(self, load: Load) -> None:

@@ -23,7 +23,7 @@ _PORT: Final = re.compile(r":\d{1,5}$")
 _LOCAL: Final = re.compile(r"[a-z0-9_-]*|([a-z0-9_-]+\.)+localhost")
 
 
-class Doorman:
+class AccessControl:
     """`allowed_hosts`: further names that are believed, separated by commas; ``*`` believes all."""
 
     def __init__(self, guard: Guard, cors: Cors, table: RoutingTable, allowed_hosts: str) -> None:

@@ -8,7 +8,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from gateway.dataplane.models import Fleet, Version
+from gateway.dataplane.models import ModelTable, Version
 from gateway.errors import InvalidRequest, ModelUnavailable, RouteNotFound
 from gateway.http.openapi import gateway_openapi, swagger
 from gateway.http.scoring import VERSION
@@ -30,7 +30,7 @@ class Json(Response):
 class Admin:
     """The plain routes of one HTTP process."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: ModelTable) -> None:
         self.fleet = fleet
 
     # probes
@@ -218,7 +218,7 @@ class Admin:
             raise ModelUnavailable(name, str(refusal)) from None
 
 
-def _ready(fleet: Fleet, entry: ModelEntry) -> bool:
+def _ready(fleet: ModelTable, entry: ModelEntry) -> bool:
     """A version that is stopped until its first use counts as ready: a request starts it."""
     model = fleet.models[entry.name]
     version: Version = model.version(None)

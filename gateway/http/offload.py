@@ -34,7 +34,7 @@ from gateway.http.malloc import keep_freed_memory
 from gateway.http.responses import failed_answer
 from gateway.http.targets import target_of
 from gateway.ipc.routing_table import VersionEntry
-from gateway.ipc.writer import READ, Outlet
+from gateway.ipc.writer import READ, BackpressuredWriter
 from gateway.protocols import dialects
 from gateway.protocols.matrices import MatrixReader
 from gateway.types import (
@@ -72,7 +72,7 @@ class Refused(Exception):
         self.status, self.body, self.headers = status, body, headers
 
 
-class DeskGone(Exception):
+class OffloadGone(Exception):
     """It died, or could not be started."""
 
 
@@ -80,19 +80,19 @@ class DeskGone(Exception):
 
 
 @dataclass(slots=True)
-class Ticket:
+class OffloadHandle:
     """A request whose dialect's part lies in the desk."""
 
     number: int
     request: ScoreRequest
 
 
-class Desk(asyncio.BufferedProtocol):
+class OffloadClient(asyncio.BufferedProtocol):
     """The HTTP process's end. Starts its process when it is first needed, and anew when it has died."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
-        self._outlet: Outlet | None = None
+        self._outlet: BackpressuredWriter | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._reader = wire.FrameReader()
         self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], Any]]] = {}
@@ -101,7 +101,7 @@ class Desk(asyncio.BufferedProtocol):
         self._heard = 0.0  # when it answered last, or was asked with nothing else to do; the loop's time
         self._starting = asyncio.Lock()
 
-    async def parse(self, dialect: str, call: Call, entry: VersionEntry, limit: int) -> Ticket:
+    async def parse(self, dialect: str, call: Call, entry: VersionEntry, limit: int) -> OffloadHandle:
         """
         Args:
             limit: bytes of a body that is still compressed.
@@ -120,9 +120,9 @@ class Desk(asyncio.BufferedProtocol):
         text = _bytes_of(header["input"], data)
         inputs = DescribedInput(text, memoryview(data)[: header["input"]["offset"]])
         facts = header["method"], inputs, header["n_rows"], header["nbytes"], None
-        return Ticket(number, ScoreRequest(*facts, checked=header["checked"], once=header["once"]))
+        return OffloadHandle(number, ScoreRequest(*facts, checked=header["checked"], once=header["once"]))
 
-    async def format(self, ticket: Ticket, result: ScoreResult) -> memoryview | Answer:
+    async def format(self, ticket: OffloadHandle, result: ScoreResult) -> memoryview | Answer:
         """As `parse`; afterwards the ticket is used up."""
         body = wire.Body()
         head = {"op": "format", "ticket": ticket.number, **_described_result(result, body)}
@@ -135,7 +135,7 @@ class Desk(asyncio.BufferedProtocol):
         head = {"op": "write", **_described_result(result, body), **_described_call(dialect, call, entry, body)}
         return _answer_of(*(await self._ask(head, body.arrays))[1:])
 
-    def drop(self, ticket: Ticket) -> None:
+    def drop(self, ticket: OffloadHandle) -> None:
         """The answer is not wanted any more."""
         if ticket.number and self._transport is not None:
             self._send({"op": "drop", "ticket": ticket.number}, [])
@@ -201,7 +201,7 @@ class Desk(asyncio.BufferedProtocol):
                 self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
             except OSError as error:
                 ours.close()
-                raise DeskGone(str(error)) from None
+                raise OffloadGone(str(error)) from None
         ours.setblocking(False)
         self._reader = wire.FrameReader()
         await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=ours)
@@ -210,7 +210,7 @@ class Desk(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._outlet = Outlet(self._transport, asyncio.get_running_loop())
+        self._outlet = BackpressuredWriter(self._transport, asyncio.get_running_loop())
 
     def pause_writing(self) -> None:
         if self._outlet is not None:
@@ -241,12 +241,12 @@ class Desk(asyncio.BufferedProtocol):
             self._process.kill()
         for future in list(self._waiting.values()):
             if not future.done():
-                future.set_exception(DeskGone("its process ended"))
+                future.set_exception(OffloadGone("its process ended"))
 
 
 def _answer_of(header: Mapping[str, Any], body: Any) -> memoryview | Answer:
     if not header["ok"]:
-        raise _refusal(header, body) if "status" in header else DeskGone("it knows nothing of this request")
+        raise _refusal(header, body) if "status" in header else OffloadGone("it knows nothing of this request")
     content = _bytes_of(header["content"], body)
     if "content_type" not in header:
         return content
@@ -301,7 +301,7 @@ def _bytes_of(place: Mapping[str, Any], body: Any) -> memoryview:
 # ---------------------------------------------------------------- called in the desk, from here to the end
 
 
-class Clerk:
+class OffloadServer:
     """Parses and formats what comes over the socket, one after the other."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -405,7 +405,7 @@ def main() -> int:
     keep_freed_memory()
     os.nice(_NICE)
     set_up("warning")
-    Clerk(socket.socket(fileno=options.fd)).run()
+    OffloadServer(socket.socket(fileno=options.fd)).run()
     return 0
 
 

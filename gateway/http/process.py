@@ -21,7 +21,7 @@ from typing import Final, cast
 import uvicorn
 
 from gateway.auth.guard import Guard
-from gateway.dataplane.models import Fleet
+from gateway.dataplane.models import ModelTable
 from gateway.http.acceptor import Acceptor
 from gateway.http.admin import Admin
 from gateway.http.app import Front
@@ -112,7 +112,7 @@ async def serve(settings: Settings, control_sock: socket.socket, listening: sock
         return fleet.counted()
 
     control = ControlClient(table, drain, supervisor_gone, busy, counted)
-    fleet = Fleet(settings, control, target_of, in_force)
+    fleet = ModelTable(settings, control, target_of, in_force)
     routes = Routes(fleet, dialects())
     access_log = AccessLog() if settings.access_log else None
     scoring = Scoring(fleet, guard, Cors(settings.cors_origins), access_log)

@@ -12,7 +12,7 @@ import numpy as np
 
 from gateway.auth.guard import Guard
 from gateway.dataplane.connection import LARGE, is_large
-from gateway.dataplane.models import Fleet, Model, Version
+from gateway.dataplane.models import Model, ModelTable, Version
 from gateway.dataplane.request_queue import ClientGone, Moved, Pending
 from gateway.errors import (
     BodyTooLarge,
@@ -24,7 +24,7 @@ from gateway.errors import (
 from gateway.http.compression import decompressed
 from gateway.http.cors import Cors
 from gateway.http.logging import AccessLog
-from gateway.http.offload import BINARY, Desk, DeskGone, Refused, Ticket
+from gateway.http.offload import BINARY, OffloadClient, OffloadGone, OffloadHandle, Refused
 from gateway.http.request_id import Headers, RequestIds
 from gateway.http.responses import WELL, Body, Written, dressed, failed_answer, told
 from gateway.ipc.routing_table import OF_SERVICE, ServiceEntry
@@ -72,7 +72,7 @@ class Route:
 class Routes:
     """Path → route, for all models: one look-up in one dictionary, whatever their number."""
 
-    def __init__(self, fleet: Fleet, dialects: Sequence[Dialect]) -> None:
+    def __init__(self, fleet: ModelTable, dialects: Sequence[Dialect]) -> None:
         self.by_path: dict[str, Route] = {}
         self.by_url: dict[bytes, Route] = {}  # the same as they stand in a request line
         self.dialects = dialects
@@ -161,7 +161,7 @@ def _filled(path: str, dialect: Dialect, model: Model) -> list[Route]:
 class Scoring:
     """Answers requests on scoring routes, under any ASGI server."""
 
-    def __init__(self, fleet: Fleet, guard: Guard, cors: Cors, access_log: AccessLog | None = None) -> None:
+    def __init__(self, fleet: ModelTable, guard: Guard, cors: Cors, access_log: AccessLog | None = None) -> None:
         settings = fleet.settings
         self.fleet, self.guard, self.cors, self.access_log = fleet, guard, cors, access_log
         self.ids = RequestIds()
@@ -169,7 +169,7 @@ class Scoring:
         self.body_timeout_s = settings.body_timeout_s
         self.timeout_ms = settings.request_timeout_ms
         self._loop = fleet.loop
-        self.desk = Desk()
+        self.desk = OffloadClient()
 
     async def __call__(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -246,7 +246,7 @@ class Scoring:
         if is_large(result):
             try:
                 return await self.desk.write(route.dialect.name, call, version.entry, result)
-            except DeskGone:
+            except OffloadGone:
                 pass  # then here
         return route.dialect.format(request, result, version.target)
 
@@ -264,8 +264,8 @@ class Scoring:
         try:
             async with asyncio.timeout_at(deadline):
                 ticket = await self.desk.parse(route.dialect.name, call, version.entry, self.body_limit)
-        except DeskGone:
-            ticket = Ticket(0, route.dialect.parse(self._unpacked(call), version.target))
+        except OffloadGone:
+            ticket = OffloadHandle(0, route.dialect.parse(self._unpacked(call), version.target))
         except TimeoutError:
             raise DeadlineExceeded(timeout_ms) from None
         finally:
@@ -285,7 +285,7 @@ class Scoring:
                         return await self.desk.format(ticket, result), result.exec_ns
                 except TimeoutError:
                     raise DeadlineExceeded(timeout_ms) from None
-                except DeskGone:  # with what it knew of the request: read it again, here
+                except OffloadGone:  # with what it knew of the request: read it again, here
                     request = route.dialect.parse(self._unpacked(call), version.target)
             return route.dialect.format(request, result, version.target), result.exec_ns
         except Moved:

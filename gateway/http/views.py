@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route as Plain
 from starlette.routing import compile_path
 
-from gateway.dataplane.models import Fleet
+from gateway.dataplane.models import ModelTable
 from gateway.errors import BodyTooLarge, InvalidRequest, ModelUnavailable, RouteNotFound, SlowSender, redact_paths
 from gateway.http import errors
 from gateway.ipc.control import ControlError
@@ -20,10 +20,10 @@ from registry.errors import ModelNotFound
 BODY_LIMIT: Final = 1_000_000
 
 
-class FleetCatalogue:
+class TableCatalogue:
     """The models of this process, as views see them."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: ModelTable) -> None:
         self._fleet = fleet
 
     def names(self) -> Sequence[str]:

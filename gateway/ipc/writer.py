@@ -23,7 +23,7 @@ def pieces(part: Part) -> list[Part]:
     return [view[start : start + PIECE] for start in range(0, len(view), PIECE)]
 
 
-class Outlet:
+class BackpressuredWriter:
     """The way out of one connection. Its protocol passes on `pause_writing` and `resume_writing`."""
 
     __slots__ = ("_loop", "_paused", "_pouring", "_queue", "_transport")

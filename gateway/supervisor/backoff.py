@@ -14,7 +14,7 @@ _LONGEST_PAUSE_OVER_REQUESTS_S: Final = 1.0
 _REMEMBERED: Final = 16  # dead children of which news may still come
 
 
-class Deaths:
+class RestartBackoff:
     """Counts those without an answer since the child's start; an answer to any caller starts the count anew."""
 
     def __init__(self) -> None:

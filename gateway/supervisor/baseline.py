@@ -8,13 +8,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from gateway.supervisor.version import Host, NoRoomNow, Version
+from gateway.supervisor.version import Host, NoRoomNow, VersionController
 from registry.records import TRAINED_IN, ModelVersion
 
 log = logging.getLogger("fitserve.supervisor")
 
 
-class Rehearsals:
+class BaselineRecorder:
     """
     Args:
         host: what versions need of the supervisor.
@@ -24,9 +24,9 @@ class Rehearsals:
     def __init__(self, host: Host, recorded: Callable[[ModelVersion], bool]) -> None:
         self._host = host
         self._recorded = recorded
-        self._running: set[Version] = set()
+        self._running: set[VersionController] = set()
 
-    async def before(self, version: Version, registered: Version | None) -> str | None:
+    async def before(self, version: VersionController, registered: VersionController | None) -> str | None:
         """Have the answers recorded that `version` is to be compared with, where it is about to be loaded away from home.
 
         Args:
@@ -46,7 +46,7 @@ class Rehearsals:
             if self._settled(version.record):
                 return None
         log.info("%s: its answers are recorded in the environment that it is from first", version.id)
-        rehearsal = Version(home, self._host, version.service)
+        rehearsal = VersionController(home, self._host, version.service)
         self._running.add(rehearsal)
         try:
             rehearsal.start(urgent=version.urgent)

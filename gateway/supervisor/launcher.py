@@ -23,8 +23,8 @@ from gateway.supervisor.environments import OWN, Interpreters, Ready
 from gateway.supervisor.golden import GoldenRows
 from gateway.supervisor.log_tail import Sink
 from gateway.supervisor.model_dir import offer
-from gateway.supervisor.replicas import Child, Crew, FailureKind, StartFailed
-from gateway.supervisor.version import Version
+from gateway.supervisor.replicas import Child, FailureKind, ReplicaSet, StartFailed
+from gateway.supervisor.version import VersionController
 from gateway.supervisor.worker_process import (
     ChildFailed,
     ChildHandle,
@@ -62,7 +62,7 @@ class Files:
     serving: ServingEnvironment
 
 
-class Machine:
+class WorkerLauncher:
     """
     Args:
         runtime: the directory of the scoring sockets, mode 0700.
@@ -82,13 +82,13 @@ class Machine:
         self._nurseries: dict[str | None, asyncio.Task[Nursery]] = {}
         self._loads = asyncio.Semaphore(max(2, round(cores) * 2))  # more at once would only wait for each other
         self._ids = itertools.count(1)
-        self._files: dict[str, tuple[Files, Ready]] = {}  # by key of the crew
+        self._files: dict[str, tuple[Files, Ready]] = {}  # by key of the replica set
         self._proofs: dict[tuple[str | int | None, ...], dict[str, Json]] = {}  # by `_same_answers`
         self._logs: dict[str, VersionLog] = {}
         self._tails: dict[str, LogTail] = {}
         self._closing = False
 
-    def log_of(self, version: Version) -> VersionLog:
+    def log_of(self, version: VersionController) -> VersionLog:
         if version.id not in self._logs:
             self._logs[version.id] = VersionLog(self._workspace.logs_dir, version.model, version.record.version)
         return self._logs[version.id]
@@ -108,7 +108,9 @@ class Machine:
 
     # Machine, for gateway.supervisor.models
 
-    async def open_crew(self, version: Version, key: str, admit: Callable[[], Awaitable[None]]) -> Crew:
+    async def open_replicas(
+        self, version: VersionController, key: str, admit: Callable[[], Awaitable[None]]
+    ) -> ReplicaSet:
         record = version.record
         version.start_ms = {"seen": max(0.0, (version.seen_time - record.created_time).total_seconds() * 1000)}
         began = time.monotonic()
@@ -117,23 +119,23 @@ class Machine:
             ready = await self._interpreters.get(files.serving, self._progress(version))
         finally:
             version.progress = None
-        if version.crew is None:
+        if version.replicas is None:
             version.serving, version.notes = files.serving, _notes(files.serving, ready)
         await admit()
         try:
             group = self._backend.create(key, version.limits, tasks=self._settings.model_tasks)
         except OSError as error:
             raise StartFailed("load", f"its limit group could not be made: {error.strerror}") from error
-        crew = Crew(version.id, group, version.limits, version.size, version.child_died)
+        replicas = ReplicaSet(version.id, group, version.limits, version.size, version.child_died)
         self._files[key] = files, ready
         version.start_ms["prepare"] = _since(began)
-        return crew
+        return replicas
 
-    async def start_child(self, version: Version, crew: Crew) -> Child:
+    async def start_child(self, version: VersionController, replicas: ReplicaSet) -> Child:
         async with self._loads:
-            return await self._start(version, crew)
+            return await self._start(version, replicas)
 
-    async def prove(self, version: Version, crew: Crew, child: Child) -> None:
+    async def prove(self, version: VersionController, replicas: ReplicaSet, child: Child) -> None:
         """Find out how a child may be asked, and put it into its description: which methods have shorter ways, and which answer
         differently for rows together. Callers are answered meanwhile, by the public methods and each alone.
 
@@ -144,28 +146,28 @@ class Machine:
         child.proved = True
         self._golden.store(version.record)
         began = time.monotonic()
-        key = _same_answers(version.record, crew, self._files[crew.key][1])
+        key = _same_answers(version.record, replicas, self._files[replicas.key][1])
         known = self._proofs.get(key)
         try:
             scoring = await child.handle.prove(known and known["scoring"], _PROOF_S)
             together = known["unbatchable"] if known else await self._golden.together(child)
         except (ChildFailed, OSError, TimeoutError) as error:  # of its death others hear
-            log.warning("%s: child %d: how it may be asked is not known: %s", crew.what, child.pid, error)
+            log.warning("%s: child %d: how it may be asked is not known: %s", replicas.what, child.pid, error)
             return
         self._proofs[key] = {"scoring": scoring, "unbatchable": together}
         child.description = {**child.description, **self._proofs[key], "proving": False}
         version.start_ms["proof"] = _since(began)
-        if crew is version.crew or not version.children:
+        if replicas is version.replicas or not version.children:
             version.description = child.description
 
     def recorded(self, record: ModelVersion) -> bool:
         return self._golden.recorded(record)
 
-    def forget_crew(self, crew: Crew) -> None:
-        """The crew has been closed."""
-        self._files.pop(crew.key, None)
+    def forget_replicas(self, replicas: ReplicaSet) -> None:
+        """The replica set has been closed."""
+        self._files.pop(replicas.key, None)
 
-    def close_log(self, version: Version) -> None:
+    def close_log(self, version: VersionController) -> None:
         """Nothing of it runs: until the next line its log takes neither memory nor a descriptor."""
         self._tails.pop(version.id, None)
         version_log = self._logs.pop(version.id, None)
@@ -203,7 +205,7 @@ class Machine:
             serving=decide(record, self._own, spec=spec, code=modules),
         )
 
-    def _progress(self, version: Version) -> Sink:
+    def _progress(self, version: VersionController) -> Sink:
         """What the building of its interpreter says: into its log, the last line also into its status."""
         write = self.log_of(version).write
 
@@ -214,47 +216,47 @@ class Machine:
 
         return tell
 
-    async def _start(self, version: Version, crew: Crew) -> Child:
-        files, ready = self._files[crew.key]
+    async def _start(self, version: VersionController, replicas: ReplicaSet) -> Child:
+        files, ready = self._files[replicas.key]
         began = time.monotonic()
         handle = await self._forked(version, ready)
         try:
             await handle.hello()
-            doors = _join(crew, handle)
+            doors = _join(replicas, handle)
             version.start_ms["fork"] = _since(began)
             began = time.monotonic()
             number = next(self._ids)
             listen = str(self._runtime / f"{number}.sock")
-            order = {**self._order(crew, files, listen), "doors": doors}
+            order = {**self._order(replicas, files, listen), "doors": doors}
             description = await handle.go(order, self._patience(version.record))
-            if doors and handle.pid not in crew.group.pids():
-                raise StartFailed("load", f"model {crew.what} was not loaded inside its limit group")
+            if doors and handle.pid not in replicas.group.pids():
+                raise StartFailed("load", f"model {replicas.what} was not loaded inside its limit group")
             version.start_ms["load"] = _since(began)
             child = Child(number, handle, listen, description)
-            self._say_what_is_known(version, crew, child)
+            self._say_what_is_known(version, replicas, child)
             began = time.monotonic()
-            await self._learn(version, crew, child)
+            await self._learn(version, replicas, child)
             version.start_ms["golden"] = _since(began)
             handle.send("serve")
         except ChildFailed as failure:
             handle.kill()
-            raise await self._explained(crew, handle, failure) from None
+            raise await self._explained(replicas, handle, failure) from None
         except StartFailed:
             handle.kill()
             raise
         except FitserveError as error:  # golden rows that cannot be read
             handle.kill()
-            raise StartFailed("golden", f"model {crew.what} was not verified: {error}") from error
+            raise StartFailed("golden", f"model {replicas.what} was not verified: {error}") from error
         except OSError as error:  # the group or the socket
             handle.kill()
-            raise _no_process(f"model {crew.what} could not be started: {error.strerror or error}") from error
+            raise _no_process(f"model {replicas.what} could not be started: {error.strerror or error}") from error
         except BaseException:
             handle.kill()
             raise
-        log.info("%s: child %d serves within %g GB", crew.what, handle.pid, crew.limits.memory_in_gb)
+        log.info("%s: child %d serves within %g GB", replicas.what, handle.pid, replicas.limits.memory_in_gb)
         return child
 
-    async def _forked(self, version: Version, ready: Ready) -> ChildHandle:
+    async def _forked(self, version: VersionController, ready: Ready) -> ChildHandle:
         """A child that waits; forked where that is possible, else in a fresh interpreter."""
         tail = self._tail(version)
         imports = _imports(version.record)[:_IMPORTS]
@@ -291,8 +293,8 @@ class Machine:
         self._nurseries[ready.digest] = again = asyncio.create_task(self._start_nursery(ready))
         again.add_done_callback(_ignore)  # whoever needs it next tries again and tells
 
-    def _order(self, crew: Crew, files: Files, listen: str) -> dict[str, Json]:
-        artifact = files.record.artifact  # what the crew was opened for, whatever is asked for by now
+    def _order(self, replicas: ReplicaSet, files: Files, listen: str) -> dict[str, Json]:
+        artifact = files.record.artifact  # what the replica set was opened for, whatever is asked for by now
         script = files.record.settings.get("entry_script")
         return {
             **(self._script_order(files.record, files, script) if script else {}),
@@ -302,8 +304,8 @@ class Machine:
             "format": artifact.format,
             "code": str(files.code) if files.code else None,
             "listen": listen,
-            "threads": crew.limits.threads,
-            "rlimits": crew.group.rlimits(),
+            "threads": replicas.limits.threads,
+            "rlimits": replicas.group.rlimits(),
             "methods": list(METHODS),
             "dense_limit_bytes": int(self._settings.dense_limit_mb * 1e6),
             "answer_limit_bytes": int(self._settings.answer_limit_mb * 1e6),
@@ -318,10 +320,10 @@ class Machine:
         code = files.code or root
         return {"script": str(code / script), "app_root": str(root), "model_dir": str(models)}
 
-    async def _learn(self, version: Version, crew: Crew, child: Child) -> None:
+    async def _learn(self, version: VersionController, replicas: ReplicaSet, child: Child) -> None:
         """What the loaded model says of itself, and whether it answers as it should.
 
-        A crew that is tried beside one that serves leaves no trace if it does not.
+        A replica set that is tried beside one that serves leaves no trace if it does not.
 
         Raises:
             StartFailed: it does not.
@@ -330,17 +332,17 @@ class Machine:
         if version.schema is None or record.settings.get("entry_script"):  # another script may take other arguments
             version.schema = await self._schema(version, child)
         sample = await asyncio.to_thread(self._rows, record) if record.sample and not record.golden else None
-        report = await self._golden.check(record, child, sample, crew.unrecorded)
+        report = await self._golden.check(record, child, sample, replicas.unrecorded)
         if report.problem is None or not version.children:
-            self._adopt(version, crew)
+            self._adopt(version, replicas)
             version.description = child.description
             version.golden, version.unverified = report.to_json(), report.unverified is not None
         if report.problem is not None:
             raise StartFailed("golden", f"model {version.id} {report.problem}")
 
-    def _say_what_is_known(self, version: Version, crew: Crew, child: Child) -> None:
+    def _say_what_is_known(self, version: VersionController, replicas: ReplicaSet, child: Child) -> None:
         """Until the proof: nothing is asked together unless that is known to be right."""
-        known = self._proofs.get(_same_answers(version.record, crew, self._files[crew.key][1]))
+        known = self._proofs.get(_same_answers(version.record, replicas, self._files[replicas.key][1]))
         if known is not None:
             child.description["unbatchable"] = known["unbatchable"]
         elif child.description["kind"] == "script":
@@ -348,13 +350,13 @@ class Machine:
         else:
             child.description["proving"] = True
 
-    def _adopt(self, version: Version, crew: Crew) -> None:
-        """This crew's environment is the version's."""
-        files, ready = self._files[crew.key]
+    def _adopt(self, version: VersionController, replicas: ReplicaSet) -> None:
+        """This replica set's environment is the version's."""
+        files, ready = self._files[replicas.key]
         if version.serving != files.serving:
             version.serving, version.notes = files.serving, _notes(files.serving, ready)
 
-    async def _schema(self, version: Version, child: Child) -> dict[str, Json]:
+    async def _schema(self, version: VersionController, child: Child) -> dict[str, Json]:
         if version.record.sample is None:
             return schema_for(child.description)
         try:
@@ -378,25 +380,23 @@ class Machine:
             return read_sample(self._workspace.artifacts.read_bytes(record.sample), record.sample_name or "sample.json")
         return None
 
-    async def _explained(self, crew: Crew, handle: ChildHandle, failure: ChildFailed) -> StartFailed:
+    async def _explained(self, replicas: ReplicaSet, handle: ChildHandle, failure: ChildFailed) -> StartFailed:
         """The sentence for a child that did not come to serve."""
         end = failure.exit or await handle.exited
-        death = crew.verdict(end)
+        death = replicas.verdict(end)
         if death.cause == "memory" or failure.kind == "memory":
             peak = f" (peak {death.peak_gb:g} GB)" if death.peak_gb else ""
-            limit = crew.limits.memory_in_gb
-            sentence = (
-                f"model {crew.what} does not fit into its memory limit of {limit:g} GB{peak}: it ran out while loading"
-            )
+            limit = replicas.limits.memory_in_gb
+            sentence = f"model {replicas.what} does not fit into its memory limit of {limit:g} GB{peak}: it ran out while loading"
             return StartFailed("memory", sentence, death)
         kind = _KINDS.get(failure.kind, "died")
-        sentence = f"model {crew.what} was not loaded: {failure.reason}"
+        sentence = f"model {replicas.what} was not loaded: {failure.reason}"
         return StartFailed(kind, sentence, death if kind == "died" else None)
 
     def _patience(self, record: ModelVersion) -> float:
         return self._settings.start_timeout_s + _SECONDS_PER_GB * record.artifact.size / GB
 
-    def _tail(self, version: Version) -> LogTail:
+    def _tail(self, version: VersionController) -> LogTail:
         if version.id not in self._tails:
             self._tails[version.id] = LogTail(lambda data: self.log_of(version).write(data))
         return self._tails[version.id]
@@ -407,9 +407,9 @@ def _notes(serving: ServingEnvironment, ready: Ready) -> list[str]:
     return list(dict.fromkeys((*serving.warnings, *ready.warnings)))
 
 
-def _same_answers(record: ModelVersion, crew: Crew, ready: Ready) -> tuple[str | int | None, ...]:
+def _same_answers(record: ModelVersion, replicas: ReplicaSet, ready: Ready) -> tuple[str | int | None, ...]:
     """What decides how a model answers: its bytes, its code, its interpreter, its threads; and which rows were proved."""
-    return record.artifact.digest, record.code, ready.digest, crew.limits.threads, record.sample
+    return record.artifact.digest, record.code, ready.digest, replicas.limits.threads, record.sample
 
 
 def _imports(record: ModelVersion) -> list[str]:
@@ -418,11 +418,11 @@ def _imports(record: ModelVersion) -> list[str]:
     return [module for module in dict.fromkeys(modules) if module]
 
 
-def _join(crew: Crew, handle: ChildHandle) -> list[str]:
+def _join(replicas: ReplicaSet, handle: ChildHandle) -> list[str]:
     """Put a child into its group before it loads anything, or give the doors by which it goes in first of all."""
     if handle.threads == 1:
-        return list(crew.group.expect(handle.pid))
-    crew.group.add(handle.pid)
+        return list(replicas.group.expect(handle.pid))
+    replicas.group.add(handle.pid)
     return []
 
 

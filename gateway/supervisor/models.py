@@ -16,10 +16,10 @@ from gateway.ipc.control import Message
 from gateway.ipc.routing_table import OF_SERVICE, ModelEntry, Publisher, ServiceEntry
 from gateway.settings import Settings
 from gateway.supervisor.admission import Admission, Candidate
-from gateway.supervisor.baseline import Rehearsals
-from gateway.supervisor.replicas import Child, Crew
+from gateway.supervisor.baseline import BaselineRecorder
+from gateway.supervisor.replicas import Child, ReplicaSet
 from gateway.supervisor.services import OwnModel, read_services
-from gateway.supervisor.version import NoRoomNow, Version
+from gateway.supervisor.version import NoRoomNow, VersionController
 from registry.errors import DoesNotFit, ModelNotFound
 from registry.records import ModelVersion, ServiceRecord
 from registry.resources import ResourceConfiguration
@@ -30,22 +30,24 @@ _NAME_IN_KEY: Final = 100  # it becomes a file name, whose length is bounded
 IN_USE_S: Final = 2.0  # HTTP processes tell once a second what answered
 
 
-class Machine(Protocol):
+class WorkerLauncher(Protocol):
     """What starts processes: see `gateway.supervisor.launcher`."""
 
-    async def open_crew(self, version: Version, key: str, admit: Callable[[], Awaitable[None]]) -> Crew:
+    async def open_replicas(
+        self, version: VersionController, key: str, admit: Callable[[], Awaitable[None]]
+    ) -> ReplicaSet:
         """Everything that a child needs made ready, then `admit`, then an empty group."""
 
-    async def start_child(self, version: Version, crew: Crew) -> Child: ...
-    async def prove(self, version: Version, crew: Crew, child: Child) -> None: ...
+    async def start_child(self, version: VersionController, replicas: ReplicaSet) -> Child: ...
+    async def prove(self, version: VersionController, replicas: ReplicaSet, child: Child) -> None: ...
     def recorded(self, record: ModelVersion) -> bool:
         """Whether there are golden rows of it."""
 
-    def forget_crew(self, crew: Crew) -> None: ...
-    def close_log(self, version: Version) -> None: ...
+    def forget_replicas(self, replicas: ReplicaSet) -> None: ...
+    def close_log(self, version: VersionController) -> None: ...
 
 
-class Outlet(Protocol):
+class BackpressuredWriter(Protocol):
     """Where tables go: see `gateway.supervisor.http_processes`."""
 
     def publish(self, message: Message) -> None: ...
@@ -60,14 +62,14 @@ class ServedModel:
         self.name = name
         self.service = service
         self.asked: int | None = None  # the version that the service names; None: the latest that proves right
-        self.versions: dict[int, Version] = {}
+        self.versions: dict[int, VersionController] = {}
         self.live: int | None = None
         self.pinned: frozenset[int] = frozenset()  # versions that services name: they run beside the live one
         self._settings = settings
         self._tried: set[int] = set()  # started ahead once; whatever came of it
 
     @property
-    def live_version(self) -> Version | None:
+    def live_version(self) -> VersionController | None:
         return None if self.live is None else self.versions.get(self.live)
 
     def entry(self) -> ModelEntry:
@@ -96,11 +98,11 @@ class ServedModel:
             if live is not None and live.record.version not in self.pinned:
                 live.stop()
             self._stop_overtaken(number)
-        elif self._settings.start == "first-use" and (live is None or live.crew is None):
+        elif self._settings.start == "first-use" and (live is None or live.replicas is None):
             self.live = number
         elif number not in self._tried:
             self._tried.add(number)
-            target.start(urgent=live is not None and live.crew is not None)
+            target.start(urgent=live is not None and live.replicas is not None)
 
     def _stop_overtaken(self, by: int) -> None:
         """Versions that were to answer, were overtaken while they started, and that nobody has asked for."""
@@ -130,7 +132,7 @@ class ServedModel:
         for number in {self.entry().current.version, *self.pinned}:
             self.versions[number].start(urgent=True)
 
-    def crowded_out(self) -> list[Version]:
+    def crowded_out(self) -> list[VersionController]:
         """What should run, and found no room when it was to start."""
         target = self._target()
         numbers = self.pinned if target is None else self.pinned | {target.record.version}
@@ -147,7 +149,7 @@ class ServedModel:
             return []
         return [number for number in self.versions if number not in {self.asked, self.live}]
 
-    def _target(self) -> Version | None:
+    def _target(self) -> VersionController | None:
         if self.asked is not None:
             asked = self.versions.get(self.asked)
             return None if asked is None or asked.rejected else asked
@@ -155,7 +157,7 @@ class ServedModel:
         return self.versions[max(usable)] if usable else None
 
 
-class ServedModels:
+class ModelManager:
     """The supervisor's models; the `Host` of their versions.
 
     Args:
@@ -166,10 +168,10 @@ class ServedModels:
     def __init__(
         self,
         settings: Settings,
-        machine: Machine,
+        machine: WorkerLauncher,
         admission: Admission,
         publisher: Publisher,
-        outlet: Outlet,
+        outlet: BackpressuredWriter,
         keys: frozenset[str] | None = None,
     ) -> None:
         self.settings = settings
@@ -186,7 +188,7 @@ class ServedModels:
         self._flush_due = False
         self._room = asyncio.Lock()
         self._numbers = itertools.count(1)
-        self._rehearsals = Rehearsals(self, machine.recorded)
+        self._rehearsals = BaselineRecorder(self, machine.recorded)
         self._closing: set[asyncio.Task[None]] = set()
 
     # the registry
@@ -226,7 +228,7 @@ class ServedModels:
         """A record that is new, or may have changed."""
         version = model.versions.get(number)
         if version is None:
-            model.versions[number] = Version(record, self, model.service)
+            model.versions[number] = VersionController(record, self, model.service)
             for other in model.versions.values():
                 other.load()
             self._mark(model.name)
@@ -251,7 +253,7 @@ class ServedModels:
         live = None if model is None else model.live
         return [number for number in own.records if number in {own.asked, live}]
 
-    def _remove(self, model: ServedModel, version: Version) -> None:
+    def _remove(self, model: ServedModel, version: VersionController) -> None:
         log.info("%s: deleted", version.id)
         if not model.versions:
             del self.models[model.name]
@@ -260,7 +262,7 @@ class ServedModels:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    async def _close(self, version: Version) -> None:
+    async def _close(self, version: VersionController) -> None:
         await version.close()
         self._machine.close_log(version)
 
@@ -270,7 +272,7 @@ class ServedModels:
         """That model as services with limits of their own have it."""
         return [model for key, model in sorted(self.models.items()) if key.startswith(f"{name}{OF_SERVICE}")]
 
-    def version(self, name: str, number: int | None) -> Version:
+    def version(self, name: str, number: int | None) -> VersionController:
         """
         Raises:
             ModelNotFound
@@ -291,11 +293,11 @@ class ServedModels:
             raise ModelNotFound(name, known=sorted(self.models))
         return self.models[name]
 
-    def child_owner(self, child: int) -> tuple[Version, Child] | None:
+    def child_owner(self, child: int) -> tuple[VersionController, Child] | None:
         for model in self.models.values():
             for version in model.versions.values():
-                if version.crew is not None and child in version.crew.children:
-                    return version, version.crew.children[child]
+                if version.replicas is not None and child in version.replicas.children:
+                    return version, version.replicas.children[child]
         return None
 
     def child_answered(self, child: int) -> None:
@@ -337,13 +339,13 @@ class ServedModels:
 
     # Host, for the versions
 
-    def changed(self, version: Version) -> None:
+    def changed(self, version: VersionController) -> None:
         self._mark(version.model)
         if not self._flush_due:
             self._flush_due = True
             asyncio.get_running_loop().call_soon(self._flush_later)
 
-    async def open_crew(self, version: Version) -> Crew:
+    async def open_replicas(self, version: VersionController) -> ReplicaSet:
         asked = version.limits.memory_bytes
         self.admission.check(f"model {version.id}", asked)
         its_model = self.models.get(version.record.name)
@@ -351,39 +353,39 @@ class ServedModels:
         unrecorded = await self._rehearsals.before(version, registered)
         key = f"{version.model[:_NAME_IN_KEY]}-{version.record.version}-{next(self._numbers)}"
         try:
-            crew = await self._machine.open_crew(version, key, lambda: self._make_room(version, key))
+            replicas = await self._machine.open_replicas(version, key, lambda: self._make_room(version, key))
         except BaseException:
             self.admission.release(key)
             self._close_log(version)
             raise
-        crew.unrecorded = unrecorded
-        return crew
+        replicas.unrecorded = unrecorded
+        return replicas
 
-    async def start_child(self, version: Version, crew: Crew) -> Child:
-        return await self._machine.start_child(version, crew)
+    async def start_child(self, version: VersionController, replicas: ReplicaSet) -> Child:
+        return await self._machine.start_child(version, replicas)
 
-    async def prove(self, version: Version, crew: Crew, child: Child) -> None:
-        await self._machine.prove(version, crew, child)
+    async def prove(self, version: VersionController, replicas: ReplicaSet, child: Child) -> None:
+        await self._machine.prove(version, replicas, child)
 
-    def has_stand_in(self, version: Version) -> bool:
+    def has_stand_in(self, version: VersionController) -> bool:
         model = self.models.get(version.model)
         live = None if model is None else model.live_version
         return live is not None and live is not version and live.state == "live"
 
-    async def promise(self, version: Version, crew: Crew, limits: ResourceConfiguration) -> None:
+    async def promise(self, version: VersionController, replicas: ReplicaSet, limits: ResourceConfiguration) -> None:
         try:
-            self.admission.promise(crew.key, f"model {version.id}", limits.memory_bytes)
+            self.admission.promise(replicas.key, f"model {version.id}", limits.memory_bytes)
         except DoesNotFit as error:
             raise NoRoomNow(str(error)) from None
 
-    async def close_crew(self, version: Version, crew: Crew) -> None:
-        children = list(crew.children)
+    async def close_replicas(self, version: VersionController, replicas: ReplicaSet) -> None:
+        children = list(replicas.children)
         self.flush()
         if children and not await self._outlet.released(children, self._publisher.revision, self.settings.drain_s):
             log.warning("%s: still in use after %g s of draining, ended", version.id, self.settings.drain_s)
-        await crew.end()
-        self._machine.forget_crew(crew)
-        self.admission.release(crew.key)
+        await replicas.end()
+        self._machine.forget_replicas(replicas)
+        self.admission.release(replicas.key)
         self._close_log(version)
         self._start_crowded_out()
 
@@ -398,8 +400,8 @@ class ServedModels:
             if free >= 0:
                 version.start()
 
-    def _close_log(self, version: Version) -> None:
-        if version.crew is None:  # else another crew of it writes on
+    def _close_log(self, version: VersionController) -> None:
+        if version.replicas is None:  # else another replica set of it writes on
             self._machine.close_log(version)
 
     # publishing
@@ -435,7 +437,7 @@ class ServedModels:
 
     # room
 
-    async def _make_room(self, version: Version, key: str) -> None:
+    async def _make_room(self, version: VersionController, key: str) -> None:
         """Promise memory to a new group, stopping others where that is right. What is promised is what is asked for when this returns: it
         may have changed meanwhile.
 
@@ -446,8 +448,8 @@ class ServedModels:
         what = f"model {version.id}"
         async with self._room:
             live = self.models[version.model].live_version if version.model in self.models else None
-            replaced = live if live is not None and live is not version and live.crew is not None else None
-            if version.urgent or replaced is not None or version.crew is not None:
+            replaced = live if live is not None and live is not version and live.replicas is not None else None
+            if version.urgent or replaced is not None or version.replicas is not None:
                 await self._evict(version.limits.memory_bytes, spared={version, replaced})
             crowded = version.limits.memory_bytes > self.admission.free
             if replaced is not None and crowded and self.settings.swap == "stop-first":
@@ -462,14 +464,14 @@ class ServedModels:
                     raise
                 raise NoRoomNow(str(error)) from None
 
-    async def _evict(self, asked: int, spared: Collection[Version | None]) -> None:
+    async def _evict(self, asked: int, spared: Collection[VersionController | None]) -> None:
         """Stop the least recently used that nobody uses, if that makes room."""
         quiet = time.monotonic() - IN_USE_S
         idle = {
-            version.crew.key: version
+            version.replicas.key: version
             for model in self.models.values()
             for version in model.versions.values()
-            if version.crew is not None and version.state == "live" and version not in spared
+            if version.replicas is not None and version.state == "live" and version not in spared
             if version.last_used < quiet
         }
         candidates = [Candidate(key, v.limits.memory_bytes, v.last_used) for key, v in idle.items()]

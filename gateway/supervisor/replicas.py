@@ -1,4 +1,4 @@
-"""A crew: the scoring children of one model version, all of them in one limit group."""
+"""A replica set: the scoring children of one model version, all of them in one limit group."""
 
 import asyncio
 import time
@@ -55,13 +55,13 @@ class Child:
         return ChildAddress(self.id, self.socket)
 
 
-class Crew:
+class ReplicaSet:
     """Children that share a group. It holds their limit and tells what a death was.
 
     Args:
         what: the version's id, for sentences.
         size: how many children there should be.
-        on_death: gets (crew, child, how it ended) when a serving child has ended; the child has left `children` then.
+        on_death: gets (replica set, child, how it ended) when a serving child has ended; the child has left `children` then.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Crew:
         group: Group,
         limits: ResourceConfiguration,
         size: int,
-        on_death: Callable[["Crew", Child, Exit], None],
+        on_death: Callable[["ReplicaSet", Child, Exit], None],
     ) -> None:
         self.what = what
         self.group = group
@@ -86,7 +86,7 @@ class Crew:
 
     @property
     def key(self) -> str:
-        """Name of the group; no two crews ever have the same."""
+        """Name of the group; no two replica sets ever have the same."""
         return self.group.name
 
     def join(self, child: Child) -> bool:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 from gateway.ipc.routing_table import LastDeath
 from gateway.rundir.version_log import VersionLog
-from gateway.supervisor.models import ServedModel, ServedModels
-from gateway.supervisor.version import Version
+from gateway.supervisor.models import ModelManager, ServedModel
+from gateway.supervisor.version import VersionController
 from registry.limits.base import Enforcement, Usage
 from registry.records import Json
 from registry.resources import GB
@@ -15,7 +15,7 @@ LOG_LINES = 20
 
 def model_status(
     model: ServedModel,
-    log_of: Callable[[Version], VersionLog],
+    log_of: Callable[[VersionController], VersionLog],
     enforcement: Enforcement,
     services: Sequence[ServedModel] = (),
 ) -> dict[str, Json]:
@@ -52,18 +52,18 @@ def model_status(
 
 
 def _service_status(
-    model: ServedModel, log_of: Callable[[Version], VersionLog], enforcement: Enforcement
+    model: ServedModel, log_of: Callable[[VersionController], VersionLog], enforcement: Enforcement
 ) -> dict[str, Json]:
     """What answers for a service alone, in full."""
     version = model.versions[model.entry().current.version]
     return {"service": model.service, **version_status(version, log_of(version), enforcement)}
 
 
-def version_status(version: Version, log: VersionLog, enforcement: Enforcement) -> dict[str, Json]:
+def version_status(version: VersionController, log: VersionLog, enforcement: Enforcement) -> dict[str, Json]:
     """One version in full. Sizes in bytes where the name says so, else in GB (2**30 bytes)."""
-    crew, record = version.crew, version.record
-    limits = version.limits if crew is None else crew.limits
-    usage = Usage() if crew is None else crew.usage()
+    replicas, record = version.replicas, version.record
+    limits = version.limits if replicas is None else replicas.limits
+    usage = Usage() if replicas is None else replicas.usage()
     return {
         "version": record.version,
         "id": record.id,
@@ -73,7 +73,7 @@ def version_status(version: Version, log: VersionLog, enforcement: Enforcement) 
             "cpu": limits.cores,
             "memory_in_gb": limits.memory_in_gb,
             "asked": {"cpu": version.limits.cores, "memory_in_gb": version.limits.memory_in_gb},
-            "enforcement": enforcement if crew is None else crew.group.enforcement,
+            "enforcement": enforcement if replicas is None else replicas.group.enforcement,
         },
         "usage": {
             "memory_bytes": usage.memory_bytes,
@@ -107,36 +107,36 @@ def version_status(version: Version, log: VersionLog, enforcement: Enforcement) 
     }
 
 
-def _batching(version: Version) -> dict[str, Json]:
+def _batching(version: VersionController) -> dict[str, Json]:
     """Which methods are asked for one request at a time, and why: by the largest difference, None for one in a label."""
     description = version.description or {}
     by_hand = version.record.settings.get("batching") is False or description.get("batchable") is False
     return {"on": not by_hand, "alone": description.get("unbatchable") or {}}
 
 
-def _decided(version: Version) -> dict[str, Json]:
+def _decided(version: VersionController) -> dict[str, Json]:
     """Which environment serves it, and by which rule."""
     return {} if version.serving is None else {"environment": version.serving.to_json()}
 
 
-def version_metrics(version: Version) -> dict[str, Json]:
+def version_metrics(version: VersionController) -> dict[str, Json]:
     """One version in numbers, for ``/metrics``."""
-    crew = version.crew
-    usage = Usage() if crew is None else crew.usage()
+    replicas = version.replicas
+    usage = Usage() if replicas is None else replicas.usage()
     return {
         "name": version.model,
         "version": version.record.version,
         "state": version.shown[0],
         "children": len(version.children),
         "memory_bytes": usage.memory_bytes,
-        "memory_limit_bytes": (version.limits if crew is None else crew.limits).memory_bytes,
+        "memory_limit_bytes": (version.limits if replicas is None else replicas.limits).memory_bytes,
         "cpu_seconds": usage.cpu_seconds,
         "throttled_seconds": usage.throttled_seconds,
         "restarts_by_cause": dict(version.deaths.by_cause),
     }
 
 
-def gateway_status(models: ServedModels, enforcement: Enforcement, pids: dict[str, Json]) -> dict[str, Json]:
+def gateway_status(models: ModelManager, enforcement: Enforcement, pids: dict[str, Json]) -> dict[str, Json]:
     """The whole gateway in short."""
     admission = models.admission
     return {

@@ -26,8 +26,8 @@ from gateway.rundir.state import GatewayLock, make_runtime_dir, workspace_tag
 from gateway.settings import Settings
 from gateway.supervisor.admission import Admission
 from gateway.supervisor.http_processes import COMMAND, HttpProcesses
-from gateway.supervisor.launcher import Machine
-from gateway.supervisor.models import ServedModels
+from gateway.supervisor.launcher import WorkerLauncher
+from gateway.supervisor.models import ModelManager
 from gateway.supervisor.registry_watch import Registered, RegistryWatch, read_registered
 from gateway.supervisor.status import gateway_status, model_status, version_metrics
 from gateway.supervisor.version import UNLOADED
@@ -117,10 +117,12 @@ class Supervisor:
         reaper = Reaper()
         reaper.start()
         publisher = Publisher()
-        self._machine = Machine(self._workspace, self._settings, self._backend, reaper, self._runtime, machine_cores())
+        self._machine = WorkerLauncher(
+            self._workspace, self._settings, self._backend, reaper, self._runtime, machine_cores()
+        )
         self._http = HttpProcesses(self._settings, self._listening, publisher, self._received, reaper, http_command)
         admission = Admission(machine_memory_bytes(), int(self._settings.reserve_gb * GB))
-        self._models = ServedModels(self._settings, self._machine, admission, publisher, self._http, self._keys)
+        self._models = ModelManager(self._settings, self._machine, admission, publisher, self._http, self._keys)
         registered = await asyncio.to_thread(read_registered, self._workspace)
         watch = RegistryWatch(
             self._workspace, lambda now: _call_in(loop, self._reconcile, now), seen=registered.revision

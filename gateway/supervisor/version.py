@@ -22,8 +22,8 @@ from typing import Any, Final, Protocol
 
 from gateway.ipc.routing_table import OF_SERVICE, LastDeath, State, VersionEntry
 from gateway.settings import Settings
-from gateway.supervisor.backoff import Deaths
-from gateway.supervisor.replicas import Child, Crew, StartFailed
+from gateway.supervisor.backoff import RestartBackoff
+from gateway.supervisor.replicas import Child, ReplicaSet, StartFailed
 from gateway.supervisor.requirements import check_size, children_of, needs_of
 from gateway.supervisor.worker_process import Exit
 from registry.errors import FitserveError
@@ -52,42 +52,42 @@ class Host(Protocol):
 
     settings: Settings
 
-    def changed(self, version: "Version") -> None:
+    def changed(self, version: "VersionController") -> None:
         """Its entry may differ from what was published."""
 
-    async def open_crew(self, version: "Version") -> Crew:
-        """An empty crew in a group of its own: interpreter ready, memory promised.
+    async def open_replicas(self, version: "VersionController") -> ReplicaSet:
+        """An empty replica set in a group of its own: interpreter ready, memory promised.
 
         Raises:
             NoRoomNow: the memory is promised to others.
             FitserveError: it can never be; the sentence says why.
         """
 
-    async def start_child(self, version: "Version", crew: Crew) -> Child:
-        """A child of the crew that has loaded the model and answered the golden rows rightly.
+    async def start_child(self, version: "VersionController", replicas: ReplicaSet) -> Child:
+        """A child of the replica set that has loaded the model and answered the golden rows rightly.
 
         Raises:
             StartFailed
         """
 
-    async def prove(self, version: "Version", crew: Crew, child: Child) -> None:
+    async def prove(self, version: "VersionController", replicas: ReplicaSet, child: Child) -> None:
         """Find out how a loaded child may be asked; it answers meanwhile. Once for each child."""
 
-    def has_stand_in(self, version: "Version") -> bool:
+    def has_stand_in(self, version: "VersionController") -> bool:
         """Another version answers for the model until this one does."""
 
-    async def promise(self, version: "Version", crew: Crew, limits: ResourceConfiguration) -> None:
-        """Have memory promised to a running crew under other limits.
+    async def promise(self, version: "VersionController", replicas: ReplicaSet, limits: ResourceConfiguration) -> None:
+        """Have memory promised to a running replica set under other limits.
 
         Raises:
             NoRoomNow
         """
 
-    async def close_crew(self, version: "Version", crew: Crew) -> None:
-        """End a crew that is no longer in the version's entry, when nobody waits for its answers any more."""
+    async def close_replicas(self, version: "VersionController", replicas: ReplicaSet) -> None:
+        """End a replica set that is no longer in the version's entry, when nobody waits for its answers any more."""
 
 
-class Version:
+class VersionController:
     """See the module's text. `live()` and the attributes are for the supervisor's loop; nothing here is thread-safe."""
 
     def __init__(self, record: ModelVersion, host: Host, service: str | None = None) -> None:
@@ -95,7 +95,7 @@ class Version:
         self.service = service  # that it runs for alone, under limits of the service's own
         self.state: State = "idle"
         self.reason: str | None = None
-        self.crew: Crew | None = None
+        self.replicas: ReplicaSet | None = None
         self.wanted = False
         self.urgent = False  # somebody waits for it, so others may be stopped for it
         self.unloaded = False  # nobody but `load` may start it
@@ -105,7 +105,7 @@ class Version:
         self.schema: Mapping[str, Json] | None = None
         self.golden: dict[str, Json] = {}
         self.unverified = False
-        self.deaths = Deaths()
+        self.deaths = RestartBackoff()
         self.answers = 0
         self.last_used = 0.0  # time.monotonic()
         self.live_since = 0.0
@@ -115,12 +115,12 @@ class Version:
         self.start_ms: dict[str, float] = {}  # how long the phases of the last start took
         self.seen_time = datetime.now(UTC)
         self._host = host
-        self._content: str | None = None  # that the crew was opened for, see `registry.inference`
+        self._content: str | None = None  # that the replica set was opened for, see `registry.inference`
         self._refused: tuple[ResourceConfiguration, str] | None = None  # what could not be put in force
         self._wake = asyncio.Event()
         self._settled: list[asyncio.Future[None]] = []
         self._step: asyncio.Task[None] | None = None
-        self._trying = False  # a crew beside the one that serves
+        self._trying = False  # a replica set beside the one that serves
         self._closing = False
         self._loaded_at: float | None = None  # until the table that says so went out
         self._timer: asyncio.TimerHandle | None = None
@@ -167,7 +167,7 @@ class Version:
 
     async def stopped(self) -> None:
         """Wait until nothing of it runs, or it was started again."""
-        while (self.crew is not None or self.state == "draining") and not self.wanted:
+        while (self.replicas is not None or self.state == "draining") and not self.wanted:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._settled.append(future)
             await future
@@ -184,9 +184,9 @@ class Version:
         """End everything now."""
         self._closing = True
         self._driver.cancel()
-        if self.crew is not None:
-            self.crew.close()
-            self.crew = None
+        if self.replicas is not None:
+            self.replicas.close()
+            self.replicas = None
 
     def update(self, record: ModelVersion) -> None:
         """The registry has another record of it."""
@@ -208,18 +208,18 @@ class Version:
 
     def child_answered(self, child: int) -> bool:
         """Its first answer to a caller; also when the news of its death came first. False: not a child of this version."""
-        if self.crew is None or child not in self.crew.children:
+        if self.replicas is None or child not in self.replicas.children:
             return self.deaths.answered(child)
-        self.crew.children[child].answered = True
+        self.replicas.children[child].answered = True
         self.deaths.start_anew()
         return True
 
     def child_lost(self, child: int) -> bool:
         """It was computing a request when it died; also when the news of its death came first. False: not a child of this
         version."""
-        if self.crew is None or child not in self.crew.children:
+        if self.replicas is None or child not in self.replicas.children:
             return self.deaths.over_request(child)
-        self.crew.children[child].over_request = True
+        self.replicas.children[child].over_request = True
         return True
 
     def published(self) -> None:
@@ -268,7 +268,7 @@ class Version:
 
     @property
     def children(self) -> list[Child]:
-        return [] if self.crew is None else list(self.crew.children.values())
+        return [] if self.replicas is None else list(self.replicas.children.values())
 
     def entry(self) -> VersionEntry:
         """It as HTTP processes see it."""
@@ -293,7 +293,7 @@ class Version:
             memory_in_gb=limits.memory_in_gb or 0.0,
             unverified=self.unverified,
             last_death=self.deaths.last,
-            content=content_of(record) if self.crew is None else self._content or "",
+            content=content_of(record) if self.replicas is None else self._content or "",
         )
 
     # the version's own task
@@ -320,7 +320,7 @@ class Version:
             self._step = None
 
     def _next(self) -> Coroutine[Any, Any, None] | None:
-        if self.crew is not None and (not self.wanted or self.state in RESTING):
+        if self.replicas is not None and (not self.wanted or self.state in RESTING):
             return self._retire()
         if not self.wanted:
             if self.state in {"preparing", "starting"}:
@@ -329,16 +329,16 @@ class Version:
             return None
         if self.state in RESTING:
             return None
-        if self.crew is None:
+        if self.replicas is None:
             return self._open()
-        in_force = self.crew.limits, self.crew.wanted_size, self._content
+        in_force = self.replicas.limits, self.replicas.wanted_size, self._content
         if self._asked != self._refused and (self.limits, self.size, content_of(self.record)) != in_force:
-            return self._relimit(self.crew)
-        if len(self.crew.children) < self.crew.size:
-            return self._fill(self.crew)
-        unproved = next((child for child in self.crew.children.values() if not child.proved), None)
+            return self._relimit(self.replicas)
+        if len(self.replicas.children) < self.replicas.size:
+            return self._fill(self.replicas)
+        unproved = next((child for child in self.replicas.children.values() if not child.proved), None)
         if unproved is not None:
-            return self._prove(self.crew, unproved)
+            return self._prove(self.replicas, unproved)
         return None
 
     async def _open(self) -> None:
@@ -346,7 +346,7 @@ class Version:
         try:
             check_size(self.id, self.record)
             self._content = content_of(self.record)
-            self.crew = await self._host.open_crew(self)
+            self.replicas = await self._host.open_replicas(self)
         except NoRoomNow as error:
             self.wanted = self.urgent = False
             self.crowded_out = True
@@ -356,41 +356,41 @@ class Version:
         else:
             self._become("starting")
 
-    async def _fill(self, crew: Crew) -> None:
+    async def _fill(self, replicas: ReplicaSet) -> None:
         """Start one child that is missing."""
         await asyncio.sleep(self.deaths.pause_s)
-        if not crew.children and self._hopeless:
+        if not replicas.children and self._hopeless:
             await asyncio.sleep(_NEWS_S)  # of what the last one died over
             if self._hopeless:
                 self._quarantine()
                 return
-        if not crew.children:
-            crew.group.set_cpu(None)  # a small quota must not slow a start
+        if not replicas.children:
+            replicas.group.set_cpu(None)  # a small quota must not slow a start
         try:
-            child = await self._host.start_child(self, crew)
-            if crew.children or self._host.has_stand_in(self):  # nobody waits: it comes when it is at its best
-                await self._host.prove(self, crew, child)
+            child = await self._host.start_child(self, replicas)
+            if replicas.children or self._host.has_stand_in(self):  # nobody waits: it comes when it is at its best
+                await self._host.prove(self, replicas, child)
         except StartFailed as error:
-            self._not_started(crew, error)
+            self._not_started(replicas, error)
         else:
-            if crew.join(child):
-                self._loaded(crew)
+            if replicas.join(child):
+                self._loaded(replicas)
             else:
-                self._count_death(crew, crew.verdict(child.handle.exited.result()))
+                self._count_death(replicas, replicas.verdict(child.handle.exited.result()))
 
-    async def _prove(self, crew: Crew, child: Child) -> None:
+    async def _prove(self, replicas: ReplicaSet, child: Child) -> None:
         """The rest of a start that callers did not have to wait for."""
-        await self._host.prove(self, crew, child)
+        await self._host.prove(self, replicas, child)
         self._host.changed(self)
 
-    async def _relimit(self, crew: Crew) -> None:
+    async def _relimit(self, replicas: ReplicaSet) -> None:
         """Other limits, another number of children or another environment, without losing a request."""
         moved = (content := content_of(self.record)) != self._content
-        if not moved and crew.can_relimit(self.limits, self.size) and await self._relimit_in_place(crew):
+        if not moved and replicas.can_relimit(self.limits, self.size) and await self._relimit_in_place(replicas):
             return
         try:
             with self._giving_up_when_stopped():
-                new = await self._host.open_crew(self)
+                new = await self._host.open_replicas(self)
         except NoRoomNow as error:  # old and new do not fit together
             if moved:  # it might not answer rightly there, and then nothing would
                 self._keep_as_it_is(str(error))
@@ -407,31 +407,31 @@ class Version:
             if not new.join(child):
                 raise StartFailed("died", new.verdict(child.handle.exited.result()).sentence)
         except StartFailed as error:
-            await self._host.close_crew(self, new)
+            await self._host.close_replicas(self, new)
             self._keep_as_it_is(str(error))
             return
         except BaseException:  # also an error of ours: the group and the memory promised to it must not stay
-            await self._host.close_crew(self, new)
+            await self._host.close_replicas(self, new)
             raise
-        self.crew, self._content = new, content
+        self.replicas, self._content = new, content
         self._loaded(new)
-        await self._host.close_crew(self, crew)
+        await self._host.close_replicas(self, replicas)
 
     @contextlib.contextmanager
     def _giving_up_when_stopped(self) -> Iterator[None]:
-        """Whoever makes room by stopping this version may hold what the new crew waits for."""
+        """Whoever makes room by stopping this version may hold what the new replica set waits for."""
         self._trying = True
         try:
             yield
         finally:
             self._trying = False
 
-    async def _relimit_in_place(self, crew: Crew) -> bool:
+    async def _relimit_in_place(self, replicas: ReplicaSet) -> bool:
         try:
-            await self._host.promise(self, crew, self.limits)
+            await self._host.promise(self, replicas, self.limits)
         except NoRoomNow:
             return False
-        crew.relimit(self.limits)
+        replicas.relimit(self.limits)
         log.info("%s: limits are now %g cores, %g GB", self.id, self.limits.cores, self.limits.memory_in_gb)
         self._host.changed(self)
         return True
@@ -445,50 +445,50 @@ class Version:
         self._become(self.state, f"the {what} asked for {'are' if what == 'limits' else 'is'} not in force: {sentence}")
 
     async def _retire(self) -> None:
-        """Take the crew out of the table, then end it when no HTTP process waits for it."""
-        crew, self.crew = self.crew, None
-        assert crew is not None
+        """Take the replica set out of the table, then end it when no HTTP process waits for it."""
+        replicas, self.replicas = self.replicas, None
+        assert replicas is not None
         if self.state not in RESTING:
             self._become("draining", self.reason)
         self._host.changed(self)
-        await self._host.close_crew(self, crew)
+        await self._host.close_replicas(self, replicas)
         if self.state not in RESTING:
             self._become("starting" if self.wanted else "idle", self.reason)
 
     # what happens to children
 
-    def child_died(self, crew: Crew, child: Child, end: Exit) -> None:
-        """A serving child has ended: `Crew`'s `on_death`."""
-        death = crew.verdict(end, child)
+    def child_died(self, replicas: ReplicaSet, child: Child, end: Exit) -> None:
+        """A serving child has ended: `ReplicaSet`'s `on_death`."""
+        death = replicas.verdict(end, child)
         log.warning("%s: child %d died: %s", self.id, child.pid, death.sentence)
-        if crew is not self.crew:
+        if replicas is not self.replicas:
             return
-        if not crew.children and (self._step is None or self._step.get_name() != "_fill"):
-            crew.kill()  # what the child started; no next child is on its way already
+        if not replicas.children and (self._step is None or self._step.get_name() != "_fill"):
+            replicas.kill()  # what the child started; no next child is on its way already
         steady = time.monotonic() - child.since > _STEADY_S
-        self._count_death(crew, death, sound=child.answered or steady, child=child)
+        self._count_death(replicas, death, sound=child.answered or steady, child=child)
         self._wake.set()
 
-    def _not_started(self, crew: Crew, error: StartFailed) -> None:
+    def _not_started(self, replicas: ReplicaSet, error: StartFailed) -> None:
         log.error("%s: not started: %s", self.id, error)
-        if error.kind == "memory" and crew.children:
-            crew.size = len(crew.children)
-            self.notes.append(f"{crew.size} processes fit into the memory limit, not {crew.wanted_size}")
+        if error.kind == "memory" and replicas.children:
+            replicas.size = len(replicas.children)
+            self.notes.append(f"{replicas.size} processes fit into the memory limit, not {replicas.wanted_size}")
         elif error.kind == "memory" and not self.deaths.while_loading:
             self.deaths.while_loading += 1
-            self._count_death(crew, error.death)
-        elif error.kind in {"died", "machine"} or crew.children:
-            self._count_death(crew, error.death)
+            self._count_death(replicas, error.death)
+        elif error.kind in {"died", "machine"} or replicas.children:
+            self._count_death(replicas, error.death)
         else:
             self._fail(str(error))
 
     def _count_death(
-        self, crew: Crew, death: LastDeath | None, *, sound: bool = False, child: Child | None = None
+        self, replicas: ReplicaSet, death: LastDeath | None, *, sound: bool = False, child: Child | None = None
     ) -> None:
         self.deaths.note(death, sound=sound, child=None if child is None else child.id)
         if child is not None and child.over_request:
             self.deaths.over_request(child.id)
-        if crew.children:
+        if replicas.children:
             self._host.changed(self)
         else:
             self._become("starting")
@@ -520,9 +520,9 @@ class Version:
             self._become("idle")
         self._wake.set()
 
-    def _loaded(self, crew: Crew) -> None:
+    def _loaded(self, replicas: ReplicaSet) -> None:
         """A child joined."""
-        if len(crew.children) >= crew.size:
+        if len(replicas.children) >= replicas.size:
             self.deaths.last = None
         if self.state != "live":
             self._loaded_at = time.monotonic()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional,
 
 import numpy as np
 
-from .shortcut_base import NotHere, finite
+from .shortcut_base import Unsupported, finite
 from .shortcut_verify import Proof
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Scorer(object):
             return public(X)
         try:
             return way.call(Z)
-        except NotHere:
+        except Unsupported:
             return public(X)
 
     def _widened(self, X: Any, dtypes: "Sequence[str]") -> "Optional[Array]":

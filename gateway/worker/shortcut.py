@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Optional, Tuple
 import numpy as np
 
 from . import shortcut_trees
-from .shortcut_base import NotHere, finite, is_a, own, with_method
+from .shortcut_base import Unsupported, finite, is_a, own, with_method
 
 if TYPE_CHECKING:
     from .shortcut_base import Array, Way
@@ -50,7 +50,7 @@ def _of_pipeline(pipeline: Any) -> "Tuple[int, List[Tuple[str, str, Way]]]":
             for each in scale:
                 X = each(X)  # type: ignore[misc]
             if not finite(X):
-                raise NotHere
+                raise Unsupported
             return call(X)
 
         return way
@@ -131,7 +131,7 @@ def _linear_classifier(model: Any) -> "Iterator[Tuple[str, str, Way]]":
             return both
         total = found.sum(axis=1)
         if not total.all():
-            raise NotHere
+            raise Unsupported
         found /= total.reshape(-1, 1)
         return found
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     Way = Callable[[Array], Any]
 
 
-class NotHere(Exception):
+class Unsupported(Exception):
     """A way raises this where only the public method knows what to do."""
 
 
@@ -25,7 +25,7 @@ def narrow(X: "Array") -> Any:
     with np.errstate(over="ignore"):
         Z = X.astype(np.float32)
     if not finite(Z):
-        raise NotHere
+        raise Unsupported
     return Z
 
 

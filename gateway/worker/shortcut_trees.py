@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Iterator, Sequence, Tuple
 
 import numpy as np
 
-from .shortcut_base import NotHere, is_a, narrow, with_method
+from .shortcut_base import Unsupported, is_a, narrow, with_method
 
 if TYPE_CHECKING:
     from .shortcut_base import Array, Way
@@ -112,7 +112,7 @@ def forest(model: Any) -> "Iterator[Tuple[str, str, Way]]":
                 for predict in by_tree:
                     total += predict(Z)
             else:
-                raise NotHere
+                raise Unsupported
             total /= count
             return total
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Generator, Iterator, List
 import numpy as np
 
 from . import shortcut
-from .shortcut_base import NotHere
+from .shortcut_base import Unsupported
 from .shortcut_probes import probes
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _SLOW_S = 0.25  # a public method that takes this long for one row gains nothing
 _MARGIN = 1.05  # a way that gains less is not worth its risk
 
 
-class Fast(object):
+class Shortcut(object):
     """One method's shorter way: `name` for people, `gain` as measured with one row (public time / own time).
 
     `number` is its place among the candidates for such a model: the same in each process that loads the same bytes. `dtypes` are those of
@@ -58,7 +58,7 @@ class Proof(object):
         golden: "Sequence[Asked]" = (),
         known: "Optional[Dict[str, Dict[str, Any]]]" = None,
     ) -> None:
-        self.found: "Dict[str, Fast]" = {}
+        self.found: "Dict[str, Shortcut]" = {}
         self._model, self._methods, self._golden, self._known = model, methods, golden, known
         self._expected: "Dict[str, Tuple[List[Asked], float]]" = {}
 
@@ -95,7 +95,7 @@ class Proof(object):
                 continue
             golden = [asked for asked in self._golden if asked[0] == method]
             if (yield from self._agrees(call, golden, always=False)):
-                self.found[method] = Fast(name, call, round(gain, 1), number)
+                self.found[method] = Shortcut(name, call, round(gain, 1), number)
             else:
                 sys.stderr.write("a shorter way to {} differs on golden rows and is not used\n".format(method))
         if self.found:
@@ -158,7 +158,7 @@ class Proof(object):
         for _, X, answer in asked:
             try:
                 own, _ = _timed(call, X)
-            except NotHere:
+            except Unsupported:
                 if always:
                     return False
                 continue

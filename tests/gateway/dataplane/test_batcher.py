@@ -58,7 +58,7 @@ class Child:
         self.queue.lost(self, frames)
 
 
-class Desk:
+class OffloadClient:
     """A queue with what it needs round it."""
 
     def __init__(self, children: int = 1, policy: BatchPolicy | None = None, load: Load | None = None) -> None:
@@ -122,7 +122,7 @@ def test_a_lone_request_is_sent_before_submit_returns() -> None:
     """Lesson: batching that punishes a lone caller."""
 
     async def test() -> None:
-        desk = Desk()
+        desk = OffloadClient()
         answer = desk.ask(3)
         assert len(desk.child.frames) == 1
         desk.child.answer()
@@ -133,7 +133,7 @@ def test_a_lone_request_is_sent_before_submit_returns() -> None:
 
 def test_rows_that_arrive_while_the_child_computes_travel_in_its_next_frame() -> None:
     async def test() -> None:
-        desk = Desk()
+        desk = OffloadClient()
         answers = [desk.ask(n) for n in range(5)]
         await turn()
         assert [len(frame.batch) for frame in desk.child.frames] == [1, 4]
@@ -151,7 +151,7 @@ def test_rows_that_arrive_while_the_child_computes_travel_in_its_next_frame() ->
 
 def test_limits_of_rows_and_bytes_are_kept_but_a_larger_request_goes_alone() -> None:
     async def test() -> None:
-        desk = Desk(policy=BatchPolicy(rows=4, nbytes=10**6))
+        desk = OffloadClient(policy=BatchPolicy(rows=4, nbytes=10**6))
         desk.ask(0)
         asked = [desk.ask(n, rows=count) for n, count in ((1, 2), (2, 2), (3, 1), (4, 9), (5, 1))]
         await turn()
@@ -159,7 +159,7 @@ def test_limits_of_rows_and_bytes_are_kept_but_a_larger_request_goes_alone() -> 
             desk.child.answer()
         assert [len(rows) for rows in desk.child.sent] == [1, 4, 1, 9, 1]
         assert all(answer.done() for answer in asked)
-        small = Desk(policy=BatchPolicy(rows=1000, nbytes=40))
+        small = OffloadClient(policy=BatchPolicy(rows=1000, nbytes=40))
         for n in range(5):
             small.ask(n)
         await turn()
@@ -171,7 +171,7 @@ def test_limits_of_rows_and_bytes_are_kept_but_a_larger_request_goes_alone() -> 
 
 def test_only_equal_keys_share_a_frame_and_no_key_starves() -> None:
     async def test() -> None:
-        desk = Desk(policy=BatchPolicy(rows=2))
+        desk = OffloadClient(policy=BatchPolicy(rows=2))
         desk.ask(0)
         desk.ask(0)
         await turn()
@@ -198,7 +198,7 @@ def test_a_cancelled_or_gone_caller_takes_nobody_along() -> None:
         disconnected = True
 
     async def test() -> None:
-        desk = Desk()
+        desk = OffloadClient()
         desk.ask(0)
         desk.ask(0)
         await turn()
@@ -217,7 +217,7 @@ def test_a_cancelled_or_gone_caller_takes_nobody_along() -> None:
 
 def test_the_guilty_one_of_a_refused_batch_fails_alone() -> None:
     async def test() -> None:
-        desk = Desk()
+        desk = OffloadClient()
         desk.ask(0)
         answers = [desk.ask(n) for n in (1, 13, 2)]
         await turn()
@@ -235,7 +235,7 @@ def test_the_guilty_one_of_a_refused_batch_fails_alone() -> None:
 
 def test_each_kind_of_refusal_has_its_error() -> None:
     async def test() -> None:
-        desk = Desk()
+        desk = OffloadClient()
         for kind, error in (("input", InputRejected), ("model", ModelFailed)):
             answer = desk.ask(1)
             desk.child.answer(Refusal(kind, "E", "secret"))
@@ -247,7 +247,7 @@ def test_each_kind_of_refusal_has_its_error() -> None:
 
 def test_rows_that_do_not_fit_together_are_read_one_by_one() -> None:
     async def test() -> None:
-        desk = Desk()
+        desk = OffloadClient()
         desk.ask(0)
         big = 2**53 + 1
         good, wrong, integer = desk.ask(1.5), desk.ask("x"), desk.ask(big)
@@ -264,7 +264,7 @@ def test_rows_that_do_not_fit_together_are_read_one_by_one() -> None:
 
 def test_an_answer_that_cannot_be_split_is_asked_again_alone_and_remembered() -> None:
     async def test() -> None:
-        desk = Desk()
+        desk = OffloadClient()
         desk.ask(0)
         answers = [desk.ask(n) for n in (1, 2)]
         await turn()
@@ -285,7 +285,7 @@ def test_an_answer_that_cannot_be_split_is_asked_again_alone_and_remembered() ->
 
 def test_batching_can_be_off() -> None:
     async def test() -> None:
-        desk = Desk(policy=BatchPolicy(batching=False))
+        desk = OffloadClient(policy=BatchPolicy(batching=False))
         answers = [desk.ask(n) for n in range(5)]
         await turn()
         while desk.child.frames:
@@ -298,7 +298,7 @@ def test_batching_can_be_off() -> None:
 
 def test_what_waits_is_bounded_by_requests_and_bytes() -> None:
     async def test() -> None:
-        desk = Desk(load=Load(max_requests=3, max_bytes=10**6))
+        desk = OffloadClient(load=Load(max_requests=3, max_bytes=10**6))
         desk.ask(0)
         answers = [desk.ask(n) for n in range(3)]
         with pytest.raises(QueueFull, match="3 requests waiting"):
@@ -309,7 +309,7 @@ def test_what_waits_is_bounded_by_requests_and_bytes() -> None:
             desk.child.answer()
         assert all(answer.done() for answer in answers)
         assert (desk.queue.load.requests, desk.queue.load.nbytes) == (0, 0)
-        heavy = Desk(load=Load(max_requests=100, max_bytes=100))
+        heavy = OffloadClient(load=Load(max_requests=100, max_bytes=100))
         heavy.ask(0)
         heavy.ask(1, rows=1000)  # nothing else waits, so it may
         with pytest.raises(QueueFull, match="bytes"):
@@ -320,7 +320,7 @@ def test_what_waits_is_bounded_by_requests_and_bytes() -> None:
 
 def test_in_a_crowd_what_could_not_be_in_time_is_refused_at_once() -> None:
     async def test() -> None:
-        desk = Desk(policy=BatchPolicy(rows=1))
+        desk = OffloadClient(policy=BatchPolicy(rows=1))
         for n in range(3):
             desk.ask(n)
             desk.child.frames[0].sent_at -= 0.5  # of the 1 s that every caller here has
@@ -340,7 +340,7 @@ def test_a_deadline_ends_one_wait_and_drops_what_was_not_sent() -> None:
     """Lesson: no bound, no deadline."""
 
     async def test() -> None:
-        desk = Desk()
+        desk = OffloadClient()
         desk.ask(0)
         desk.ask(0)
         await turn()
@@ -365,7 +365,7 @@ def test_a_deadline_ends_one_wait_and_drops_what_was_not_sent() -> None:
 
 def test_a_deadline_counts_for_rows_that_were_sent_too() -> None:
     async def test() -> None:
-        desk = Desk()
+        desk = OffloadClient()
         answer = desk.ask(0, deadline=5.0)
         desk.queue.tick(5.0)
         assert isinstance(answer.exception(), DeadlineExceeded)
@@ -376,7 +376,7 @@ def test_a_deadline_counts_for_rows_that_were_sent_too() -> None:
 
 def test_requests_of_a_dead_childs_frame_are_asked_alone_and_the_next_frame_as_it_was() -> None:
     async def test() -> None:
-        desk = Desk(children=1)
+        desk = OffloadClient(children=1)
         desk.ask(0)
         computed = [desk.ask(n) for n in (1, 2)]
         await turn()
@@ -396,7 +396,7 @@ def test_requests_of_a_dead_childs_frame_are_asked_alone_and_the_next_frame_as_i
 
 def test_a_request_that_kills_three_children_fails_and_its_neighbours_do_not() -> None:
     async def test() -> None:
-        desk = Desk()
+        desk = OffloadClient()
         desk.ask(0)
         good, poison = desk.ask(1), desk.ask(666)
         await turn()
@@ -427,7 +427,7 @@ def test_a_request_that_the_child_had_not_begun_is_not_to_blame_for_its_deaths()
     """It computed for another process, whose poisonous request killed it, as often as that was tried and of whatever it died."""
 
     async def test() -> None:
-        desk = Desk()
+        desk = OffloadClient()
         answer = desk.ask(1)
         child = desk.child
         for number, cause in enumerate(("signal 9", "signal 9", "memory", "signal 9"), 10):
@@ -447,7 +447,7 @@ def test_a_request_that_the_child_had_not_begun_is_not_to_blame_for_its_deaths()
 
 def test_the_frame_that_the_child_had_begun_is_the_one_to_blame() -> None:
     async def test() -> None:
-        desk = Desk()
+        desk = OffloadClient()
         first, second = desk.ask(1), desk.ask(2, key="other")
         await turn()
         child = desk.child
@@ -468,7 +468,7 @@ def test_the_frame_that_the_child_had_begun_is_the_one_to_blame() -> None:
 
 def test_a_death_by_memory_answers_the_lone_request_at_once() -> None:
     async def test() -> None:
-        desk = Desk(children=2)
+        desk = OffloadClient(children=2)
         answer = desk.ask(15)
         desk.child.die()
         await turn()
@@ -486,7 +486,7 @@ def test_a_death_by_memory_answers_the_lone_request_at_once() -> None:
 
 def test_a_child_that_says_it_has_no_memory_gets_nothing_more_and_its_peak_is_told() -> None:
     async def test() -> None:
-        desk = Desk(children=2)
+        desk = OffloadClient(children=2)
         answer = desk.ask(15)
         desk.child.answer(Refusal("memory", "MemoryError", ""))
         assert not answer.done(), "the supervisor knows the peak"
@@ -498,7 +498,7 @@ def test_a_child_that_says_it_has_no_memory_gets_nothing_more_and_its_peak_is_to
         desk.update(children=(ChildAddress(1, "s"),), last_death=LastDeath("memory", "…", limit_gb=0.5, peak_gb=0.51))
         assert "0.51 GB" in str(answer.exception())
 
-        silent = Desk()
+        silent = OffloadClient()
         answer = silent.ask(15)
         silent.child.answer(Refusal("memory", "MemoryError", ""))
         silent.queue.tick(silent.loop.time() + 1)
@@ -509,7 +509,7 @@ def test_a_child_that_says_it_has_no_memory_gets_nothing_more_and_its_peak_is_to
 
 def test_what_was_behind_a_request_without_memory_is_not_suspected() -> None:
     async def test() -> None:
-        desk = Desk()
+        desk = OffloadClient()
         hungry, behind = desk.ask(15), desk.ask(1)
         await turn()
         desk.child.answer(Refusal("memory", "MemoryError", ""))
@@ -527,7 +527,7 @@ def test_what_was_behind_a_request_without_memory_is_not_suspected() -> None:
 
 def test_a_lone_request_does_not_wait_for_ever_for_the_verdict() -> None:
     async def test() -> None:
-        desk = Desk(children=2)
+        desk = OffloadClient(children=2)
         answer = desk.ask(1)
         desk.child.die()
         assert desk.queue.tick(desk.loop.time() + 0.1)
@@ -542,7 +542,7 @@ def test_a_lone_request_does_not_wait_for_ever_for_the_verdict() -> None:
 
 def test_a_frame_that_computes_too_long_has_its_child_replaced() -> None:
     async def test() -> None:
-        desk = Desk(policy=BatchPolicy(max_compute_s=5))
+        desk = OffloadClient(policy=BatchPolicy(max_compute_s=5))
         answer = desk.ask(17)
         now = desk.loop.time()
         desk.queue.tick(now + 4)
@@ -557,7 +557,7 @@ def test_a_frame_that_computes_too_long_has_its_child_replaced() -> None:
 
 def test_the_time_of_a_frame_starts_when_it_is_its_turn() -> None:
     async def test() -> None:
-        desk = Desk(policy=BatchPolicy(max_compute_s=5))
+        desk = OffloadClient(policy=BatchPolicy(max_compute_s=5))
         desk.ask(1)
         desk.ask(2)
         await turn()
@@ -571,7 +571,7 @@ def test_the_time_of_a_frame_starts_when_it_is_its_turn() -> None:
 
 def test_a_retired_child_finishes_what_was_accepted_and_says_when_it_is_idle() -> None:
     async def test() -> None:
-        desk = Desk()
+        desk = OffloadClient()
         desk.ask(0)
         desk.ask(0)
         await turn()
@@ -593,7 +593,7 @@ def test_a_retired_child_finishes_what_was_accepted_and_says_when_it_is_idle() -
 
 def test_a_retired_child_gets_nothing_where_another_one_is_live() -> None:
     async def test() -> None:
-        desk = Desk(children=2)
+        desk = OffloadClient(children=2)
         desk.queue.retire(desk.child)
         for n in range(6):
             desk.ask(n)
@@ -606,7 +606,7 @@ def test_a_retired_child_gets_nothing_where_another_one_is_live() -> None:
 
 def test_what_waits_can_be_refused_or_sent_elsewhere() -> None:
     async def test() -> None:
-        desk = Desk(children=1)
+        desk = OffloadClient(children=1)
         desk.child.die()
         default, pinned = desk.ask(1), desk.ask(2, movable=False)
         desk.queue.refuse(lambda pending: Moved() if pending.movable else None)
@@ -621,7 +621,7 @@ def test_what_waits_can_be_refused_or_sent_elsewhere() -> None:
 
 def test_what_may_not_be_asked_twice_is_not_sent_elsewhere_after_it_was_begun() -> None:
     async def test() -> None:
-        desk = Desk()
+        desk = OffloadClient()
         script = desk.ask(1, once=True)
         desk.child.die()
         again = desk.ask(2)
@@ -634,7 +634,7 @@ def test_what_may_not_be_asked_twice_is_not_sent_elsewhere_after_it_was_begun() 
 
 def test_two_children_share_the_work() -> None:
     async def test() -> None:
-        desk = Desk(children=2, policy=BatchPolicy(rows=1))
+        desk = OffloadClient(children=2, policy=BatchPolicy(rows=1))
         for n in range(4):
             desk.ask(n)
         await turn()
@@ -645,7 +645,7 @@ def test_two_children_share_the_work() -> None:
 
 def test_a_frame_that_cannot_be_formed_is_answered_and_the_next_one_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
-        desk = Desk()
+        desk = OffloadClient()
         first = desk.ask(1)
         monkeypatch.setattr(Child, "send", lambda *_: _raise(MemoryError("no memory for the frame")))
         waiting = [desk.ask(2), desk.ask(3)]

@@ -5,20 +5,20 @@ import asyncio
 import pytest
 
 from gateway.dataplane.batcher import BatchPolicy
-from gateway.dataplane.latency import Pace
+from gateway.dataplane.latency import ServiceTimeEstimator
 from gateway.errors import NotInTime
-from tests.gateway.dataplane.test_batcher import Desk, turn
+from tests.gateway.dataplane.test_batcher import OffloadClient, turn
 
 
-def learnt(*frames: tuple[int, float]) -> Pace:
-    pace = Pace()
+def learnt(*frames: tuple[int, float]) -> ServiceTimeEstimator:
+    pace = ServiceTimeEstimator()
     for rows, seconds in frames:
         pace.learn(rows, seconds)
     return pace
 
 
 def test_nothing_is_said_before_something_was_seen() -> None:
-    assert Pace().seconds(1, 1000) == 0
+    assert ServiceTimeEstimator().seconds(1, 1000) == 0
     assert learnt((1, 9.0), (1, 9.0)).seconds(3, 1000) == 0
 
 
@@ -50,9 +50,9 @@ def test_what_was_slow_once_is_forgotten() -> None:
     assert pace.seconds(1, 1) < 0.01
 
 
-async def slow_desk(seconds: float, policy: BatchPolicy | None = None) -> Desk:
+async def slow_desk(seconds: float, policy: BatchPolicy | None = None) -> OffloadClient:
     """Its frames of one row took so long each, by the loop's clock."""
-    desk = Desk(policy=policy)
+    desk = OffloadClient(policy=policy)
     for _ in range(5):
         answer = desk.ask(1)
         desk.child.frames[0].sent_at -= seconds

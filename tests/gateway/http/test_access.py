@@ -7,7 +7,7 @@ import pytest
 
 from gateway.auth.guard import PUBLIC_PATHS, Guard
 from gateway.errors import Forbidden
-from gateway.http.access import Doorman
+from gateway.http.access import AccessControl
 from gateway.http.cors import Cors
 from gateway.ipc.routing_table import RoutingTable, ServiceEntry
 from tests.gateway.http.test_routes import KEY, all_paths, with_key
@@ -109,7 +109,7 @@ def test_pages_of_other_origins_change_nothing() -> None:
 
 def test_without_a_key_models_are_unloaded_from_this_machine_only() -> None:
     path, local = "/v2/repository/models/m/unload", {b"host": b"10.1.2.3:8080"}
-    doorman = Doorman(Guard(), Cors(), RoutingTable(), "")
+    doorman = AccessControl(Guard(), Cors(), RoutingTable(), "")
     for peer in ("127.0.0.1", "127.3.2.1", "::1", "::ffff:127.0.0.1", None):
         doorman.check("POST", path, local, peer)
     for peer in ("10.1.2.3", "::ffff:10.1.2.3", "fe80::1%eth0", "2001:db8::1"):

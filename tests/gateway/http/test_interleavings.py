@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gateway.auth.guard import Guard
 from gateway.dataplane.batcher import MAX_DEATHS
-from gateway.dataplane.models import Fleet
+from gateway.dataplane.models import ModelTable
 from gateway.errors import InputRejected, MemoryLimitExceeded, ModelDied, ModelFailed, QueueFull
 from gateway.http.cors import Cors
 from gateway.http.scoring import Routes, Scoring
@@ -85,7 +85,7 @@ class Gateway:
             routes.update(names)
 
         control = ControlClient(table, lambda: None, busy=busy)
-        fleet = Fleet(Settings(), control, target_of, changed)
+        fleet = ModelTable(Settings(), control, target_of, changed)
         routes = Routes(fleet, dialects())
         self.fleet, self.routes, self.control = fleet, routes, control
         self.scoring = Scoring(fleet, Guard(), Cors())

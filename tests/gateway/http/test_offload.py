@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from gateway.dataplane.collate import join
 from gateway.dataplane.connection import RawResult, described, described_inputs
-from gateway.http.offload import SILENT_S, Desk, DeskGone, Refused
+from gateway.http.offload import SILENT_S, OffloadClient, OffloadGone, Refused
 from gateway.http.scoring import failed_answer
 from gateway.http.targets import target_of
 from gateway.ipc.routing_table import VersionEntry
@@ -42,8 +42,8 @@ ENTRIES = [entry_of(PLAIN), entry_of(TOLERANT), entry_of(NAMED)]
 
 
 @asynccontextmanager
-async def at_the_desk() -> AsyncIterator[Desk]:
-    desk = Desk()
+async def at_the_desk() -> AsyncIterator[OffloadClient]:
+    desk = OffloadClient()
     try:
         yield desk
     finally:
@@ -70,7 +70,7 @@ def in_the_loop(name: str, call: Call, entry: VersionEntry) -> Any:
     return request, (request.method, request.n_rows, request.nbytes, request.checked, shown(inputs))
 
 
-async def compare(desk: Desk, name: str, call: Call, entry: VersionEntry) -> None:
+async def compare(desk: OffloadClient, name: str, call: Call, entry: VersionEntry) -> None:
     expected = in_the_loop(name, call, entry)
     if len(expected) == 3:  # status, body, headers
         with pytest.raises(Refused) as caught:
@@ -102,7 +102,7 @@ records = st.lists(st.fixed_dictionaries({"a": value, "b": st.text(max_size=3) |
 
 def test_requests_answers_and_errors_are_the_same() -> None:
     loop = asyncio.new_event_loop()
-    desk = Desk()
+    desk = OffloadClient()
 
     @settings(max_examples=150, deadline=None)
     @given(
@@ -159,9 +159,9 @@ def test_when_its_process_dies_those_that_wait_hear_it_and_the_next_gets_another
             await asyncio.sleep(0)
             assert desk._process is not None
             os.kill(desk._process.pid, signal.SIGKILL)
-            with pytest.raises(DeskGone):
+            with pytest.raises(OffloadGone):
                 await waiting
-            with pytest.raises(DeskGone):
+            with pytest.raises(OffloadGone):
                 await desk.format(kept, ScoreResult(FrameResult(np.arange(1), 5), 0, -1))
             assert (await desk.parse("azure", small, ENTRIES[0], LIMIT)).request.n_rows == 1
 
@@ -185,7 +185,7 @@ def test_a_desk_that_says_nothing_is_ended_and_its_work_done_elsewhere() -> None
             desk.look(now + SILENT_S / 2)
             assert desk._process.poll() is None
             desk.look(now + 2 * SILENT_S)
-            with pytest.raises(DeskGone):
+            with pytest.raises(OffloadGone):
                 await waiting
             assert (await desk.parse("azure", small, ENTRIES[0], LIMIT)).request.n_rows == 1
 
@@ -205,7 +205,7 @@ def test_a_caller_that_gives_up_leaves_nothing_behind() -> None:
             ticket = await desk.parse("azure", call, ENTRIES[0], LIMIT)
             assert ticket.request.n_rows == 100_000
             desk.drop(ticket)
-            with pytest.raises(DeskGone, match="knows nothing"):
+            with pytest.raises(OffloadGone, match="knows nothing"):
                 await desk.format(ticket, ScoreResult(FrameResult(np.arange(1), 5), 0, -1))
 
     asyncio.run(run())
@@ -265,7 +265,7 @@ class Together:
     """One desk, and the loop it lives in, for many tests."""
 
     def __init__(self) -> None:
-        self.loop, self.desk = asyncio.new_event_loop(), Desk()
+        self.loop, self.desk = asyncio.new_event_loop(), OffloadClient()
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         self.loop.run_until_complete(asyncio.wait_for(work, 30))

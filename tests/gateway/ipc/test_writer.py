@@ -6,14 +6,14 @@ from typing import cast
 
 import pytest
 
-from gateway.ipc.writer import PIECE, Outlet, pieces
+from gateway.ipc.writer import PIECE, BackpressuredWriter, pieces
 
 
 class Writer(asyncio.Protocol):
-    outlet: Outlet
+    outlet: BackpressuredWriter
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.outlet = Outlet(cast(asyncio.Transport, transport), asyncio.get_running_loop())
+        self.outlet = BackpressuredWriter(cast(asyncio.Transport, transport), asyncio.get_running_loop())
 
     def pause_writing(self) -> None:
         self.outlet.pause()

@@ -1,13 +1,13 @@
 """Deaths in a row: the pauses between starts, what starts the count anew, and what speaks against a version."""
 
 from gateway.ipc.routing_table import LastDeath
-from gateway.supervisor.backoff import Deaths
+from gateway.supervisor.backoff import RestartBackoff
 
 KILLED = LastDeath("signal 9", "a process of model iris:1 ended")
 
 
 def test_the_pause_doubles_to_ten_seconds() -> None:
-    deaths = Deaths()
+    deaths = RestartBackoff()
     pauses = []
     for _ in range(10):
         deaths.note(KILLED)
@@ -17,14 +17,14 @@ def test_the_pause_doubles_to_ten_seconds() -> None:
 
 
 def test_a_child_that_had_answered_does_not_count() -> None:
-    deaths = Deaths()
+    deaths = RestartBackoff()
     deaths.note(KILLED)
     deaths.note(KILLED, sound=True)
     assert (deaths.in_a_row, deaths.pause_s, deaths.last) == (0, 0, KILLED)
 
 
 def test_the_news_of_an_answer_may_come_after_that_of_the_death() -> None:
-    deaths = Deaths()
+    deaths = RestartBackoff()
     for child in range(40):
         deaths.note(KILLED, child=child)
     assert not deaths.answered(3)
@@ -34,7 +34,7 @@ def test_the_news_of_an_answer_may_come_after_that_of_the_death() -> None:
 
 
 def test_requests_are_to_blame_where_a_version_is_known_to_answer_others() -> None:
-    deaths = Deaths()
+    deaths = RestartBackoff()
     for child in range(30):
         deaths.note(KILLED, child=child)
         assert deaths.over_request(child)

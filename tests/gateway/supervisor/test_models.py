@@ -14,9 +14,9 @@ from gateway.ipc.routing_table import Publisher, RoutingTable
 from gateway.settings import Settings
 from gateway.supervisor import requirements, version
 from gateway.supervisor.admission import Admission
-from gateway.supervisor.models import ServedModels
-from gateway.supervisor.replicas import Child, Crew, StartFailed
-from gateway.supervisor.version import Version
+from gateway.supervisor.models import ModelManager
+from gateway.supervisor.replicas import Child, ReplicaSet, StartFailed
+from gateway.supervisor.version import VersionController
 from gateway.supervisor.worker_process import ChildHandle, Exit
 from registry.inference import INFERENCE
 from registry.limits.none import UnlimitedGroup
@@ -68,31 +68,33 @@ class QuickMachine:
         self.answers_of: set[str] = set()
         self.numbers = itertools.count(1)
 
-    async def open_crew(self, version: Version, key: str, admit: Callable[[], Awaitable[None]]) -> Crew:
+    async def open_replicas(
+        self, version: VersionController, key: str, admit: Callable[[], Awaitable[None]]
+    ) -> ReplicaSet:
         self.preparing.append(version.id)
         self.environments.append(version.record.environment)
         if version.id in self.held:
             await self.held[version.id].wait()
         await admit()
-        return Crew(version.id, Group(key, version.limits), version.limits, version.size, version.child_died)
+        return ReplicaSet(version.id, Group(key, version.limits), version.limits, version.size, version.child_died)
 
-    async def start_child(self, version: Version, crew: Crew) -> Child:
+    async def start_child(self, version: VersionController, replicas: ReplicaSet) -> Child:
         handle = Handle()
         if version.record.environment == self.home:
             self.answers_of.add(version.record.id)
-        cast(Group, crew.group).handles.append(handle)
+        cast(Group, replicas.group).handles.append(handle)
         return Child(next(self.numbers), cast(ChildHandle, handle), "/nowhere", {})
 
-    async def prove(self, version: Version, crew: Crew, child: Child) -> None:
+    async def prove(self, version: VersionController, replicas: ReplicaSet, child: Child) -> None:
         child.proved = True
 
     def recorded(self, record: ModelVersion) -> bool:
         return record.id in self.answers_of
 
-    def forget_crew(self, crew: Crew) -> None:
+    def forget_replicas(self, replicas: ReplicaSet) -> None:
         pass
 
-    def close_log(self, version: Version) -> None:
+    def close_log(self, version: VersionController) -> None:
         pass
 
 
@@ -116,7 +118,7 @@ def record(name: str, memory_in_gb: float) -> ModelVersion:
 def test_a_version_that_moves_to_another_environment_gives_way_to_one_that_is_asked_for() -> None:
     async def story() -> None:
         machine = QuickMachine()
-        models = ServedModels(Settings(), machine, Admission(2 * GB, GB), Publisher(), Nobody())
+        models = ModelManager(Settings(), machine, Admission(2 * GB, GB), Publisher(), Nobody())
         mover, asked = record("mover", 0.6), record("asked", 0.7)
         models.reconcile([mover], "mover")
         moving = models.version("mover", 1)
@@ -138,14 +140,14 @@ def test_a_version_that_moves_to_another_environment_gives_way_to_one_that_is_as
 
 def test_an_unloaded_model_is_started_by_nobody_until_it_is_loaded_or_has_a_new_version() -> None:
     async def story() -> None:
-        models = ServedModels(Settings(), QuickMachine(), Admission(4 * GB, GB), Publisher(), Nobody())
+        models = ModelManager(Settings(), QuickMachine(), Admission(4 * GB, GB), Publisher(), Nobody())
         first = record("off", 0.5)
         models.reconcile([first], "off")
         version = models.version("off", 1)
         await eventually(lambda: version.state == "live", "it is live")
         async with asyncio.timeout(5):
             await models.model("off").unload()
-        assert (version.entry().state, version.crew) == ("unloaded", None)
+        assert (version.entry().state, version.replicas) == ("unloaded", None)
         version.start(urgent=True)
         assert not await version.live()
         models.reconcile([replace(first, resource_configuration=ResourceConfiguration(memory_in_gb=0.6))], "off")
@@ -165,7 +167,7 @@ def test_an_unloaded_model_is_started_by_nobody_until_it_is_loaded_or_has_a_new_
 
 def test_who_waits_for_a_version_that_is_stopped_before_it_began_hears_so() -> None:
     async def story() -> None:
-        models = ServedModels(Settings(start="first-use"), QuickMachine(), Admission(2 * GB, GB), Publisher(), Nobody())
+        models = ModelManager(Settings(start="first-use"), QuickMachine(), Admission(2 * GB, GB), Publisher(), Nobody())
         models.reconcile([record("short", 0.5)], "short")
         version = models.version("short", 1)
         version.start(urgent=True)
@@ -183,11 +185,11 @@ def test_children_leave_the_table_before_they_are_ended_also_after_an_error_of_o
     class OneChild(QuickMachine):
         started = 0
 
-        async def start_child(self, version: Version, crew: Crew) -> Child:
+        async def start_child(self, version: VersionController, replicas: ReplicaSet) -> Child:
             self.started += 1
             if self.started == 2:
                 raise RuntimeError("nobody expected this")
-            return await super().start_child(version, crew)
+            return await super().start_child(version, replicas)
 
     class Reader(Nobody):
         def __init__(self) -> None:
@@ -203,10 +205,10 @@ def test_children_leave_the_table_before_they_are_ended_also_after_an_error_of_o
 
     async def story() -> None:
         reader = Reader()
-        models = ServedModels(Settings(), OneChild(), Admission(2 * GB, GB), Publisher(), reader)
+        models = ModelManager(Settings(), OneChild(), Admission(2 * GB, GB), Publisher(), reader)
         models.reconcile([replace(record("twins", 0.5), settings={"children": 2})], "twins")
         version = models.version("twins", 1)
-        await eventually(lambda: version.state == "failed" and version.crew is None, "it has failed", timeout=5)
+        await eventually(lambda: version.state == "failed" and version.replicas is None, "it has failed", timeout=5)
         await eventually(lambda: reader.left, "its child is ended", timeout=5)
         assert reader.left == [True]
         await models.close()
@@ -214,28 +216,28 @@ def test_children_leave_the_table_before_they_are_ended_also_after_an_error_of_o
     asyncio.run(story())
 
 
-def test_a_crew_that_an_error_of_ours_keeps_from_starting_gives_its_memory_back() -> None:
+def test_a_replicas_that_an_error_of_ours_keeps_from_starting_gives_its_memory_back() -> None:
     class FailsLater(QuickMachine):
         forgotten = 0
 
-        async def start_child(self, version: Version, crew: Crew) -> Child:
+        async def start_child(self, version: VersionController, replicas: ReplicaSet) -> Child:
             if len(self.preparing) == 2:
                 raise RuntimeError("nobody expected this")
-            return await super().start_child(version, crew)
+            return await super().start_child(version, replicas)
 
-        def forget_crew(self, crew: Crew) -> None:
+        def forget_replicas(self, replicas: ReplicaSet) -> None:
             self.forgotten += 1
 
     async def story() -> None:
         machine, admission = FailsLater(), Admission(2 * GB, GB)
-        models = ServedModels(Settings(), machine, admission, Publisher(), Nobody())
+        models = ModelManager(Settings(), machine, admission, Publisher(), Nobody())
         small = record("small", 0.4)
         models.reconcile([small], "small")
         version = models.version("small", 1)
         await eventually(lambda: version.state == "live", "it is live", timeout=5)
         models.reconcile([replace(small, environment="1" * 64)], "small")
-        await eventually(lambda: version.state == "failed" and version.crew is None, "it has failed", timeout=5)
-        await eventually(lambda: machine.forgotten == 2, "both crews are closed", timeout=5)
+        await eventually(lambda: version.state == "failed" and version.replicas is None, "it has failed", timeout=5)
+        await eventually(lambda: machine.forgotten == 2, "both replica sets are closed", timeout=5)
         assert admission.free == GB
         await models.close()
 
@@ -244,7 +246,7 @@ def test_a_crew_that_an_error_of_ours_keeps_from_starting_gives_its_memory_back(
 
 def test_what_did_not_fit_ahead_starts_when_memory_is_free_again() -> None:
     async def story() -> None:
-        models = ServedModels(Settings(), QuickMachine(), Admission(2 * GB, GB), Publisher(), Nobody())
+        models = ModelManager(Settings(), QuickMachine(), Admission(2 * GB, GB), Publisher(), Nobody())
         large, small = record("large", 0.8), record("small", 0.6)
         models.reconcile([large], None)
         await eventually(lambda: models.version("large", 1).state == "live", "the first is live", timeout=5)
@@ -258,25 +260,25 @@ def test_what_did_not_fit_ahead_starts_when_memory_is_free_again() -> None:
     asyncio.run(story())
 
 
-def test_a_child_that_dies_as_it_joins_leaves_the_crew_before_it_serving() -> None:
+def test_a_child_that_dies_as_it_joins_leaves_the_replicas_before_it_serving() -> None:
     class DiesAtOnce(QuickMachine):
-        async def start_child(self, version: Version, crew: Crew) -> Child:
-            child = await super().start_child(version, crew)
+        async def start_child(self, version: VersionController, replicas: ReplicaSet) -> Child:
+            child = await super().start_child(version, replicas)
             if len(self.preparing) == 2:
                 cast(Handle, child.handle).exited.set_result(Exit(code=3))
             return child
 
     async def story() -> None:
         admission = Admission(2 * GB, GB)
-        models = ServedModels(Settings(), DiesAtOnce(), admission, Publisher(), Nobody())
+        models = ModelManager(Settings(), DiesAtOnce(), admission, Publisher(), Nobody())
         small = record("small", 0.4)
         models.reconcile([small], "small")
         version = models.version("small", 1)
         await eventually(lambda: version.state == "live", "it is live", timeout=5)
-        before = version.crew
+        before = version.replicas
         models.reconcile([replace(small, environment="1" * 64)], "small")
         await eventually(lambda: "not in force" in str(version.reason), "it was tried", timeout=5)
-        assert (version.state, version.crew, len(version.children)) == ("live", before, 1)
+        assert (version.state, version.replicas, len(version.children)) == ("live", before, 1)
         assert admission.promised == version.limits.memory_bytes
         await models.close()
 
@@ -287,12 +289,12 @@ def test_a_child_that_dies_while_it_is_proved_does_not_leave_its_version_waiting
     """Something that the model started may keep the proof's connection open: the group is ended, as it is outside of a proof."""
 
     class Lingers(QuickMachine):
-        async def prove(self, version: Version, crew: Crew, child: Child) -> None:
+        async def prove(self, version: VersionController, replicas: ReplicaSet, child: Child) -> None:
             child.proved = True
-            await cast(Group, crew.group).killed.wait()
+            await cast(Group, replicas.group).killed.wait()
 
     async def story() -> None:
-        models = ServedModels(Settings(), Lingers(), Admission(2 * GB, GB), Publisher(), Nobody())
+        models = ModelManager(Settings(), Lingers(), Admission(2 * GB, GB), Publisher(), Nobody())
         models.reconcile([record("small", 0.4)], "small")
         version = models.version("small", 1)
         await eventually(lambda: version.children and version.children[0].proved, "the proof has begun", timeout=5)
@@ -310,14 +312,14 @@ def test_what_the_machine_did_not_give_is_asked_for_again() -> None:
     class Poor(QuickMachine):
         tries = 0
 
-        async def start_child(self, version: Version, crew: Crew) -> Child:
+        async def start_child(self, version: VersionController, replicas: ReplicaSet) -> Child:
             self.tries += 1
             if self.tries < 3:
                 raise StartFailed("machine", "python could not be started: Resource temporarily unavailable")
-            return await super().start_child(version, crew)
+            return await super().start_child(version, replicas)
 
     async def story() -> None:
-        models = ServedModels(Settings(), Poor(), Admission(2 * GB, GB), Publisher(), Nobody())
+        models = ModelManager(Settings(), Poor(), Admission(2 * GB, GB), Publisher(), Nobody())
         models.reconcile([record("small", 0.4)], "small")
         await eventually(lambda: models.version("small", 1).state == "live", "it is live", timeout=5)
         await models.close()
@@ -331,15 +333,15 @@ def test_what_was_live_and_cannot_be_loaded_again_is_tried_again_after_a_while(m
     class Away(QuickMachine):
         tries = 0
 
-        async def start_child(self, version: Version, crew: Crew) -> Child:
+        async def start_child(self, version: VersionController, replicas: ReplicaSet) -> Child:
             self.tries += 1
             if self.tries in (2, 3):
                 raise StartFailed("load", "the stored model cannot be read: Stale file handle")
-            return await super().start_child(version, crew)
+            return await super().start_child(version, replicas)
 
     async def story() -> None:
         machine = Away()
-        models = ServedModels(Settings(), machine, Admission(2 * GB, GB), Publisher(), Nobody())
+        models = ModelManager(Settings(), machine, Admission(2 * GB, GB), Publisher(), Nobody())
         models.reconcile([record("small", 0.4)], "small")
         version = models.version("small", 1)
         await eventually(lambda: version.children, "it is live", timeout=5)
@@ -355,7 +357,7 @@ def test_versions_that_were_overtaken_while_they_started_do_not_stay() -> None:
 
     async def story() -> None:
         machine, admission = QuickMachine(), Admission(4 * GB, GB)
-        models = ServedModels(Settings(), machine, admission, Publisher(), Nobody())
+        models = ModelManager(Settings(), machine, admission, Publisher(), Nobody())
         records = [replace(record("m", 0.5), version=number) for number in (1, 2, 3, 4)]
         machine.held["m:2"], machine.held["m:3"], machine.held["m:4"] = (
             asyncio.Event(),
@@ -383,7 +385,7 @@ def test_versions_that_were_overtaken_while_they_started_do_not_stay() -> None:
 def test_what_is_promised_is_what_is_asked_for_when_the_group_is_made() -> None:
     async def story() -> None:
         machine, admission = QuickMachine(), Admission(4 * GB, GB)
-        models = ServedModels(Settings(), machine, admission, Publisher(), Nobody())
+        models = ModelManager(Settings(), machine, admission, Publisher(), Nobody())
         small = record("small", 0.4)
         machine.held[small.id] = asyncio.Event()
         models.reconcile([small], "small")
@@ -392,8 +394,8 @@ def test_what_is_promised_is_what_is_asked_for_when_the_group_is_made() -> None:
         machine.held[small.id].set()
         version = models.version("small", 1)
         await eventually(lambda: version.state == "live", "it is live", timeout=5)
-        assert version.crew is not None
-        assert admission.promised == version.crew.limits.memory_bytes == int(1.5 * GB)
+        assert version.replicas is not None
+        assert admission.promised == version.replicas.limits.memory_bytes == int(1.5 * GB)
         await models.close()
 
     asyncio.run(story())
@@ -411,7 +413,7 @@ def test_as_many_children_as_asked_for_else_as_the_machine_has_cores(
     requirements.most_cores.cache_clear()
 
     async def story() -> None:
-        models = ServedModels(Settings(), QuickMachine(), Admission(2 * GB, GB), Publisher(), Nobody())
+        models = ModelManager(Settings(), QuickMachine(), Admission(2 * GB, GB), Publisher(), Nobody())
         limits = ResourceConfiguration(cpu=cores, memory_in_gb=0.5)
         models.reconcile(
             [replace(record("odd", 0.5), resource_configuration=limits, settings={"children": children})], "odd"
@@ -435,7 +437,7 @@ def test_one_odd_record_keeps_no_other_from_being_served() -> None:
             def publish(self, message: Message) -> None:
                 table.apply(message)
 
-        models = ServedModels(Settings(), QuickMachine(), Admission(4 * GB, GB), Publisher(), Reader())
+        models = ModelManager(Settings(), QuickMachine(), Admission(4 * GB, GB), Publisher(), Reader())
         turned, odd = record("turned", 0.5), replace(record("odd", 0.5), settings=cast(dict[str, Json], ["odd"]))
         now = datetime.now(UTC)
         service = ServiceRecord(name="none", models=(), created_time=now, updated_time=now)
@@ -468,7 +470,7 @@ def test_a_service_in_another_environment_is_compared_with_what_the_model_answer
 ) -> None:
     async def story() -> None:
         machine = QuickMachine(home=trained_in)
-        models = ServedModels(Settings(start="first-use"), machine, Admission(2 * GB, GB), Publisher(), Nobody())
+        models = ModelManager(Settings(start="first-use"), machine, Admission(2 * GB, GB), Publisher(), Nobody())
         facts = {} if trained_in is None else {TRAINED_IN: {"environment": trained_in, "frozen": ["numpy==2.0.0"]}}
         models.reconcile([replace(record("m", 0.6), facts=facts)], "m", [in_environment_of_its_own("away")])
         version = models.version("m@away", 1)
@@ -476,8 +478,8 @@ def test_a_service_in_another_environment_is_compared_with_what_the_model_answer
         async with asyncio.timeout(5):
             assert await version.live()
         assert machine.environments == [trained_in, OF_SERVICE]
-        assert version.crew is not None
-        assert version.crew.unrecorded is None
+        assert version.replicas is not None
+        assert version.replicas.unrecorded is None
         assert models.admission.free == GB - version.limits.memory_bytes
         await models.close()
 
@@ -487,14 +489,14 @@ def test_a_service_in_another_environment_is_compared_with_what_the_model_answer
 def test_answers_away_from_home_are_never_taken_for_those_at_home() -> None:
     async def story() -> None:
         machine = QuickMachine(home="nowhere")
-        models = ServedModels(Settings(start="first-use"), machine, Admission(2 * GB, GB), Publisher(), Nobody())
+        models = ModelManager(Settings(start="first-use"), machine, Admission(2 * GB, GB), Publisher(), Nobody())
         models.reconcile([record("m", 0.6)], "m", [in_environment_of_its_own("away")])
         version = models.version("m@away", 1)
         version.start()
         async with asyncio.timeout(5):
             assert await version.live()
-        assert version.crew is not None
-        assert "its own environment recorded no answers" in str(version.crew.unrecorded)
+        assert version.replicas is not None
+        assert "its own environment recorded no answers" in str(version.replicas.unrecorded)
         await models.close()
 
     asyncio.run(story())
@@ -503,7 +505,7 @@ def test_answers_away_from_home_are_never_taken_for_those_at_home() -> None:
 def test_a_version_that_was_put_elsewhere_since_its_run_is_compared_with_the_run() -> None:
     async def story() -> None:
         machine = QuickMachine(home=OF_RUN)
-        models = ServedModels(Settings(), machine, Admission(2 * GB, GB), Publisher(), Nobody())
+        models = ModelManager(Settings(), machine, Admission(2 * GB, GB), Publisher(), Nobody())
         moved = replace(record("m", 0.6), environment=OF_SERVICE, facts={TRAINED_IN: {"environment": OF_RUN}})
         models.reconcile([moved], "m")
         async with asyncio.timeout(5):
