@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from registry.code import code_files
+from registry.composition.plan import PLAN
 from registry.errors import FrameworkMissing, InvalidArgument, InvalidResource, LocalPathNotFound, NotAnArtifact
 from registry.records import TRAINED_IN, Artifact, Json, ModelVersion, RunRecord
 from registry.resources import ResourceConfiguration
@@ -127,12 +128,29 @@ class Registration:
     def _facts(self) -> "ArtifactFacts":
         from registry.artifact import ArtifactFacts, read_artifact
 
+        if PLAN in self.settings:
+            return self._facts_of_plan()
         try:
             return read_artifact(self.path)
         except NotAnArtifact:
             if self.framework in _READ and not self._script:
                 raise
             return ArtifactFacts(format="other", complete=False)
+
+    def _facts_of_plan(self) -> "ArtifactFacts":
+        """Of a chain: what all of its files need, and the class of its model."""
+        from registry.artifact import read_artifact
+        from registry.composition.files import merged
+
+        plan = self.settings[PLAN]
+        facts = {file: read_artifact(self.path / file, file) for file, _ in plan["parts"].values()}
+        file, key = plan["parts"][plan["model"]]
+        model = facts[file] if key is None else None
+        return replace(
+            merged(facts.values()),
+            class_name=model.class_name if model else None,
+            class_module=model.class_module if model else None,
+        )
 
     def _put_model(self, artifacts: ArtifactStore) -> Artifact:
         if self.path.is_dir():

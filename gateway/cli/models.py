@@ -6,17 +6,19 @@ from typing import Any
 import click
 
 from gateway.cli.client import GatewayClient, running
+from gateway.cli.compose import as_folder, choices_from, compose, composing_options, needs_composing
 from gateway.cli.options import pairs, resource_options, resources, strict_python_option
 from gateway.cli.output import age, print_json, print_table
 from gateway.cli.train import environment_from
 from gateway.schema.methods import METHODS
+from registry.composition.plan import PLAN
 from registry.errors import InvalidArgument, ModelError
 from registry.model import Model
 from registry.workspace import Workspace
 
 
 @click.command()
-@click.argument("file")
+@click.argument("files", nargs=-1, required=True, metavar="FILE…")
 @click.option("--name", required=True, help="Name of the model; the same name again makes the next version.")
 @click.option("--run", "run_id", metavar="RUN_ID", help="FILE is a file of this run, such as outputs/model.joblib.")
 @click.option("--framework", default="ScikitLearn", show_default=True, help="Framework of the model.")
@@ -52,20 +54,30 @@ from registry.workspace import Workspace
 )
 @click.option("--max-compute-s", type=click.FloatRange(0.01), help="Longest time for one computation, seconds.")
 @click.option("--no-batching", is_flag=True, help="Rows of different callers never travel together.")
+@composing_options
 @click.option("--default", "as_default", is_flag=True, help="Make it the model behind /score.")
 @click.option("--no-wait", is_flag=True, help="Do not wait until the running gateway serves it.")
 @click.pass_obj
 def register(
-    obj: dict[str, Any], /, file: str, name: str, run_id: str | None, as_default: bool, no_wait: bool, **given: Any
+    obj: dict[str, Any],
+    /,
+    files: tuple[str, ...],
+    name: str,
+    run_id: str | None,
+    as_default: bool,
+    no_wait: bool,
+    **given: Any,
 ) -> None:
     """Register FILE (pickle or joblib, or a folder that holds one) as the next version of --name.
 
-    A gateway that serves the workspace has an endpoint for it within a second.
+    Several files, such as a scaler and a model, become one model: how they fit together is found out and shown, or refused where it
+    cannot be known. A gateway that serves the workspace has an endpoint for it within a second.
     """
-    if run_id is None and not Path(file).exists():
-        raise InvalidArgument("FILE", f"there is no {file}")
+    for file in files:
+        if run_id is None and not Path(file).exists():
+            raise InvalidArgument("FILE", f"{file} does not exist")
     with Workspace.open(obj["workspace"]) as workspace:
-        model = _register(workspace, file, name, run_id, given)
+        model = _register(workspace, files, name, run_id, given)
         click.echo(f"registered {model.id}")
         if as_default:
             workspace.metadata.set_value("default_service", name)
@@ -73,7 +85,9 @@ def register(
             announce(workspace, model.name, model.version)
 
 
-def _register(workspace: Workspace, file: str, name: str, run_id: str | None, given: dict[str, Any]) -> Model:
+def _register(
+    workspace: Workspace, files: tuple[str, ...], name: str, run_id: str | None, given: dict[str, Any]
+) -> Model:
     common: dict[str, Any] = {
         "model_framework": given["framework"],
         "model_framework_version": given["framework_version"],
@@ -99,8 +113,23 @@ def _register(workspace: Workspace, file: str, name: str, run_id: str | None, gi
 
         if code is not None:
             common["code"] = code
-        return Run.get(workspace, run_id).register_model(name, file, **common)
-    return Model.register(workspace, file, name, code=code, show_output=False, **common)
+        return Run.get(workspace, run_id).register_model(name, files[0], **common)
+    choices, paths = choices_from(given), [Path(file) for file in files]
+    if given["entry_script"] is None and given["framework"] == "ScikitLearn" and needs_composing(paths, choices):
+        composed = compose(
+            workspace,
+            paths,
+            choices,
+            environment=environment,
+            code=None if code is None else Path(code),
+            say=click.echo,
+        )
+        common["settings"][PLAN] = composed.plan.to_json()
+        with as_folder(composed) as folder:
+            return Model.register(workspace, folder, name, code=code, show_output=False, **common)
+    if len(files) > 1:
+        raise InvalidArgument("FILE", "an entry script loads its files by itself: name the folder that they lie in")
+    return Model.register(workspace, files[0], name, code=code, show_output=False, **common)
 
 
 def _checked_sample(file: str | None) -> str | None:

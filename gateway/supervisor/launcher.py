@@ -34,6 +34,7 @@ from gateway.supervisor.worker_process import (
     Reaper,
     start_child,
 )
+from registry.composition.plan import PLAN
 from registry.errors import FitserveError
 from registry.golden_inputs import SampleRows
 from registry.inference import FOLDER_OF_MODELS
@@ -303,6 +304,7 @@ class WorkerLauncher:
             "kind": artifact.kind,
             "format": artifact.format,
             "code": str(files.code) if files.code else None,
+            "plan": files.record.settings.get(PLAN),
             "listen": listen,
             "threads": replicas.limits.threads,
             "rlimits": replicas.group.rlimits(),

@@ -103,7 +103,12 @@ def _start(control: "Control", order: "Header") -> "Server":
 def _model(order: "Header", threads: "Optional[int]") -> "Tuple[Any, Header]":
     """What answers with the methods of the model that `order` names, and its description."""
     describe, loading, scoring, wire = [sibling(name) for name in ("describe", "loading", "scoring", "wire")]
-    model, caught = loading.load_model(order["artifact"], order["digest"], order["format"], order.get("code") or "")
+    if order.get("plan"):
+        model, caught = sibling("chain").load_chain(
+            order["artifact"], order["digest"], order["plan"], order.get("code") or ""
+        )
+    else:
+        model, caught = loading.load_model(order["artifact"], order["digest"], order["format"], order.get("code") or "")
     loading.run_on_one_core(model)
     if threads is not None:
         sibling("process_setup").limit_threads(threads)

@@ -36,6 +36,7 @@ _NUMERIC = (
     "TruncatedSVD",
     "VarianceThreshold",
 )
+_KEEPING = ("KeepsColumns", "StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
 
 
 def feature_names(model: Any) -> "Optional[List[str]]":
@@ -88,6 +89,11 @@ def columns_of(
                         if not _keeps_columns(step, len(columns)):
                             break
                 return
+            for column, facts in (get(inner, "column_facts_") or {}).items():  # a step of chain.py
+                types[column] = facts["type"]
+                categories[column] = facts["categories"][:MANY]
+                if facts["closed"]:
+                    closed.append(column)
             known = get(inner, "categories_")
             if known is not None and len(known) == len(columns):
                 for column, values in zip(columns, known):
@@ -178,7 +184,7 @@ def _keeps_columns(step: Any, width: int) -> bool:
     if fill is not None:
         kept = not any(is_missing(value) for value in np.asarray(fill, object).tolist())
         return kept and len(fill) == width and not get(step, "add_indicator", False)
-    return any(is_a(step, name) for name in ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler"))
+    return any(is_a(step, name) for name in _KEEPING)
 
 
 def _takes_numbers(estimator: Any) -> bool:

@@ -40,23 +40,46 @@ def load_model(path: str, digest: str, form: str, code: str = "") -> "Tuple[Any,
         LoadFailed: with a sentence.
     """
     if code:
-        sys.path.append(code)
+        add_code(code)
     stream, form = _open_folder(path, digest) if form == "folder" else (_open_file(path, digest), form)
     with stream:
-        if form not in FORMATS:
+        return _load(stream, form)
+
+
+def add_code(folder: str) -> None:
+    """Let the modules that travel with the version be found, after all others."""
+    sys.path.append(folder)
+
+
+def load_file(path: str) -> "Tuple[Any, List[Any]]":
+    """The object in a pickle or joblib file, whatever its name, and the warnings that loading it gave.
+
+    Raises:
+        LoadFailed: with a sentence.
+    """
+    try:
+        stream = open(path, "rb")
+    except OSError as error:
+        raise LoadFailed("load", "it cannot be read: {}".format(error.strerror)) from None
+    with stream:
+        return _load(stream, _form_in_folder(path))
+
+
+def _load(stream: "IO[bytes]", form: str) -> "Tuple[Any, List[Any]]":
+    if form not in FORMATS:
+        raise LoadFailed(
+            "load", "a model of format {!r} cannot be served; it must be {}".format(form, " or ".join(FORMATS))
+        )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            model = _joblib().load(stream) if form == "joblib" else pickle.load(stream)  # noqa: S301 - the reason for this process
+        except MemoryError:
             raise LoadFailed(
-                "load", "a model of format {!r} cannot be served; it must be {}".format(form, " or ".join(FORMATS))
-            )
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            try:
-                model = _joblib().load(stream) if form == "joblib" else pickle.load(stream)  # noqa: S301 - the reason for this process
-            except MemoryError:
-                raise LoadFailed(
-                    "memory", "the model does not fit into its memory limit: it ran out while loading"
-                ) from None
-            except Exception as error:
-                raise LoadFailed("load", _reason(error)) from error
+                "memory", "the model does not fit into its memory limit: it ran out while loading"
+            ) from None
+        except Exception as error:
+            raise LoadFailed("load", _reason(error)) from error
     return model, caught
 
 
