@@ -180,23 +180,30 @@ class Dummies(Step):
 
     def __init__(self, columns: "List[str]", names: "List[str]") -> None:
         self.columns, self.names = columns, names
-        self.column_facts_ = {column: dict(_facts(self._values(column)), closed=False) for column in columns}
+        self.places = {column: self._places(column) for column in columns}
+        self.column_facts_ = {column: dict(_facts(list(self.places[column])), closed=False) for column in columns}
 
-    def _values(self, column: str) -> "List[str]":
-        return [name[len(column) + 1 :] for name in self.names if name.startswith(column + "_")]
+    def _places(self, column: str) -> "Dict[Any, int]":
+        """Where each value of `column` stands; pandas wrote the values as text."""
+        found = [(name[len(column) + 1 :], at) for at, name in enumerate(self.names) if name.startswith(column + "_")]
+        for read in (_truth, int, float):
+            try:
+                return {read(value): at for value, at in found}
+            except (KeyError, ValueError):
+                continue
+        return dict(found)
 
     def transform(self, X: Any) -> Any:
         made = np.zeros((len(X), len(self.names)))
         place = {name: index for index, name in enumerate(self.names)}
         for column in X.columns:
-            if column not in self.columns:
-                if column in place:
-                    made[:, place[column]] = np.asarray(X[column], dtype=float)
-                continue
-            for row, value in enumerate(X[column]):
-                index = place.get("{}_{}".format(column, value))
-                if index is not None:
-                    made[row, index] = 1.0
+            if column in self.places:
+                for row, value in enumerate(X[column]):
+                    index = self.places[column].get(value)
+                    if index is not None:
+                        made[row, index] = 1.0
+            elif column in place:
+                made[:, place[column]] = np.asarray(X[column], dtype=float)
         return made
 
 
@@ -269,6 +276,10 @@ class Outcome(BaseEstimator):  # type: ignore[misc]
 def _of(part: Any, values: Any) -> Any:
     """One encoder out of a dict of them, where the step names it."""
     return part[values["key"]] if isinstance(part, dict) and isinstance(values, dict) else part
+
+
+def _truth(text: str) -> bool:
+    return {"True": True, "False": False}[text]
 
 
 def _facts(values: "List[Any]") -> "Dict[str, Any]":

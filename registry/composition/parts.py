@@ -57,6 +57,12 @@ class Part:
         """A step that scaled the target, of one column, which is undone after the model."""
         return "stage" in self.roles and self.inverse and self.width == 1 and bool(_TARGET.search(self.name))
 
+    @property
+    def may_be_of_a_column(self) -> bool:
+        """An encoder that is called by more than its kind: gender_encoder.pkl, and not label_encoder.pkl."""
+        rest = _ENCODER_WORDS.sub(" ", self.name).strip(" _-.0123456789")
+        return bool(rest) and not _TARGET.search(f"_{rest}_") and rest.lower() not in ("class", "classes")
+
     def column_of(self, columns: Sequence[str]) -> str | None:
         """The one of `columns` that this encoder's name names: le_city.pkl, city_encoder.pkl."""
         rest = _ENCODER_WORDS.sub(" ", self.name).strip(" _-.").lower()

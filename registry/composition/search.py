@@ -189,8 +189,10 @@ class _Search:
             )
             return (steps, start) if unnamed else None
         if self.choices.dummies:
-            made = all(any(name.startswith(f"{column}_") for name in names) for column in self.choices.dummies)
-            if not made or names not in (*listed, _tuple(first.names)):
+            if not all(_made_of(column, names) for column in self.choices.dummies) or names not in (
+                *listed,
+                _tuple(first.names),
+            ):
                 return None
             return [*steps, *encoded, Step("dummies", None, tuple(self.choices.dummies), list(names))], start
         fitted_later = any(_tuple(part.names) == names for part in (*order, self.model))
@@ -318,6 +320,14 @@ class _Search:
             extra = [column for column in part.columns if column not in columns]
             if self._is_label_encoder(part, extra):
                 found.append(Step("labels", part.id, values={"key": extra[0]}))
+        texts = any(stage.takes == "text" for stage in (*self.stages, self.model))
+        for part in parts:
+            if part.may_be_of_a_column and not columns and not texts:
+                raise CannotCompose(
+                    f"{part.id} may number the answers or a column, and nothing here says the names of the columns: if it numbers "
+                    f"the answers, leave it out and give --labels {','.join(str(each) for each in part.classes or ())}",
+                    self.used,
+                )
         if len(found) > 1:
             raise CannotCompose(
                 "more than one encoder fits the model's classes; leave one out, or give --labels", self.used
@@ -387,6 +397,21 @@ def _canonical(steps: Sequence[Step]) -> tuple[Step, ...]:
                 listed[index], listed[index + 1] = two, one
                 changed = True
     return tuple(listed)
+
+
+def _made_of(column: str, names: Sequence[str]) -> bool:
+    """Whether `pandas.get_dummies` made some of `names` of `column`: it puts them side by side.
+
+    Raises:
+        CannotCompose: they are not, so that one of them is another column whose name begins alike.
+    """
+    places = [index for index, name in enumerate(names) if name.startswith(f"{column}_")]
+    if places and places != list(range(places[0], places[-1] + 1)):
+        apart = ", ".join(names[index] for index in places)
+        raise CannotCompose(
+            f"--dummies {column}: {apart} do not stand side by side, so not all of them are values of {column}"
+        )
+    return bool(places)
 
 
 def _before_dummies(names: Sequence[str], dummies: Sequence[str]) -> tuple[str, ...]:
