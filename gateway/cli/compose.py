@@ -16,19 +16,28 @@ from typing import Any, Final
 import click
 
 from gateway.client.inspection import inspect_files
-from registry.artifact import ArtifactFacts
-from registry.composition.files import ModelFile, gather, is_container, merged, writers
+from registry.artifact import ArtifactFacts, read_artifact
+from registry.composition.files import ModelFile, gather, is_container, is_model_file, merged, writers
 from registry.composition.parts import Part
-from registry.composition.plan import Plan
+from registry.composition.plan import PLAN, Plan
 from registry.composition.search import CannotCompose, Choices, find_plan
 from registry.environment import Environment
-from registry.errors import InvalidArgument
+from registry.errors import FitserveError, InvalidArgument
 from registry.interpreters import interpreter_for
+from registry.model import Model
 from registry.records import Artifact, ModelVersion
 from registry.resources import ResourceConfiguration
 from registry.serving_environment import Own, decide
 from registry.workspace import Workspace
 
+_MOST_BESIDE: Final = 12
+_STEP_MODULES: Final = (
+    "sklearn.preprocessing",
+    "sklearn.feature_",
+    "sklearn.decomposition",
+    "sklearn.impute",
+    "sklearn.compose",
+)
 _PLACE: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -48,6 +57,9 @@ def composing_options(command: Any) -> Any:
         ),
         click.option(
             "--before", metavar="SCRIPT:FUNCTION", help="A function of a script that each text goes through first."
+        ),
+        click.option(
+            "--keep", "keep", multiple=True, metavar="FILE", help="A file of the latest version, used again; repeat it."
         ),
         click.option("--after", metavar="MODULE:FUNCTION", help="What is applied to the answers, such as numpy:expm1."),
     )
@@ -116,6 +128,7 @@ def compose(
     paths: Sequence[Path],
     choices: Choices,
     *,
+    kept: Sequence[ModelFile] = (),
     environment: Environment | str | None = None,
     code: Path | None = None,
     say: Any = print,
@@ -126,10 +139,73 @@ def compose(
         CannotCompose: none fits, or more than one.
         InspectionFailed · ArtifactError: a file cannot be looked at.
     """
-    files = gather(paths)
+    files = [*gather(paths), *kept]
+    if twice := {file.name for file in kept} & {path.name for path in paths}:
+        raise InvalidArgument("--keep", f"{', '.join(sorted(twice))} is given anew and kept too; choose one")
+    parts = _parts(workspace, files, environment, code, say)
+    plan = find_plan(parts, choices)
+    for line in plan.lines():
+        say(line)
+    needed = {file for file, _ in plan.parts.values()}
+    return Composed(plan, [file for file in files if file.name in needed])
+
+
+def looked_at(workspace: Workspace, paths: Sequence[Path], *, code: Path | None = None, say: Any = print) -> list[Part]:
+    """The objects in `paths`.
+
+    Raises:
+        CannotCompose · InspectionFailed · ArtifactError: a file cannot be looked at.
+    """
+    return _parts(workspace, gather(paths), None, code, say)
+
+
+def kept_files(workspace: Workspace, model: str, names: Sequence[str]) -> list[ModelFile]:
+    """Files of the latest version of `model`, as they are stored.
+
+    Raises:
+        ModelNotFound: there is no version yet.
+        InvalidArgument: it has no such file.
+    """
+    record = Model(workspace, name=model).record
+    stored = workspace.artifacts.local_path(record.artifact.digest)
+    here = {path.name: path for path in stored.iterdir()} if stored.is_dir() else {record.artifact.name: stored}
+    for name in names:
+        if name not in here:
+            raise InvalidArgument("--keep", f"{record.id} has no file {name}; it has {', '.join(sorted(here))}")
+    files = [ModelFile(name, here[name], read_artifact(here[name], name)) for name in names]
+    columns = (record.settings.get(PLAN) or {}).get("names")
+    return [*files, ModelFile(f"columns of {record.id}", stored, names=tuple(columns))] if columns else files
+
+
+def overlooked(workspace: Workspace, path: Path) -> list[str]:
+    """Files beside the model file `path` that fit before or after it: its owner's own program will need them."""
+    beside = [file for file in sorted(path.parent.iterdir()) if file != path and file.is_file() and is_model_file(file)]
+    if not path.is_file() or not beside or len(beside) > _MOST_BESIDE:
+        return []
+    try:
+        files = [file for file in gather([path, *beside]) if file.facts is not None]
+        if not any(_is_step(file) for file in files if file.path != path):
+            return []
+        parts = _parts(workspace, files, None, None, lambda _: None)
+        mine = [part for part in parts if "model" not in part.roles or part.file == path.name]
+        plan = find_plan(mine)
+    except FitserveError:
+        return []
+    used = {file for file, _ in plan.parts.values()}
+    return [] if path.name not in used else sorted(used - {path.name})
+
+
+def _is_step(file: ModelFile) -> bool:
+    module = (file.facts.class_module if file.facts else None) or ""
+    return module.startswith(_STEP_MODULES)
+
+
+def _parts(
+    workspace: Workspace, files: Sequence[ModelFile], environment: Environment | str | None, code: Path | None, say: Any
+) -> list[Part]:
     objects = [file for file in files if file.facts is not None]
     if not objects:
-        seen = ", ".join(file.name for file in files) or "there are no files"
+        seen = ", ".join(file.name for file in files) or "an empty folder"
         raise CannotCompose(f"there is no model in {seen}")
     python = _python(workspace, [file.facts for file in objects if file.facts], environment, code, say)
     facts = inspect_files(python, [(file.name, file.path) for file in objects], code)
@@ -137,11 +213,7 @@ def compose(
     parts += [_names_part(file) for file in files if file.names is not None]
     parts += [_idle(file) for file in files if file.facts is None and file.names is None]
     _check_writers(objects, parts)
-    plan = find_plan(parts, choices)
-    for line in plan.lines():
-        say(line)
-    needed = {file for file, _ in plan.parts.values()}
-    return Composed(plan, [file for file in objects if file.name in needed])
+    return parts
 
 
 @contextmanager

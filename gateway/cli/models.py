@@ -1,12 +1,20 @@
 """`fitserve register`, `fitserve models` and `fitserve delete`."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gateway.cli.client import GatewayClient, running
-from gateway.cli.compose import as_folder, choices_from, compose, composing_options, needs_composing
+from gateway.cli.compose import (
+    as_folder,
+    choices_from,
+    compose,
+    composing_options,
+    needs_composing,
+    overlooked,
+)
 from gateway.cli.options import pairs, resource_options, resources, strict_python_option
 from gateway.cli.output import age, print_json, print_table
 from gateway.cli.train import environment_from
@@ -115,11 +123,16 @@ def _register(
             common["code"] = code
         return Run.get(workspace, run_id).register_model(name, files[0], **common)
     choices, paths = choices_from(given), [Path(file) for file in files]
-    if given["entry_script"] is None and given["framework"] == "ScikitLearn" and needs_composing(paths, choices):
+    if (
+        given["entry_script"] is None
+        and given["framework"] == "ScikitLearn"
+        and (given["keep"] or needs_composing(paths, choices))
+    ):
         composed = compose(
             workspace,
             paths,
             choices,
+            kept=kept_files(workspace, name, given["keep"]) if given["keep"] else (),
             environment=environment,
             code=None if code is None else Path(code),
             say=click.echo,
@@ -129,6 +142,12 @@ def _register(
             return Model.register(workspace, folder, name, code=code, show_output=False, **common)
     if len(files) > 1:
         raise InvalidArgument("FILE", "an entry script loads its files by itself: name the folder that they lie in")
+    if given["entry_script"] is None and (others := overlooked(workspace, paths[0])):
+        several = " ".join(shlex.quote(str(paths[0].parent / other)) for other in others)
+        click.echo(
+            f"note: {', '.join(others)} beside it fits this model, which alone answers other numbers than a program that uses both: "
+            f"fitserve register {shlex.quote(files[0])} {several} --name {name}"
+        )
     return Model.register(workspace, files[0], name, code=code, show_output=False, **common)
 
 

@@ -53,6 +53,11 @@ def is_container(facts: ArtifactFacts) -> bool:
     return facts.class_module in ("builtins", "collections") and facts.class_name in _CONTAINERS
 
 
+def is_model_file(path: Path) -> bool:
+    """Whether its name says that an object may be in it."""
+    return path.suffix.lower() in _SUFFIXES
+
+
 def merged(facts: Iterable[ArtifactFacts]) -> ArtifactFacts:
     """What an environment needs that is to read all of them: the newest scikit-learn, all packages."""
     every = list(facts)
