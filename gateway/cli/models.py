@@ -12,6 +12,7 @@ from gateway.cli.compose import (
     choices_from,
     compose,
     composing_options,
+    kept_files,
     needs_composing,
     overlooked,
 )
