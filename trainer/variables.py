@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from trainer.plan import Plan
+from trainer.launch_plan import LaunchPlan
 from trainer.shim.azureml._fitserve.wire import RUN_DIR_VARIABLE
 
 USER_PYTHONPATH: Final = "FITSERVE_USER_PYTHONPATH"  # carries the user's own value past the launcher's
@@ -27,7 +27,7 @@ _OURS: Final = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "__P
 
 
 def script_variables(
-    plan: Plan,
+    plan: LaunchPlan,
     folder: Path,
     python: Path,
     *,

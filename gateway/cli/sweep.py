@@ -12,9 +12,9 @@ from gateway.cli.train import environment_from, script_path
 from registry.errors import InvalidArgument
 from registry.workspace import Workspace
 from trainer import Experiment, Run, ScriptRunConfig, Sweep
-from trainer.sweep import SWEEP_TYPE
+from trainer.history import SWEEP_TYPE
+from trainer.sdk import SweepRun
 from trainer.sweep_policies import Policy
-from trainer.sweep_run import SweepRun
 from trainer.sweep_space import Expression, Sampling, expression
 
 _CALL: Final = re.compile(r"([a-z]+)\((.*)\)")

@@ -13,7 +13,7 @@ from registry.environment import Environment
 from registry.errors import EnvironmentNotFound, InvalidArgument, InvalidName
 from registry.workspace import Workspace
 from trainer import Experiment, Run, ScriptRunConfig
-from trainer.ending import settle
+from trainer.completion import settle
 
 TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
 

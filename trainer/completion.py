@@ -11,8 +11,9 @@ from trainer.compute.base import find_target
 from trainer.folder import RunFolder
 from trainer.history import CHILD_TYPE, INTERACTIVE_TYPE, TERMINAL, add_details, end_children, move, take_in
 from trainer.log import last_lines
-from trainer.mark import ProcessMark, has_variable, session_members
 from trainer.outcome import Outcome, with_last_lines
+from trainer.process_id import ProcessId, has_variable, session_members
+from trainer.run_record import label_of
 from trainer.shim.azureml._fitserve.wire import EventReader
 
 
@@ -58,15 +59,9 @@ def settle(workspace: Workspace, run: RunRecord) -> RunRecord:
 
 def _responding(run: RunRecord) -> RunRecord:
     """One that a program logs to. When that is gone another may still end it, so its record stays as it is."""
-    program = ProcessMark.from_json(run.details.get("program"))
+    program = ProcessId.from_json(run.details.get("program"))
     gone = program is not None and program.here and not program.alive
     return replace(run, status="NotResponding") if gone else run
-
-
-def label_of(run: RunRecord) -> str:
-    """What to call the script in a sentence."""
-    command = run.details.get("command")
-    return run.script or (str(command[0]) if command else "the script")
 
 
 def _end_orphans(run: RunRecord) -> None:
