@@ -11,6 +11,7 @@ from trainer.compute.base import find_target
 from trainer.folder import RunFolder
 from trainer.history import CHILD_TYPE, INTERACTIVE_TYPE, TERMINAL, add_details, end_children, move, take_in
 from trainer.log import last_lines
+from trainer.mlflow_store import take_metrics
 from trainer.outcome import Outcome, with_last_lines
 from trainer.process_id import ProcessId, has_variable, session_members
 from trainer.run_record import label_of
@@ -20,6 +21,8 @@ from trainer.shim.azureml._fitserve.wire import EventReader
 def finish(workspace: Workspace, run: RunRecord, outcome: Outcome, reader: EventReader | None = None) -> RunRecord:
     """What is left when the script has ended, however it did; also done for a run whose launcher was killed."""
     store, folder = workspace.metadata, RunFolder(workspace.runs_dir / run.id)
+    with contextlib.suppress(OSError):  # a full disk: what the script itself logged is there
+        take_metrics(folder, run.created_time)
     take_in(store, run, (reader or EventReader(str(folder.events))).read())
     try:
         left = folder.collect()

@@ -26,7 +26,7 @@ from trainer.errors import ActivityFailed
 from trainer.folder import RunFolder
 from trainer.history import CHILD_TYPE, INTERACTIVE_TYPE, OVER, TERMINAL, metrics_of, move
 from trainer.recording import Recording
-from trainer.run_models import find_model
+from trainer.run_models import choose_model, find_model
 from trainer.run_record import details_of, log_names, meets
 from trainer.script import ScriptRunConfig
 from trainer.stream import Stream, follow
@@ -295,6 +295,14 @@ class Run(Recording, Downloads):
 
     # what it made
 
+    def choose_model(self) -> str:
+        """Name of the model that the script saved, in ./outputs or beside itself, for `register_model`.
+
+        Raises:
+            NoModelInRun, SeveralModelsInRun
+        """
+        return choose_model(self.id, self._folder).name
+
     def register_model(
         self,
         model_name: str,
@@ -315,7 +323,8 @@ class Run(Recording, Downloads):
         Python that its user takes care of, what the file says decides (`registry.serving_environment`).
 
         Args:
-            model_path: name among `get_file_names()`, or of a folder of them; by default `model_name`.
+            model_path: name among `get_file_names()`, or of a folder of them; else a path from the script's working
+                folder. By default `model_name`.
             wait: for the end of the run, so that its files are complete; its own script cannot wait for that.
             kwargs: `sample`, `settings`, `environment`, `code`, `show_output` of `registry.Model.register`.
 
@@ -325,7 +334,7 @@ class Run(Recording, Downloads):
         if wait and self.type != INTERACTIVE_TYPE:
             follow(None, lambda: self.get_status() in TERMINAL, lambda: time.sleep(_POLL_S))
         run = self._record
-        path = find_model(self._folder, model_path or model_name)
+        path = find_model(self._folder, model_path or model_name, beside_script=model_path is not None)
         snapshot = self._folder.snapshot  # an interactive run has none
         environment = None if run.details.get("interpreter_path") else run.environment
         given = {"code": snapshot if snapshot.is_dir() else None, "environment": environment, **kwargs}

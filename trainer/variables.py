@@ -59,6 +59,7 @@ def script_variables(
         {
             "PYTHONUNBUFFERED": "1",
             "PYTHONIOENCODING": "utf-8:backslashreplace",  # a print must not fail for the locale of a service
+            "MPLBACKEND": "Agg",  # nobody sees a window, and a notebook's own backend is not the script's
             RUN_DIR_VARIABLE: str(folder),
             "AZUREML_RUN_ID": plan.run_id,
             "AZUREML_ARM_PROJECT_NAME": plan.experiment,
