@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from registry import requirements
 from registry.conda import conda_requirement, parse_conda, read_conda_file
+from registry.curated import CURATED, find_curated
 from registry.errors import EnvironmentNotFound, InvalidArgument, shown
 from registry.names import check_name
 from registry.records import EnvironmentRecord, Json
@@ -24,15 +25,6 @@ if TYPE_CHECKING:
 #: Names the gateway's own interpreter where an environment can be named; its spec asks for nothing.
 OWN_NAME: Final = "own"
 _RESERVED: Final = ("azureml", "microsoft")
-_JOBLIB: Final = "joblib"
-# What users of Azure pass by name, as specs of ours.
-CURATED: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-    "AzureML-Tutorial": ("3.6.2", ("scikit-learn", "numpy", "pandas", "matplotlib", _JOBLIB)),
-    "AzureML-Scikit-learn-0.20.3": ("3.6.2", ("scikit-learn==0.20.3", "numpy", "pandas", _JOBLIB)),
-    "AzureML-sklearn-0.24-ubuntu18.04-py37-cpu": ("3.7", ("scikit-learn==0.24.1", "numpy", "pandas", _JOBLIB)),
-    "AzureML-sklearn-1.0-ubuntu20.04-py38-cpu": ("3.8", ("scikit-learn==1.0.2", "numpy", "pandas", _JOBLIB)),
-    "azureml-sklearn-1.5": ("3.10", ("scikit-learn~=1.5.0", "numpy", "pandas", _JOBLIB)),
-}
 
 
 def digest_of(spec: Mapping[str, Json]) -> str:
@@ -276,8 +268,8 @@ class Environment:
         """
         if label not in (None, "latest"):
             raise InvalidArgument("label", f"{shown(label)} is not kept here; there is only 'latest'")
-        if name in CURATED:
-            return _curated(name)
+        if (curated := find_curated(name)) is not None:
+            return _curated(*curated)
         if name == OWN_NAME:
             return Environment(OWN_NAME)
         if name.lower().startswith(_RESERVED):
@@ -287,7 +279,7 @@ class Environment:
     @staticmethod
     def list(workspace: "Workspace") -> dict[str, "Environment"]:
         """Name → latest version of those registered, and the curated ones."""
-        found = {name: _curated(name) for name in CURATED}
+        found = {name: _curated(name, name) for name in CURATED}
         for record in workspace.metadata.list_environments():
             found[record.name] = Environment.from_record(record)
         return found
@@ -311,8 +303,8 @@ class Environment:
         return Environment.from_spec(new_name, self.spec())
 
 
-def _curated(name: str) -> Environment:
-    python, packages = CURATED[name]
+def _curated(name: str, of: str) -> Environment:
+    python, packages = CURATED[of]
     return Environment.from_spec(name, {"python": python, "pip": [*packages], "shimmed": ["azureml-defaults"]}, 1)
 
 

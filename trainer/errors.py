@@ -3,16 +3,16 @@
 ::
 
     CallerError      ScriptNotFound · SnapshotTooLarge · SnapshotTooManyFiles · SnapshotUnreadable · FileExists · PropertyIsFixed
-                     NotInteractive · RunFileExists
+                     NotInteractive · RunFileExists · SeveralModelsInRun
       NotFound       RunFileNotFound
     OperatorError    LaunchFailed
-    ModelError
+    ModelError       NoModelInRun
       RunFailed      ActivityFailed
 """
 
 from collections.abc import Iterable, Sequence
 
-from registry.errors import CallerError, NotFound, OperatorError, RunFailed, shown
+from registry.errors import CallerError, ModelError, NotFound, OperatorError, RunFailed, shown
 
 
 class ScriptNotFound(CallerError):
@@ -64,6 +64,24 @@ class SnapshotUnreadable(SnapshotError):
 class RunFileNotFound(NotFound):
     def __init__(self, name: str, files: Iterable[str]) -> None:
         super().__init__(f"File with path {name} was not found, available files include: {', '.join(sorted(files))}")
+
+
+class NoModelInRun(ModelError):
+    def __init__(self, run_id: str, files: Iterable[str]) -> None:
+        there = ", ".join(sorted(set(files)))
+        super().__init__(
+            f"run {run_id} finished, but its script saved no model, so there is nothing to serve"
+            f"{f' (it wrote: {there})' if there else ''}. Save the fitted model at the end of the script: "
+            "import joblib; joblib.dump(model, 'model.joblib') — with the name of your own variable in place of model"
+        )
+
+
+class SeveralModelsInRun(CallerError):
+    def __init__(self, names: Iterable[str]) -> None:
+        first, *rest = names
+        super().__init__(
+            f"the run wrote several model files ({', '.join([first, *rest])}): choose one, such as --model-path {first}"
+        )
 
 
 class FileExists(CallerError):

@@ -60,7 +60,7 @@ class RunFolder:
         return self.root / "launcher.log"
 
     @property
-    def launcher_mark(self) -> Path:
+    def launcher_file(self) -> Path:
         return self.root / "launcher.json"
 
     def create(self) -> None:
@@ -141,7 +141,7 @@ class RunFolder:
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes."""
-    import hashlib
+    import hashlib  # late: a launcher needs it only after its script has ended
 
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,12 +4,13 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from registry.errors import RunNotFound
 from registry.records import Json, MetricRecord, RunRecord
 from registry.stores.base import MetadataStore
-from trainer.shim.azureml._fitserve.wire import KINDS, Event, collapse
+from trainer.shim.azureml._fitserve.wire import KINDS, Event, EventReader, collapse
 
 # Azure's, in its order. A run of ours goes NotStarted, Starting, Preparing, Running, Finalizing, and one of TERMINAL.
 STATUSES: Final = (
@@ -43,7 +44,11 @@ _RANK: Final = {
     **dict.fromkeys(TERMINAL, 6),
 }
 CHILD_TYPE: Final = "azureml.childrun"
+SWEEP_TYPE: Final = "hyperdrive"
 INTERACTIVE_TYPE: Final = "azureml.interactiverun"  # of `start_logging`; its program ends it
+#: Events that a second reader may store beside the first, without undoing what others did since.
+_AGAIN: Final = frozenset({"metric", "child", "status"})
+_TAKEN: Final = "events_taken"  # number of the last event of an interactive run that is in the store
 
 
 def now() -> datetime:
@@ -87,6 +92,20 @@ def take_in(store: MetadataStore, run: RunRecord, events: Sequence[tuple[int, Ev
     for run_id, own in _by_run(run, events).items():
         if any(event["type"] in _CHANGES for event in own):
             _change(store, run_id, own)
+
+
+def catch_up(store: MetadataStore, run: RunRecord, events_file: Path) -> None:
+    """Store what the script has logged until now; a launcher does so twice a second."""
+    if run.status in TERMINAL or not events_file.exists():
+        return
+    events = EventReader(str(events_file)).read()
+    if run.type != INTERACTIVE_TYPE:
+        take_in(store, run, [each for each in events if "run" in each[1] or each[1]["type"] in _AGAIN])
+        return
+    events = [each for each in events if each[0] > run.details.get(_TAKEN, -1)]  # nobody else reads what it writes
+    take_in(store, run, events)
+    if events:
+        add_details(store, run.id, {_TAKEN: events[-1][0]})
 
 
 def end_children(store: MetadataStore, run: RunRecord, status: str) -> None:

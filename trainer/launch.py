@@ -22,8 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if not given.foreground:
         detach(given.folder)
+    # Late: whoever starts a run waits for `detach`, and the launcher of a script needs nothing of sweeps.
     from trainer.folder import RunFolder
-    from trainer.sweep import SWEEP_TYPE
+    from trainer.history import SWEEP_TYPE
 
     if RunFolder(given.folder).read_facts()["type"] == SWEEP_TYPE:
         from trainer.sweep_driver import SweepDriver
@@ -39,10 +40,10 @@ def detach(folder: Path) -> None:
     pid = os.fork()
     if pid == 0:
         return
-    from trainer.mark import ProcessMark
+    from trainer.process_id import ProcessId  # late: forking comes first
 
     part = folder / "launcher.json.part"
-    part.write_text(json.dumps(ProcessMark.of(pid).to_json()), encoding="utf-8")
+    part.write_text(json.dumps(ProcessId.of(pid).to_json()), encoding="utf-8")
     part.rename(folder / "launcher.json")
     _leave()
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from trainer.mark import session_members
+from trainer.process_id import session_members
 
 BOOTSTRAP: Final = Path(__file__).parent / "shim" / "azureml" / "_bootstrap.py"
 _PIECE: Final = 1 << 16

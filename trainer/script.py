@@ -3,14 +3,12 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from registry.environment import Environment
 from registry.errors import InvalidArgument
 from registry.resources import ResourceConfiguration
 from trainer.errors import ScriptNotFound
-
-if TYPE_CHECKING:
-    from registry.environment import Environment
 
 DEFAULT_DURATION_S: Final = 30 * 24 * 3600
 _SHELL_WORDS: Final = frozenset({"&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1"})
@@ -42,7 +40,7 @@ class ScriptRunConfig:
         run_config: Any = None,
         _telemetry_values: object = None,
         compute_target: object = None,
-        environment: "Environment | None" = None,
+        environment: Environment | None = None,
         distributed_job_config: object = None,
         resume_from: object = None,
         max_run_duration_seconds: float | None = DEFAULT_DURATION_S,

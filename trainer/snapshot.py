@@ -83,7 +83,7 @@ def read_ignore(source: Path) -> Ignore:
         if path.is_file():
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
             if any(line.strip() and not line.startswith("#") for line in lines):
-                import pathspec
+                import pathspec  # late: start-up time of every submission without an ignore file
 
                 return pathspec.GitIgnoreSpec.from_lines(lines).match_file
             break

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Final
 from registry.errors import FitserveError, OperatorError
 from registry.records import Json, RunRecord
 from registry.workspace import Workspace
-from trainer.ending import finish
+from trainer.completion import finish
 from trainer.folder import RunFolder
 from trainer.history import TERMINAL, add_details, move, take_in
-from trainer.job import Ended, Job, Stop
+from trainer.launch_plan import LaunchPlan
 from trainer.log import BuildLog
-from trainer.mark import ProcessMark
-from trainer.notes import Notes
 from trainer.outcome import Outcome, outcome_of, with_last_lines
-from trainer.plan import Plan
+from trainer.process_id import ProcessId
+from trainer.script_job import Ended, ScriptJob, Stop
 from trainer.shim.azureml._fitserve.wire import EventReader
+from trainer.signals import Signals
 
 if TYPE_CHECKING:
     from registry.interpreters import Interpreter
@@ -35,21 +35,21 @@ class Supervision:
     """
 
     def __init__(self, workspace: str | None, run_id: str, folder: Path) -> None:
-        self.notes = Notes()
+        self.signals = Signals()
         self.folder = RunFolder(folder)
-        self.plan = Plan.from_facts(self.folder.read_facts())
+        self.plan = LaunchPlan.from_facts(self.folder.read_facts())
         assert self.plan.run_id == run_id
         self._where = workspace
 
     def run(self) -> int:
         """Carry the run out and bring it to a terminal status; 0 when that is Completed or Canceled."""
         with ExitStack() as stack, ExitStack() as jobs:
-            job: Job | None = None
+            job: ScriptJob | None = None
             failure: Exception | None = None
             if self.plan.environment is None:  # the interpreter is at hand
                 try:
                     python = Path(self.plan.interpreter or sys.executable)
-                    job = jobs.enter_context(Job(self.plan, self.folder, self.notes, python))
+                    job = jobs.enter_context(ScriptJob(self.plan, self.folder, self.signals, python))
                 except (FitserveError, OSError) as error:
                     failure = error
             workspace = stack.enter_context(Workspace.open(self._where, create=False))
@@ -62,16 +62,16 @@ class Recorded:
     def __init__(self, workspace: Workspace, supervision: Supervision, jobs: ExitStack) -> None:
         self.workspace = workspace
         self.store = workspace.metadata
-        self.plan, self.folder, self.notes = supervision.plan, supervision.folder, supervision.notes
+        self.plan, self.folder, self.signals = supervision.plan, supervision.folder, supervision.signals
         self.run_id = self.plan.run_id
         self.jobs = jobs
         self.reader = EventReader(str(self.folder.events))
         self.record: RunRecord = self.store.get_run(self.run_id)
 
-    def run(self, job: Job | None, failure: Exception | None) -> int:
-        mark = ProcessMark.of(os.getpid())
-        add_details(self.store, self.run_id, {"launcher": mark.to_json()})
-        self.record = move(self.store, self.run_id, "Starting", pid=mark.pid)
+    def run(self, job: ScriptJob | None, failure: Exception | None) -> int:
+        process = ProcessId.of(os.getpid())
+        add_details(self.store, self.run_id, {"launcher": process.to_json()})
+        self.record = move(self.store, self.run_id, "Starting", pid=process.pid)
         if self.record.status in TERMINAL:
             return 0  # it was canceled before it was begun, or given up
         try:
@@ -90,16 +90,16 @@ class Recorded:
         finish(self.workspace, self.record, outcome, self.reader)
         return 0 if outcome.status in OK else 1
 
-    def _carry_out(self, job: Job | None) -> Outcome:
+    def _carry_out(self, job: ScriptJob | None) -> Outcome:
         move(self.store, self.run_id, "Preparing")
         if job is not None:
-            from registry.interpreters import own_interpreter
+            from registry.interpreters import own_interpreter  # late: the script is running already
 
             if self.plan.interpreter is None:
                 self._note_interpreter(own_interpreter())
         else:
             python, variables = self._prepare()
-            job = self.jobs.enter_context(Job(self.plan, self.folder, self.notes, python, variables))
+            job = self.jobs.enter_context(ScriptJob(self.plan, self.folder, self.signals, python, variables))
         add_details(self.store, self.run_id, {"script_pid": job.pid})
         move(self.store, self.run_id, "Running")
         ended = job.watch(self._tick, self._why_stopped)
@@ -123,7 +123,7 @@ class Recorded:
 
     def _prepare(self) -> tuple[Path, dict[str, str]]:
         """The interpreter and the variables of the run's environment, built when it is not there yet."""
-        from registry.interpreters import interpreter_for
+        from registry.interpreters import interpreter_for  # late: a run in fitserve's own Python starts without it
 
         if self._is_canceled():
             raise _Stopped
@@ -135,7 +135,7 @@ class Recorded:
 
         def progress(line: str) -> None:
             build_log.write(line)
-            if self.notes.told_to_stop:
+            if self.signals.stop_requested:
                 raise _Stopped
 
         interpreter = interpreter_for(
@@ -152,7 +152,7 @@ class Recorded:
         for warning in interpreter.warnings:
             build_log.write(f"WARNING: {warning}")
         self._note_interpreter(interpreter)
-        if self.notes.told_to_stop:
+        if self.signals.stop_requested:
             raise _Stopped
         return interpreter.python, variables
 

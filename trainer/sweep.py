@@ -9,7 +9,6 @@ from trainer.script import ScriptRunConfig
 from trainer.sweep_policies import Policy
 from trainer.sweep_space import Sampling, import_optuna
 
-SWEEP_TYPE: Final = "hyperdrive"  # Azure's
 GOALS: Final = ("MAXIMIZE", "MINIMIZE")
 MOST_RUNS: Final = 1000
 MOST_PARENTS: Final = 5

@@ -17,18 +17,18 @@ from registry.limits import machine_cores
 from registry.locate import Identity
 from registry.records import RunRecord
 from registry.workspace import Workspace
-from trainer.ending import finish
-from trainer.experiment import Experiment
+from trainer.completion import finish
 from trainer.folder import RunFolder
 from trainer.history import TERMINAL, add_details, move
 from trainer.log import BoundedLog
-from trainer.mark import ProcessMark
-from trainer.notes import Notes
 from trainer.outcome import Outcome
-from trainer.run import Run
+from trainer.process_id import ProcessId
 from trainer.script import ScriptRunConfig
+from trainer.sdk import Experiment, Run
+from trainer.signals import Signals
+from trainer.submission import config_of
 from trainer.sweep import Sweep
-from trainer.sweep_run import SweepRun, config_of, parameters_of, values_of
+from trainer.sweep_results import parameters_of, sorted_rows, values_of
 from trainer.sweep_space import Parameters, sampler_of
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ _HOPELESS: Final = 3  # runs that failed before any was better
 
 class SweepDriver:
     def __init__(self, workspace: str | None, run_id: str, folder: Path) -> None:
-        self.notes = Notes()
+        self.signals = Signals()
         self._where, self._run_id, self._folder = workspace, run_id, RunFolder(folder)
 
     def run(self) -> int:
@@ -47,15 +47,15 @@ class SweepDriver:
         with Workspace.open(self._where, create=False) as workspace, BoundedLog(self._folder.log) as text:
             workspace.identity = Identity(**self._folder.read_facts()["workspace"])  # its runs are told so
             store = workspace.metadata
-            mark = ProcessMark.of(os.getpid())
-            add_details(store, self._run_id, {"launcher": mark.to_json()})
-            record = move(store, self._run_id, "Starting", pid=mark.pid)
+            process = ProcessId.of(os.getpid())
+            add_details(store, self._run_id, {"launcher": process.to_json()})
+            record = move(store, self._run_id, "Starting", pid=process.pid)
             if record.status in TERMINAL:
                 return 0  # it was canceled before it was begun
             record = move(store, self._run_id, "Running")
             course: Course | None = None
             try:
-                course = Course(workspace, record, self._folder, text, self.notes)
+                course = Course(workspace, record, text, self.signals)
                 outcome = course.run()
             except FitserveError as error:
                 outcome = Outcome("Failed", str(error))
@@ -71,16 +71,14 @@ class SweepDriver:
 class Course:
     """One sweep on its way."""
 
-    def __init__(
-        self, workspace: Workspace, record: RunRecord, folder: RunFolder, text: BoundedLog, notes: Notes
-    ) -> None:
-        self._store, self._record, self._text, self._notes = workspace.metadata, record, text, notes
+    def __init__(self, workspace: Workspace, record: RunRecord, text: BoundedLog, signals: Signals) -> None:
+        self._store, self._record, self._text, self._signals = workspace.metadata, record, text, signals
         self._experiment = Experiment(workspace, record.experiment)
-        self._config = config_of(workspace, record, folder)
+        self._config = config_of(workspace, record)
         self.sweep = Sweep.from_json(record.details["sweep"], self._config)
         self._sampler = sampler_of(self.sweep.sampling, maximize=self.sweep.maximize)
         self._resume()
-        self._at_once = self.sweep.max_concurrent_runs or max(1, int(machine_cores()))
+        self._max_concurrent = self.sweep.max_concurrent_runs or max(1, int(machine_cores()))
         self._running: dict[str, tuple[Run, int]] = {}  # with the sampler's number
         self._values: dict[str, list[float]] = {}
         self._begun = self._failed = self._completed = 0
@@ -91,7 +89,7 @@ class Course:
         """Know what earlier sweeps have found."""
         known = 0
         for run_id in self.sweep.resume_from:
-            for row in SweepRun(self._experiment, run_id).get_children_sorted_by_primary_metric(discard_no_metric=True):
+            for row in sorted_rows(self._store, run_id, discard_no_metric=True):
                 if row["status"] == "Completed":
                     self._sampler.know(json.loads(row["hyperparameters"]), row["best_primary_metric"])
                     known += 1
@@ -102,11 +100,13 @@ class Course:
 
     def run(self) -> Outcome:
         until = time.monotonic() + self.sweep.max_duration_minutes * 60
-        self._say(f"up to {self.sweep.max_total_runs} runs, {self._at_once} at a time, by {self.sweep.primary_metric}")
+        self._say(
+            f"up to {self.sweep.max_total_runs} runs, {self._max_concurrent} at a time, by {self.sweep.primary_metric}"
+        )
         while True:
             if self._store.get_run(self._record.id).status == "CancelRequested":
                 return Outcome("Canceled")
-            if self._notes.told_to_stop:
+            if self._signals.stop_requested:
                 return Outcome("Failed", "the launcher of the sweep was told to stop (SIGTERM)")
             if time.monotonic() > until:
                 self._say(f"{self.sweep.max_duration_minutes:g} minutes are over")
@@ -117,7 +117,7 @@ class Course:
             self._begin()
             if not self._running:
                 break
-            select.select([self._notes.wake], [], [], _LOOK_S)
+            select.select([self._signals.wake], [], [], _LOOK_S)
             self._look()
         return self._outcome()
 
@@ -131,7 +131,11 @@ class Course:
 
     def _begin(self) -> None:
         """Fill the places that are free."""
-        while len(self._running) < self._at_once and self._begun < self.sweep.max_total_runs and not self._exhausted:
+        while (
+            len(self._running) < self._max_concurrent
+            and self._begun < self.sweep.max_total_runs
+            and not self._exhausted
+        ):
             drawn = self._sampler.draw()
             if drawn is None:
                 self._exhausted = True

@@ -325,7 +325,7 @@ def import_optuna() -> Any:
         MissingExtra: it is not installed.
     """
     try:
-        import optuna
+        import optuna  # late: an extra, and a second of start-up
     except ImportError:
         raise MissingExtra("Optuna", "sweep", "bayesian sampling") from None
     return optuna

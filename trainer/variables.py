@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from trainer.plan import Plan
+from trainer.launch_plan import LaunchPlan
 from trainer.shim.azureml._fitserve.wire import RUN_DIR_VARIABLE
 
 USER_PYTHONPATH: Final = "FITSERVE_USER_PYTHONPATH"  # carries the user's own value past the launcher's
@@ -27,7 +27,7 @@ _OURS: Final = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "__P
 
 
 def script_variables(
-    plan: Plan,
+    plan: LaunchPlan,
     folder: Path,
     python: Path,
     *,
@@ -59,6 +59,7 @@ def script_variables(
         {
             "PYTHONUNBUFFERED": "1",
             "PYTHONIOENCODING": "utf-8:backslashreplace",  # a print must not fail for the locale of a service
+            "MPLBACKEND": "Agg",  # nobody sees a window, and a notebook's own backend is not the script's
             RUN_DIR_VARIABLE: str(folder),
             "AZUREML_RUN_ID": plan.run_id,
             "AZUREML_ARM_PROJECT_NAME": plan.experiment,

@@ -1,5 +1,6 @@
 """`fitserve train` and `fitserve runs`."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -13,10 +14,8 @@ from registry.environment import Environment
 from registry.errors import EnvironmentNotFound, InvalidArgument, InvalidName
 from registry.workspace import Workspace
 from trainer import Experiment, Run, ScriptRunConfig
-from trainer.ending import settle
-
-TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
-
+from trainer.completion import settle
+from trainer.errors import NoModelInRun, SeveralModelsInRun
 
 _LONGEST_FILE_NAME: Final = 255  # asking the system for a longer one is an error, not a no
 
@@ -113,7 +112,24 @@ def script_options(command: Any) -> Any:
     return command
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
+class ScriptCommand(click.Command):
+    """A command whose SCRIPT has arguments of its own: an option that is not the command's may be meant for the script."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            message = f"No such option {error.option_name!r}; arguments for the script follow --"
+            if not error.possibilities:
+                start = next((at for at, word in enumerate(given) if word.startswith(error.option_name)), len(given))
+                rest = [word for word in given[start:] if word != "--"] or [error.option_name]
+                example = [*ctx.command_path.split(), *(given[:start] or ["SCRIPT"]), "--", *rest]
+                message += f", as in: {shlex.join(example)}"
+            raise click.NoSuchOption(error.option_name, message, error.possibilities, ctx) from None
+
+
+@click.command(cls=ScriptCommand)
 @click.argument("script")
 @click.argument("script_args", nargs=-1)
 @script_options
@@ -147,8 +163,17 @@ def train(
             click.echo(f"{name}: {value}")
         files = [name for name in run.get_file_names() if name.startswith("outputs/")]
         click.echo(f"\nfiles: {', '.join(files) or 'none in ./outputs'}")
-        if files:
-            click.echo(f"register one with: fitserve register --run {run.id} {files[0]} --name NAME")
+        click.echo(how_to_register(run))
+
+
+def how_to_register(run: Run) -> str:
+    """The command that registers what the script saved, or what there is to know before."""
+    try:
+        return (
+            f"register the model with: fitserve register --run {run.id} {shlex.quote(run.choose_model())} --name NAME"
+        )
+    except (NoModelInRun, SeveralModelsInRun) as problem:
+        return str(problem)
 
 
 def _experiment_name(script: Path) -> str:

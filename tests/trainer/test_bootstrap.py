@@ -128,6 +128,14 @@ def test_every_call_of_the_shim_works_in_every_python(python: Path, run_folder: 
         except RunEnvironmentException as error:
             print(str(error).split(":")[0])
         print(json.dumps(sorted(run.get_metrics())))
+        import azureml.core.webservice.aci, azureml.train.sklearn
+        from azureml.train.hyperdrive.parameter_expressions import *
+        print(azureml.core.webservice.aci.AciWebservice.__name__, choice(1, 2))
+        for use in (azureml.train.sklearn.SKLearn, lambda: Model.nothing):
+            try:
+                use()
+            except azureml.exceptions.UserErrorException as error:
+                print(str(error).split(":")[0], hasattr(Model, "nothing"))
         """,
     )
     done = bootstrap(python, tmp_path, "every.py", AZUREML_RUN_ID=run_folder.name, FITSERVE_RUN_DIR=str(run_folder))
@@ -135,6 +143,9 @@ def test_every_call_of_the_shim_works_in_every_python(python: Path, run_folder: 
     assert done.stdout.splitlines() == [
         "the launcher of this run cannot be reached",
         '["a", "b", "c", "d", "e", "f"]',
+        "AciWebservice choice(1, 2)",
+        "SKLearn is not supported by fitserve False",
+        "Model.nothing is not supported by fitserve False",
     ]
 
 

@@ -99,9 +99,9 @@ def test_what_a_script_leaves_running_ends_with_it(submit: Submit) -> None:
     )
     run.wait_for_completion()
     pid = int(run.log_path.read_text())
-    from trainer.mark import ProcessMark
+    from trainer.process_id import ProcessId
 
-    assert not ProcessMark(pid, 0, ProcessMark.of(pid).host).alive
+    assert not ProcessId(pid, 0, ProcessId.of(pid).host).alive
 
 
 def test_a_run_that_takes_too_long_is_ended_and_says_so(submit: Submit) -> None:

@@ -13,8 +13,8 @@ from registry.errors import InvalidArgument, MissingExtra
 from registry.workspace import Workspace
 from tests.trainer.waiting import wait_until
 from trainer import Experiment, Run, ScriptRunConfig, Sweep
+from trainer.sdk import SweepRun
 from trainer.sweep_policies import Policy
-from trainer.sweep_run import SweepRun
 from trainer.sweep_space import (
     Sampling,
     choice,

@@ -14,7 +14,7 @@ from tests.e2e.gateway import fitserve
 from tests.trainer.waiting import wait_until
 from trainer import Experiment, ScriptRunConfig, Sweep
 from trainer.compute.local import launcher_of
-from trainer.sweep_run import SweepRun
+from trainer.sdk import SweepRun
 from trainer.sweep_space import Sampling, choice, sampler_of, uniform
 
 SCRIPT = """

@@ -77,7 +77,7 @@ def store(workspaces: OpenWorkspaces, workspace: Json, environment: Json) -> Jso
 
 def build(workspaces: OpenWorkspaces, workspace: Json, environment: Json) -> Json:
     """Make its interpreter ready, telling how that goes."""
-    from registry.interpreters import interpreter_for
+    from registry.interpreters import interpreter_for  # late: a tenth of a second that other calls do not need
 
     made = environment_of(environment)
     assert made is not None

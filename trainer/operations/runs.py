@@ -7,15 +7,15 @@ from typing import Any, Final
 from registry.errors import InvalidArgument
 from registry.records import Json
 from registry.resources import ResourceConfiguration
+from registry.workspace import Workspace
 from trainer import interactive
-from trainer.experiment import Experiment
 from trainer.history import TERMINAL
 from trainer.open_workspaces import OpenWorkspaces
 from trainer.operations.environments import description_of, environment_of
 from trainer.operations.models import described, resources_of, sample_of
 from trainer.rpc import Operation
-from trainer.run import Run
 from trainer.script import ScriptRunConfig
+from trainer.sdk import Experiment, Run
 
 _SNAPSHOT_BYTES: Final = 300 * 2**20  # what the shim's module says until a program changes it
 # Methods whose arguments and answers are JSON values as they are.
@@ -80,14 +80,13 @@ def submit(
 def start_logging(workspaces: OpenWorkspaces, workspace: Json, experiment: str, name: str | None, program: int) -> Json:
     """An interactive run, and the folder that its program writes to."""
     found = workspaces.get(workspace)
-    run = interactive.begin(found, experiment, name, program=program)
-    return {**facts(run), "folder": str(found.runs_dir / run.id)}
+    return _logged(found, interactive.begin(found, experiment, name, program=program))
 
 
 def end_logging(workspaces: OpenWorkspaces, workspace: Json, run: str, status: str, error: str | None) -> Json:
     if status not in TERMINAL:
         raise InvalidArgument("status", f"{status!r} is not one of: {', '.join(sorted(TERMINAL))}")
-    interactive.end(Run.get(workspaces.get(workspace), run), status, error)
+    interactive.end(workspaces.get(workspace), run, status, error)
     return None
 
 
@@ -110,9 +109,12 @@ def environment(workspaces: OpenWorkspaces, workspace: Json, run: str) -> Json:
 def begin_child(workspaces: OpenWorkspaces, workspace: Json, run: str, name: str | None, program: int) -> Json:
     """A run below another one that its program logs to: as `start_logging`."""
     found = workspaces.get(workspace)
-    parent = Run.get(found, run)
-    child = interactive.begin(found, parent.experiment.name, name, parent=run, program=program)
-    return {**facts(child), "folder": str(found.runs_dir / child.id)}
+    experiment = found.metadata.get_run(run).experiment
+    return _logged(found, interactive.begin(found, experiment, name, parent=run, program=program))
+
+
+def _logged(workspace: Workspace, run_id: str) -> Json:
+    return {**facts(Run.get(workspace, run_id)), "folder": str(workspace.runs_dir / run_id)}
 
 
 def list_experiments(workspaces: OpenWorkspaces, workspace: Json) -> Json:

@@ -13,7 +13,9 @@ process into its limit group. A closed pipe means that the launcher is gone, and
 only, Python 3.6 and later; runs as ``__main__`` and leaves no trace there.
 """
 
+import atexit
 import importlib.machinery
+import itertools
 import os
 import sys
 import types
@@ -29,6 +31,8 @@ def main():
     add_shim(os.path.dirname(here), target if mode == "script" else None)
     if mode == "exec":
         execute(target, arguments)
+    explain_input()
+    keep_figures(os.path.join(os.getcwd(), "outputs"))
     run(target, arguments)
 
 
@@ -89,6 +93,66 @@ def finds_azureml(paths):
     spec = importlib.machinery.PathFinder.find_spec("azureml", paths)
     folders = list(spec.submodule_search_locations or ()) if spec else []
     return any(os.path.exists(os.path.join(f, part)) for f in folders for part in ("core", "core.py"))
+
+
+def explain_input():
+    """`input()` where nothing can be read says why; a script may still replace `sys.stdin`."""
+    import builtins
+
+    original = builtins.input
+
+    def input(*prompt):
+        try:
+            return original(*prompt)
+        except EOFError:
+            sentence = "a run has no keyboard, so input() gets no answer: give the value to the script as an argument"
+            raise EOFError(sentence) from None
+
+    builtins.input = input
+
+
+def keep_figures(folder):
+    """`plt.show()` saves the open figures to `folder` and closes them, as closing their windows would.
+
+    What is open at the script's end is saved too. matplotlib is not imported unless the script does so.
+    """
+
+    def save(*args, **kwargs):
+        pyplot = sys.modules.get("matplotlib.pyplot")
+        if pyplot is None or not hasattr(pyplot, "get_fignums"):
+            return
+        for number in pyplot.get_fignums():
+            path = next(path for path in names if not os.path.exists(path))
+            os.makedirs(folder, exist_ok=True)
+            pyplot.figure(number).savefig(path)
+            print("figure saved: outputs/{}".format(os.path.basename(path)))
+            pyplot.close(number)
+
+    names = (os.path.join(folder, "figure-{}.png".format(number)) for number in itertools.count(1))
+    sys.meta_path.insert(0, PyplotFinder(save))
+
+
+class PyplotFinder(object):
+    """Puts `show` in place of pyplot's own when the script imports it, and calls it once more at the end."""
+
+    def __init__(self, show):
+        self.show = show
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "matplotlib.pyplot":
+            return None
+        sys.meta_path.remove(self)
+        spec = next(filter(None, (finder.find_spec(name, path, target) for finder in list(sys.meta_path))), None)
+        load = getattr(getattr(spec, "loader", None), "exec_module", None)
+        if load is not None:
+
+            def exec_module(module):
+                load(module)
+                module.show = self.show
+                atexit.register(self.show)  # after matplotlib's own, which closes all figures and thus comes later
+
+            spec.loader.exec_module = exec_module
+        return spec
 
 
 def execute(program, arguments):

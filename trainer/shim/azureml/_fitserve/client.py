@@ -46,7 +46,7 @@ class Connection(object):
 
     def _start(self):
         """Its standard error is the caller's own."""
-        import subprocess
+        import subprocess  # late: a script inside a run does without, and would wait for it
 
         environment = {key: value for key, value in os.environ.items() if key not in _THEIRS}
         try:
@@ -99,7 +99,7 @@ class Connection(object):
 
 def _connected(folder):
     """Both directions of a connection with the launcher of the run that this process belongs to."""
-    import socket
+    import socket  # late: a script that only logs does without
 
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

@@ -2,18 +2,18 @@
 
 from azureml._fitserve.client import call
 from azureml._fitserve.expressions import Expression
-from azureml._fitserve.remote_run import RemoteRun
+from azureml._fitserve.kinds import make
 from azureml._fitserve.texts import as_texts
-from azureml._fitserve.unsupported import refuse
+from azureml._fitserve.unsupported import Answering, refuse
 from azureml.exceptions import UserErrorException
 
 
-class PrimaryMetricGoal(object):
+class PrimaryMetricGoal(Answering):
     MAXIMIZE = "MAXIMIZE"
     MINIMIZE = "MINIMIZE"
 
 
-class _Sampling(object):
+class _Sampling(Answering):
     _kind = ""
 
     def __init__(self, parameter_space, properties=None):
@@ -41,7 +41,7 @@ class BayesianParameterSampling(_Sampling):
     _kind = "bayesian"
 
 
-class _Policy(object):
+class _Policy(Answering):
     def __init__(self, kind, **settings):
         self._settings = dict(settings, kind=kind)
 
@@ -82,7 +82,7 @@ class TruncationSelectionPolicy(_Policy):
         )
 
 
-class HyperDriveConfig(object):
+class HyperDriveConfig(Answering):
     """A script, what to try, and what to compare by. `Experiment.submit` acts."""
 
     def __init__(
@@ -131,38 +131,7 @@ class HyperDriveConfig(object):
             tags=as_texts(tags),
             parent=parent,
         )
-        return HyperDriveRun._of(experiment, facts)
-
-
-class HyperDriveRun(RemoteRun):
-    """A sweep; its children are the runs of its script."""
-
-    def __init__(self, experiment, run_id, hyperdrive_config=None, **kwargs):
-        RemoteRun.__init__(self, experiment, run_id)
-
-    def _ask(self, op, **args):
-        return call("sweep." + op, workspace=self.experiment.workspace._facts, run=self.id, **args)
-
-    def get_best_run_by_primary_metric(self, include_failed=True, include_canceled=True, include_resume_from_runs=True):
-        """None when no run logged the primary metric."""
-        facts = self._ask(
-            "best",
-            include_failed=bool(include_failed),
-            include_canceled=bool(include_canceled),
-            include_resume_from_runs=bool(include_resume_from_runs),
-        )
-        return None if facts is None else RemoteRun._of(self.experiment, facts)
-
-    def get_children_sorted_by_primary_metric(self, top=0, reverse=False, discard_no_metric=False):
-        return self._ask("sorted", top=int(top), reverse=bool(reverse), discard_no_metric=bool(discard_no_metric))
-
-    def get_hyperparameters(self):
-        """{child's id: its parameters as JSON}."""
-        return self._ask("hyperparameters")
-
-    def get_metrics(self, name=None, recursive=False, run_type=None, populate=False):
-        """{child's id: what it logged}."""
-        return self._ask("metrics", name=name)
+        return make("run", experiment.workspace, facts)
 
 
 def _ids(runs):

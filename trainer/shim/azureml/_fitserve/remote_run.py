@@ -5,9 +5,10 @@ import shutil
 import tempfile
 
 from azureml._fitserve.client import call
+from azureml._fitserve.kinds import kind, make
 from azureml._fitserve.runs import Run
 from azureml._fitserve.sinks import FolderSink
-from azureml._fitserve.texts import as_path, as_texts, given
+from azureml._fitserve.texts import as_path, as_texts
 
 INTERACTIVE_TYPE = "azureml.interactiverun"
 
@@ -36,6 +37,12 @@ class RemoteSink(object):
             os.unlink(path)
 
 
+def _asked(op):
+    """A method that fitserve answers."""
+    return lambda self: self._call(op)
+
+
+@kind("run")
 class RemoteRun(Run):
     """Nothing is cached: every question is asked of fitserve."""
 
@@ -45,18 +52,10 @@ class RemoteRun(Run):
         self._take(experiment, call("run.get", workspace=experiment.workspace._facts, run=run_id))
 
     @classmethod
-    def _of(cls, experiment, facts):
-        if cls is RemoteRun and facts["type"] == "hyperdrive":
-            from azureml._fitserve.hyperdrive import HyperDriveRun as cls
-        run = cls.__new__(cls)
-        run._take(experiment, facts)
+    def _of(cls, workspace, facts):
+        run = object.__new__(HyperDriveRun if facts["type"] == "hyperdrive" else cls)
+        run._take(make("experiment", workspace, facts["experiment"]), facts)
         return run
-
-    @classmethod
-    def _found(cls, workspace, facts):
-        from azureml.core.experiment import Experiment
-
-        return cls._of(Experiment(workspace, facts["experiment"]), facts)
 
     def _take(self, experiment, facts):
         self.experiment = experiment
@@ -84,8 +83,7 @@ class RemoteRun(Run):
     def status(self):
         return self.get_status()
 
-    def get_status(self):
-        return self._call("get_status")
+    get_status = _asked("get_status")
 
     @property
     def display_name(self):
@@ -111,17 +109,13 @@ class RemoteRun(Run):
         """Wait for its end, with `show_output` print its log as it grows; gives the details."""
         return self._call("wait_for_completion", show_output=bool(show_output), raise_on_error=bool(raise_on_error))
 
-    def cancel(self):
-        self._call("cancel")
+    cancel = _asked("cancel")
 
-    def get_details(self):
-        return self._call("get_details")
+    get_details = _asked("get_details")
 
-    def get_details_with_logs(self):
-        return self._call("get_details_with_logs")
+    get_details_with_logs = _asked("get_details_with_logs")
 
-    def get_portal_url(self):
-        return self._call("get_portal_url")
+    get_portal_url = _asked("get_portal_url")
 
     def get_metrics(self, name=None, recursive=False, run_type=None, populate=False):
         return self._call("get_metrics", name=name, recursive=bool(recursive), run_type=run_type)
@@ -131,13 +125,11 @@ class RemoteRun(Run):
         found = self._call(
             "children", recursive=bool(recursive), tags=tags, properties=properties, type=type, status=status
         )
-        return iter([RemoteRun._of(self.experiment, facts) for facts in found])
+        return iter([RemoteRun._of(self.workspace, facts) for facts in found])
 
     def get_environment(self):
-        from azureml.core.environment import Environment
-
         description = self._call("environment")
-        return None if description is None else Environment._of(description)
+        return None if description is None else make("environment", description)
 
     # tags and properties
 
@@ -147,19 +139,16 @@ class RemoteRun(Run):
     def remove_tags(self, tags):
         self._call("remove_tags", tags=tags if isinstance(tags, str) else list(tags))
 
-    def get_tags(self):
-        return self._call("get_tags")
+    get_tags = _asked("get_tags")
 
     def add_properties(self, properties):
         self._call("add_properties", properties=as_texts(properties))
 
-    def get_properties(self):
-        return self._call("get_properties")
+    get_properties = _asked("get_properties")
 
     # files
 
-    def get_file_names(self):
-        return self._call("get_file_names")
+    get_file_names = _asked("get_file_names")
 
     def download_file(self, name, output_file_path=None, **kwargs):
         """Copy a file of the run to `output_file_path`, by default to its base name in the current folder."""
@@ -201,8 +190,13 @@ class RemoteRun(Run):
         )
 
 
+@kind("interactive run")
 class InteractiveRun(Run):
     """A run of `Experiment.start_logging`: this program writes to its folder, as a script does, and ends it."""
+
+    @classmethod
+    def _of(cls, experiment, facts, outputs=None):
+        return cls(experiment, facts, outputs)
 
     def __init__(self, experiment, facts, outputs=None):
         super(InteractiveRun, self).__init__(FolderSink(facts["folder"]))
@@ -241,18 +235,35 @@ class InteractiveRun(Run):
         call("run.end_logging", workspace=workspace._facts, run=self.id, status=status, error=error)
 
 
-def get(workspace, run_id):
-    """For `Run.get`."""
-    return RemoteRun._found(workspace, call("run.get", workspace=workspace._facts, run=run_id))
+class HyperDriveRun(RemoteRun):
+    """A sweep; its children are the runs of its script."""
+
+    def __init__(self, experiment, run_id, hyperdrive_config=None, **kwargs):
+        RemoteRun.__init__(self, experiment, run_id)
+
+    def _ask(self, op, **args):
+        return call("sweep." + op, workspace=self.experiment.workspace._facts, run=self.id, **args)
+
+    def get_best_run_by_primary_metric(self, include_failed=True, include_canceled=True, include_resume_from_runs=True):
+        """None when no run logged the primary metric."""
+        facts = self._ask(
+            "best",
+            include_failed=bool(include_failed),
+            include_canceled=bool(include_canceled),
+            include_resume_from_runs=bool(include_resume_from_runs),
+        )
+        return None if facts is None else RemoteRun._of(self.workspace, facts)
+
+    def get_children_sorted_by_primary_metric(self, top=0, reverse=False, discard_no_metric=False):
+        return self._ask("sorted", top=int(top), reverse=bool(reverse), discard_no_metric=bool(discard_no_metric))
+
+    def get_hyperparameters(self):
+        """{child's id: its parameters as JSON}."""
+        return self._ask("hyperparameters")
+
+    def get_metrics(self, name=None, recursive=False, run_type=None, populate=False):
+        """{child's id: what it logged}."""
+        return self._ask("metrics", name=name)
 
 
-def list_runs(experiment, type, tags, properties, status, include_children):
-    """For `Run.list`."""
-    found = call(
-        "experiment.runs",
-        workspace=experiment.workspace._facts,
-        experiment=experiment.name,
-        include_children=bool(include_children),
-        **given(type=type, tags=tags, properties=properties, status=status),
-    )
-    return [RemoteRun._of(experiment, facts) for facts in found]
+ScriptRun = RemoteRun  # what `Experiment.submit` gives for a script

@@ -3,9 +3,12 @@
 import os
 
 from azureml._fitserve import wire
+from azureml._fitserve.client import call
+from azureml._fitserve.kinds import class_of, make
 from azureml._fitserve.recorder import Recorder
 from azureml._fitserve.sinks import find_sink
-from azureml._fitserve.unsupported import refuse
+from azureml._fitserve.texts import as_texts, given, registration
+from azureml._fitserve.unsupported import Answering, refuse
 from azureml.exceptions import RunEnvironmentException, UserErrorException
 
 _current = {}  # the context run of this process by its pid, so that it is the same one at every call
@@ -20,54 +23,49 @@ class ContextExperiment(object):
 
     @property
     def workspace(self):
-        from azureml.core.workspace import Workspace
-
         if self._folder is None:
             raise RunEnvironmentException(
                 "this script does not run inside a job, so its run has no workspace: submit it, or use "
                 "Workspace.from_config()"
             )
-        return Workspace._of_run(self._folder)
+        return class_of("workspace")._of_run(self._folder)
 
     def __getattr__(self, name):
         if name.startswith("_"):
             raise AttributeError(name)
-        from azureml.core.experiment import Experiment
-
-        return getattr(Experiment(self.workspace, self.name), name)
+        return getattr(make("experiment", self.workspace, self.name), name)
 
     def __repr__(self):
         return "Experiment(Name: {})".format(self.name)
 
 
-class Run(Recorder):
+class Run(Recorder, Answering):
     """A run as its own script sees it. `Run.get_context()` gives it.
 
     `Run(experiment, run_id)`, `Run.get` and `Run.list` give runs as others see them: `remote_run.RemoteRun`.
     """
 
     def __new__(cls, *args, **kwargs):
-        if cls is Run:
-            from azureml._fitserve.remote_run import RemoteRun
-
-            cls = RemoteRun
-        return object.__new__(cls)
+        return object.__new__(class_of("run") if cls is Run else cls)
 
     @staticmethod
     def get(workspace, run_id, **kwargs):
         """The run with that id, of whichever experiment."""
-        from azureml._fitserve import remote_run
-
-        return remote_run.get(workspace, run_id)
+        return make("run", workspace, call("run.get", workspace=workspace._facts, run=run_id))
 
     @staticmethod
     def list(
         experiment, type=None, tags=None, properties=None, status=None, include_children=False, _rehydrate_runs=True
     ):
         """The runs of an experiment, newest first."""
-        from azureml._fitserve import remote_run
-
-        return remote_run.list_runs(experiment, type, tags, properties, status, include_children)
+        found = call(
+            "experiment.runs",
+            workspace=experiment.workspace._facts,
+            experiment=experiment.name,
+            include_children=bool(include_children),
+            **given(type=type, tags=tags, properties=properties, status=status),
+        )
+        return [make("run", experiment.workspace, facts) for facts in found]
 
     def __init__(self, sink):
         self._sink = sink
@@ -145,7 +143,7 @@ class Run(Recorder):
         self.set_tags({key: value})
 
     def set_tags(self, tags):
-        self._sink.write({"type": "tags", "set": _texts(tags)})
+        self._sink.write({"type": "tags", "set": as_texts(tags)})
 
     def remove_tags(self, tags):
         self._sink.write({"type": "tags", "remove": [tags] if isinstance(tags, str) else [str(tag) for tag in tags]})
@@ -170,12 +168,12 @@ class Run(Recorder):
             UserErrorException: one of them has another value already.
         """
         known = self.get_properties()
-        for key, value in _texts(properties).items():
+        for key, value in as_texts(properties).items():
             if known.get(key, value) != value:
                 raise UserErrorException(
                     "the property {!r} is {!r} already, and properties cannot be changed".format(key, known[key])
                 )
-        self._sink.write({"type": "properties", "set": _texts(properties)})
+        self._sink.write({"type": "properties", "set": as_texts(properties)})
 
     def get_properties(self):
         properties = dict(self._sink.facts.get("properties") or {})
@@ -231,9 +229,7 @@ class Run(Recorder):
 
     def _seen(self):
         """This run as others see it, with all that it has logged until now."""
-        from azureml._fitserve.remote_run import RemoteRun
-
-        run = RemoteRun(self.experiment, self.id)
+        run = Run(self.experiment, self.id)
         run._call("catch_up")
         return run
 
@@ -243,9 +239,7 @@ class Run(Recorder):
 
     def submit_child(self, config, tags=None, **kwargs):
         """As `Experiment.submit`, as a child of this run. It has limits of its own, and goes on when this run ends."""
-        from azureml.core.experiment import Experiment
-
-        return Experiment(self.experiment.workspace, self.experiment.name).submit(config, tags, _parent=self.id)
+        return make("experiment", self.experiment.workspace, self.experiment.name).submit(config, tags, _parent=self.id)
 
     def wait_for_completion(self, show_output=False, wait_post_processing=False, raise_on_error=True):
         return refuse("run.wait_for_completion inside of the run", "the run ends when its script has ended")
@@ -327,25 +321,11 @@ class Run(Recorder):
 
         Inside of the run what it has in ./outputs so far is among them; from outside its end is waited for.
         """
-        from azureml._fitserve.client import call
-        from azureml._fitserve.texts import registration
-        from azureml.core.model import Model
-
-        workspace = self.experiment.workspace
-        model = registration(
-            model_name,
-            tags,
-            properties,
-            description,
-            model_framework,
-            model_framework_version,
-            sample_input_dataset,
-            sample_output_dataset,
-            resource_configuration,
-        )
+        model = registration(locals())
         model["model_path"] = None if model_path is None else str(model_path)
+        workspace = self.experiment.workspace
         facts = call("run.register_model", workspace=workspace._facts, run=self.id, inside=self._inside, model=model)
-        return Model._of(workspace, facts)
+        return make("model", workspace, facts)
 
     def __enter__(self):
         return self
@@ -416,8 +396,3 @@ class _NoDatasets(dict):
         return refuse(
             "run.input_datasets[{!r}]".format(name), "an argument that is a dataset is the path of its file: read that"
         )
-
-
-def _texts(items):
-    """Keys and values as Azure keeps them: text, or None."""
-    return {str(key): None if value is None else str(value) for key, value in items.items()}

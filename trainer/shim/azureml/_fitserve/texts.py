@@ -39,7 +39,7 @@ def sample_path(value, what):
     if hasattr(value, "to_csv"):
         return _written(".csv", lambda path: value.to_csv(path, index=False))
     if type(value).__module__ == "numpy":
-        import numpy
+        import numpy  # late: the caller's own, and only where there is one
 
         return _written(".npy", lambda path: numpy.save(path, value, allow_pickle=False))
     raise UserErrorException(
@@ -71,27 +71,12 @@ def given(**values):
     return {key: value for key, value in values.items() if value is not None}
 
 
-def registration(
-    model_name,
-    tags,
-    properties,
-    description,
-    model_framework,
-    model_framework_version,
-    sample_input_dataset,
-    sample_output_dataset,
-    resource_configuration,
-):
-    """What fitserve is told of a model that is to be registered."""
-    limits = resource_configuration
-    return {
-        "model_name": model_name,
-        "tags": as_texts(tags),
-        "properties": as_texts(properties),
-        "description": description,
-        "model_framework": model_framework,
-        "model_framework_version": model_framework_version,
-        "sample_input_dataset": sample_path(sample_input_dataset, "sample_input_dataset"),
-        "sample_output_dataset": sample_path(sample_output_dataset, "sample_output_dataset"),
-        "resource_configuration": None if limits is None else limits._described(),
-    }
+def registration(arguments):
+    """What fitserve is told of a model that is to be registered: of the arguments of Azure's call, by their names."""
+    limits = arguments["resource_configuration"]
+    told = {key: arguments[key] for key in ("model_name", "description", "model_framework", "model_framework_version")}
+    told.update({key: as_texts(arguments[key]) for key in ("tags", "properties")})
+    for key in ("sample_input_dataset", "sample_output_dataset"):
+        told[key] = sample_path(arguments[key], key)
+    told["resource_configuration"] = None if limits is None else limits._described()
+    return told

@@ -1,5 +1,7 @@
-"""The names that programs import from `azureml.core`."""
+"""The names that programs import from `azureml.core`. All classes are imported here, which `kinds` counts on."""
 
+import azureml._fitserve.modules  # noqa: F401  makes its modules importable
+from azureml._fitserve.remote_run import ScriptRun
 from azureml._fitserve.unsupported import unsupported
 from azureml.core.compute import ComputeTarget
 from azureml.core.dataset import Dataset
@@ -9,7 +11,6 @@ from azureml.core.experiment import Experiment
 from azureml.core.model import Model
 from azureml.core.run import Run
 from azureml.core.runconfig import RunConfiguration
-from azureml.core.script_run import ScriptRun
 from azureml.core.script_run_config import ScriptRunConfig
 from azureml.core.webservice import Webservice
 from azureml.core.workspace import Workspace

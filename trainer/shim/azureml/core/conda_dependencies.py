@@ -1,13 +1,15 @@
 """`azureml.core.conda_dependencies`."""
 
+import os
+
 from azureml._fitserve.client import call
 from azureml._fitserve.texts import as_path
-from azureml._fitserve.unsupported import refuse
+from azureml._fitserve.unsupported import Answering, refuse
 
 DEFAULT_SDK_ORIGIN = "https://pypi.org/simple"
 
 
-class CondaDependencies(object):
+class CondaDependencies(Answering):
     """Python version, conda packages and pip packages. What they mean is decided by fitserve."""
 
     def __init__(self, conda_dependencies_file_path=None, _underlying_structure=None):
@@ -111,8 +113,6 @@ class CondaDependencies(object):
         return "\n".join(lines) + "\n"
 
     def save_to_file(self, base_directory, conda_file_path=None):
-        import os
-
         path = os.path.join(str(base_directory), conda_file_path or "conda_dependencies.yml")
         with open(path, "w", encoding="utf-8") as file:
             file.write(self.serialize_to_string())

@@ -1,16 +1,19 @@
 """`azureml.core.datastore`: a folder of the workspace that takes Azure's calls for a blob store."""
 
+import glob
 import os
 import shutil
 
 from azureml._fitserve.client import call
-from azureml._fitserve.unsupported import refuse
+from azureml._fitserve.kinds import kind
+from azureml._fitserve.unsupported import Answering, refuse
 from azureml.exceptions import UserErrorException
 
 DEFAULT = "workspaceblobstore"
 
 
-class Datastore(object):
+@kind("datastore")
+class Datastore(Answering):
     """The workspace's one datastore."""
 
     def __init__(self, workspace, name=None):
@@ -75,8 +78,6 @@ class Datastore(object):
 
     def _files(self, relative):
         """Absolute paths of a file, of all below a folder, or of those that a pattern with * fits."""
-        import glob
-
         top = self._path(relative)
         if os.path.isfile(top):
             return [top]

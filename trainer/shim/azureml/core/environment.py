@@ -4,8 +4,9 @@ import json
 import os
 
 from azureml._fitserve.client import call
+from azureml._fitserve.kinds import kind
 from azureml._fitserve.texts import as_path
-from azureml._fitserve.unsupported import refuse
+from azureml._fitserve.unsupported import Answering, refuse
 from azureml.core.conda_dependencies import CondaDependencies
 from azureml.exceptions import UserErrorException
 
@@ -13,7 +14,7 @@ _FILE = "azureml_environment.json"
 _CONTAINERS = "fitserve runs processes, not containers; use from_conda_specification or from_pip_requirements"
 
 
-class PythonSection(object):
+class PythonSection(Answering):
     def __init__(self, **kwargs):
         self.user_managed_dependencies = False
         self.interpreter_path = "python"
@@ -23,7 +24,7 @@ class PythonSection(object):
         self.strict_python = False  # fitserve's own: refuse a newer Python in place of the one that is asked for
 
 
-class DockerSection(object):
+class DockerSection(Answering):
     """Kept, and without meaning: fitserve runs processes, not containers."""
 
     def __init__(self, **kwargs):
@@ -39,7 +40,8 @@ class DockerSection(object):
         self.shm_size = "2g"
 
 
-class Environment(object):
+@kind("environment")
+class Environment(Answering):
     """A named description of a Python and its packages."""
 
     def __init__(self, name, **kwargs):
@@ -175,7 +177,7 @@ class Environment(object):
         return json.dumps(self._described(), indent=4)
 
 
-class _Build(object):
+class _Build(Answering):
     """What `Environment.build` gives: it has been built already."""
 
     status = "Succeeded"

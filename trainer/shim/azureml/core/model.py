@@ -3,13 +3,15 @@
 import os
 
 from azureml._fitserve.client import call
+from azureml._fitserve.kinds import class_of, kind, make
 from azureml._fitserve.texts import as_path, as_texts, as_time, given, ids_of, registration, sample_path, strict_python
-from azureml._fitserve.unsupported import refuse
+from azureml._fitserve.unsupported import Answering, refuse
 from azureml.core.resource_configuration import ResourceConfiguration
 from azureml.exceptions import ModelNotFoundException, UserErrorException
 
 
-class Model(object):
+@kind("model")
+class Model(Answering):
     """A registered version of a model: the latest one that fits what is given."""
 
     class Framework(object):
@@ -71,17 +73,7 @@ class Model(object):
         **kwargs,
     ):
         """Store the file or folder `model_path` as the next version of `model_name`."""
-        model = registration(
-            model_name,
-            tags,
-            properties,
-            description,
-            model_framework,
-            model_framework_version,
-            sample_input_dataset,
-            sample_output_dataset,
-            resource_configuration,
-        )
+        model = registration(locals())
         model.update(model_path=as_path(model_path), child_paths=None if child_paths is None else list(child_paths))
         return Model._of(workspace, call("model.register", workspace=workspace._facts, model=model))
 
@@ -136,9 +128,7 @@ class Model(object):
 
     @property
     def run(self):
-        from azureml.core.run import Run
-
-        return None if self.run_id is None else Run.get(self.workspace, self.run_id)
+        return None if self.run_id is None else class_of("run").get(self.workspace, self.run_id)
 
     def serialize(self):
         return dict(self._facts)
@@ -223,13 +213,12 @@ class Model(object):
         show_output=False,
     ):
         """Let a model, or a scoring script, answer as the service `name`. A gateway is started when none runs."""
-        from azureml.core.webservice import AciWebservice, AksWebservice, Webservice
-
         if isinstance(models, (Model, str)):
             raise UserErrorException("deploy takes a list of models; got {!r}".format(models))
         if deployment_config is None:
-            kind = AciWebservice if deployment_target is None else AksWebservice
-            deployment_config = kind.deploy_configuration()
+            described = {"compute_type": "ACI" if deployment_target is None else "AKS"}
+        else:
+            described = deployment_config._described()
         facts = call(
             "service.deploy",
             workspace=workspace._facts,
@@ -237,9 +226,9 @@ class Model(object):
             models=ids_of(models),
             inference=None if inference_config is None else inference_config._described(workspace),
             overwrite=bool(overwrite),
-            **deployment_config._described(),
+            **described,
         )
-        service = Webservice._of(workspace, facts)
+        service = make("service", workspace, facts)
         service._inference = inference_config
         if show_output:
             service.wait_for_deployment(show_output=True)
@@ -271,7 +260,7 @@ class Model(object):
         )
 
 
-class ModelPackage(object):
+class ModelPackage(Answering):
     """Models to be saved as a build context: a Dockerfile and all that it needs."""
 
     creation_state, location, generated_dockerfile = "Succeeded", None, True
@@ -300,7 +289,7 @@ class ModelPackage(object):
         return refuse("ModelPackage.pull", "save() the package and run docker build in its folder")
 
 
-class InferenceConfig(object):
+class InferenceConfig(Answering):
     """The scoring script of a service, and the environment that it runs in. What only an image would have is ignored."""
 
     def __init__(
@@ -323,14 +312,12 @@ class InferenceConfig(object):
 
     def _described(self, workspace):
         """What fitserve is told. Paths are those of now, since the caller may stand in another folder later."""
-        from azureml.core.environment import Environment
-
         environment = self.environment
         if environment is None and self.conda_file is not None:
             file = str(self.conda_file)
             beside = None if self.source_directory is None else os.path.join(str(self.source_directory), file)
             file = beside if beside is not None and os.path.exists(beside) else file
-            environment = Environment.from_conda_specification("inference", file)
+            environment = class_of("environment").from_conda_specification("inference", file)
         script, folder = self.entry_script, self.source_directory
         return {
             "entry_script": as_path(script) if folder is None or script is None else str(script),

@@ -1,13 +1,14 @@
 """`azureml.core.runconfig`: settings of a run, of which script, arguments, environment, target, duration and command count."""
 
-from azureml._fitserve.unsupported import unsupported
+from azureml._fitserve.unsupported import Answering, unsupported
+from azureml.core.environment import Environment
 
 DEFAULT_CPU_IMAGE = "fitserve"
 DEFAULT_GPU_IMAGE = "fitserve"
 _DEFAULT_DURATION_S = 30 * 24 * 3600
 
 
-class DockerConfiguration(object):
+class DockerConfiguration(Answering):
     """Kept, and without meaning: fitserve runs processes, not containers."""
 
     def __init__(self, use_docker=False, shared_volumes=True, arguments=None, shm_size="2g"):
@@ -15,7 +16,7 @@ class DockerConfiguration(object):
         self.arguments, self.shm_size = list(arguments or []), shm_size
 
 
-class RunConfiguration(object):
+class RunConfiguration(Answering):
     def __init__(
         self,
         script=None,
@@ -45,8 +46,6 @@ class RunConfiguration(object):
     def environment(self):
         """Made at first use, so that old code can fill it in: run_config.environment.python.conda_dependencies = …"""
         if self._environment is None:
-            from azureml.core.environment import Environment
-
             self._environment = Environment("run-config")
         return self._environment
 

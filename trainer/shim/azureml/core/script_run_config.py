@@ -4,13 +4,14 @@ import os
 import warnings
 
 from azureml._fitserve.texts import as_path, strict_python
+from azureml._fitserve.unsupported import Answering
 from azureml._restclient import snapshots_client
 from azureml.core.environment import Environment
 from azureml.core.runconfig import _DEFAULT_DURATION_S, RunConfiguration
 from azureml.exceptions import UserErrorException
 
 
-class ScriptRunConfig(object):
+class ScriptRunConfig(Answering):
     """A script, or a command, with the folder and the environment that it runs in.
 
     `resource_configuration` (limits) and `strict_python` (no newer Python in place of the one asked for) are fitserve's own.

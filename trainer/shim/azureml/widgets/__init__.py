@@ -1,7 +1,9 @@
 """`azureml.widgets`: what a run is doing, as text."""
 
+from azureml._fitserve.unsupported import Answering
 
-class RunDetails(object):
+
+class RunDetails(Answering):
     """Shows a run as it stands when `show` is called."""
 
     def __init__(self, run_instance):

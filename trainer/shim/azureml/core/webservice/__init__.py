@@ -3,14 +3,15 @@
 import json
 
 from azureml._fitserve.client import call
+from azureml._fitserve.kinds import class_of, kind
 from azureml._fitserve.texts import as_texts, as_time, given, ids_of
-from azureml._fitserve.unsupported import refuse, unsupported
+from azureml._fitserve.unsupported import Answering, refuse, unsupported
 from azureml.exceptions import WebserviceException
 
 _ON_LOOPBACK = "put a proxy that speaks TLS before the gateway"
 
 
-class DeploymentConfiguration(object):
+class DeploymentConfiguration(Answering):
     """How a service is to be deployed; `described` is what fitserve is told."""
 
     def __init__(self, compute_type, described):
@@ -21,7 +22,7 @@ class DeploymentConfiguration(object):
         return dict(self._given, compute_type=self.compute_type)
 
 
-class ContainerResourceRequirements(object):
+class ContainerResourceRequirements(Answering):
     """What the processes that answer for a service may use, all together."""
 
     def __init__(self, facts):
@@ -32,10 +33,13 @@ class ContainerResourceRequirements(object):
         return {"cpu": self.cpu, "memoryInGB": self.memory_in_gb}
 
 
-class Webservice(object):
+@kind("service")
+class Webservice(Answering):
     """A deployed service. `Webservice(workspace, name)` gives an object of the class that it was deployed as."""
 
-    def __new__(cls, workspace, name, **kwargs):
+    def __new__(cls, workspace=None, name=None, **kwargs):
+        if workspace is None:  # copied, or read from a pickle
+            return object.__new__(cls)
         return Webservice._of(workspace, call("service.get", workspace=workspace._facts, name=name))
 
     def __init__(self, workspace, name, **kwargs):
@@ -73,9 +77,7 @@ class Webservice(object):
 
     @staticmethod
     def deploy_from_model(workspace, name, models, image_config=None, deployment_config=None, **kwargs):
-        from azureml.core.model import Model
-
-        return Model.deploy(workspace, name, models, deployment_config=deployment_config)
+        return class_of("model").deploy(workspace, name, models, deployment_config=deployment_config)
 
     name = property(lambda self: self._facts["name"])
     compute_type = property(lambda self: self._facts["computeType"])
@@ -95,10 +97,8 @@ class Webservice(object):
 
     @property
     def models(self):
-        from azureml.core.model import Model
-
         named = self._facts["models"]
-        return [Model(self.workspace, **{"id" if ":" in model else "name": model}) for model in named]
+        return [class_of("model")(self.workspace, **{"id" if ":" in model else "name": model}) for model in named]
 
     def serialize(self):
         return dict(self._facts)
@@ -138,6 +138,7 @@ class Webservice(object):
 
     def _post(self, uri, body, key=None):
         """Without a key first; when one is asked for, fitserve is asked for it, as Azure's SDK does."""
+        # Late: every script that imports the SDK would wait for them.
         from urllib.error import HTTPError, URLError
         from urllib.request import ProxyHandler, Request, build_opener
 

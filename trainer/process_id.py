@@ -1,4 +1,4 @@
-"""ProcessMark: which process, so that a pid that was given again is not taken for it."""
+"""ProcessId: which process, so that a pid that was given again is not taken for it."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ from registry.records import Json
 
 
 @dataclass(frozen=True)
-class ProcessMark:
+class ProcessId:
     """`start` is the kernel's start time of the process in ticks since boot, 0 where it cannot be known."""
 
     pid: int

@@ -11,14 +11,18 @@ from trainer.compute.base import find_target
 from trainer.folder import RunFolder
 from trainer.history import CHILD_TYPE, INTERACTIVE_TYPE, TERMINAL, add_details, end_children, move, take_in
 from trainer.log import last_lines
-from trainer.mark import ProcessMark, has_variable, session_members
+from trainer.mlflow_store import take_metrics
 from trainer.outcome import Outcome, with_last_lines
+from trainer.process_id import ProcessId, has_variable, session_members
+from trainer.run_record import label_of
 from trainer.shim.azureml._fitserve.wire import EventReader
 
 
 def finish(workspace: Workspace, run: RunRecord, outcome: Outcome, reader: EventReader | None = None) -> RunRecord:
     """What is left when the script has ended, however it did; also done for a run whose launcher was killed."""
     store, folder = workspace.metadata, RunFolder(workspace.runs_dir / run.id)
+    with contextlib.suppress(OSError):  # a full disk: what the script itself logged is there
+        take_metrics(folder, run.created_time)
     take_in(store, run, (reader or EventReader(str(folder.events))).read())
     try:
         left = folder.collect()
@@ -58,15 +62,9 @@ def settle(workspace: Workspace, run: RunRecord) -> RunRecord:
 
 def _responding(run: RunRecord) -> RunRecord:
     """One that a program logs to. When that is gone another may still end it, so its record stays as it is."""
-    program = ProcessMark.from_json(run.details.get("program"))
+    program = ProcessId.from_json(run.details.get("program"))
     gone = program is not None and program.here and not program.alive
     return replace(run, status="NotResponding") if gone else run
-
-
-def label_of(run: RunRecord) -> str:
-    """What to call the script in a sentence."""
-    command = run.details.get("command")
-    return run.script or (str(command[0]) if command else "the script")
 
 
 def _end_orphans(run: RunRecord) -> None:

@@ -1,4 +1,4 @@
-"""Job: the script of one run with its limits and its log. Knows no store. Runs in the launcher process only."""
+"""ScriptJob: the script of one run with its limits and its log. Knows no store. Runs in the launcher process only."""
 
 import os
 import selectors
@@ -11,13 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from registry.limits.base import Enforcement, Group, Usage
+from registry.limits import Enforcement, Group, Usage, choose_backend, machine_cores
 from trainer.broker import Broker
 from trainer.folder import RunFolder
+from trainer.launch_plan import LaunchPlan
 from trainer.log import BoundedLog
-from trainer.notes import Notes
-from trainer.plan import Plan
 from trainer.process import ScriptProcess
+from trainer.signals import Signals
 from trainer.variables import script_variables
 
 TICK_S: Final = 0.5
@@ -43,7 +43,7 @@ class Ended:
     enforcement: Enforcement | None
 
 
-class Job:
+class ScriptJob:
     """A script that is running when this is made. Closing it ends all that is left of it.
 
     Raises:
@@ -52,9 +52,14 @@ class Job:
     """
 
     def __init__(
-        self, plan: Plan, folder: RunFolder, notes: Notes, python: Path, variables: Mapping[str, str] | None = None
+        self,
+        plan: LaunchPlan,
+        folder: RunFolder,
+        signals: Signals,
+        python: Path,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
-        self._plan, self._notes = plan, notes
+        self._plan, self._signals = plan, signals
         with ExitStack() as stack:
             self._group = _make_group(stack, plan)
             self._log = stack.enter_context(BoundedLog(folder.log))
@@ -111,7 +116,7 @@ class Job:
         next_tick, kill_at = 0.0, float("inf")
         with ExitStack() as stack:
             selector = stack.enter_context(selectors.DefaultSelector())
-            selector.register(self._notes.wake, selectors.EVENT_READ)
+            selector.register(self._signals.wake, selectors.EVENT_READ)
             selector.register(self._process.output, selectors.EVENT_READ)
             selector.register(self._broker.listening, selectors.EVENT_READ)
             longest = _watch_exit(stack, selector, self.pid)
@@ -122,7 +127,7 @@ class Job:
                 if now >= next_tick:
                     next_tick = now + TICK_S
                     stop = tick() if stop is None else stop
-                if stop is None and self._notes.told_to_stop:
+                if stop is None and self._signals.stop_requested:
                     stop = stopped()
                 if stop is None and now >= end:
                     stop = Stop("Failed", f"{self._plan.label} ran longer than its {self._plan.duration_s:g} seconds")
@@ -136,8 +141,8 @@ class Job:
 
     def _react(self, selector: selectors.BaseSelector, wait_s: float) -> None:
         ready = {key.fileobj for key, _ in selector.select(wait_s)}
-        if self._notes.wake in ready:
-            self._notes.wake.recv(4096)
+        if self._signals.wake in ready:
+            self._signals.wake.recv(4096)
         if self._broker.listening in ready:
             self._broker.accept()
         if self._process.output in ready:
@@ -148,11 +153,9 @@ class Job:
                 self._log.write(data)
 
 
-def _make_group(stack: ExitStack, plan: Plan) -> Group | None:
+def _make_group(stack: ExitStack, plan: LaunchPlan) -> Group | None:
     if plan.limits is None:
         return None
-    from registry.limits import choose_backend
-
     backend = choose_backend("fitserve-run")
     stack.callback(backend.close)
     backend.clean_stale()  # of launchers that were killed; groups know their owner, so those that live are left alone
@@ -161,12 +164,10 @@ def _make_group(stack: ExitStack, plan: Plan) -> Group | None:
     return group
 
 
-def _threads(plan: Plan) -> int:
+def _threads(plan: LaunchPlan) -> int:
     """For thread pools: what the limit pays for, else the cores of this machine or container."""
     if plan.limits is not None:
         return plan.limits.threads
-    from registry.limits import machine_cores
-
     return max(1, int(machine_cores()))
 
 

@@ -1,4 +1,4 @@
-"""Plan: what a launcher has to do, read from the run's folder, so that it can begin before the store is open."""
+"""LaunchPlan: what a launcher has to do, read from the run's folder, so that it can begin before the store is open."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -9,7 +9,7 @@ from registry.resources import ResourceConfiguration
 
 
 @dataclass(frozen=True)
-class Plan:
+class LaunchPlan:
     """`environment` is a digest; None means fitserve's own Python, or the one that the user takes care of: `interpreter`. `duration_s` None: as long as it takes."""
 
     run_id: str

@@ -5,11 +5,11 @@ import socket
 from types import FrameType
 
 
-class Notes:
+class Signals:
     """The handlers write here and to a socket that wakes the loop, nothing else. One per process, main thread only."""
 
     def __init__(self) -> None:
-        self.told_to_stop = False
+        self.stop_requested = False
         self.wake, self._write = socket.socketpair()
         self.wake.setblocking(False)
         self._write.setblocking(False)
@@ -18,4 +18,4 @@ class Notes:
             signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self.told_to_stop = True
+        self.stop_requested = True

@@ -1,0 +1,424 @@
+"""Experiment, Run and SweepRun in the shape of Azure's SDK. They return one another, hence one file.
+
+What they do is done below, by functions over ids and records: `submission`, `interactive`, `completion`, `sweep_results`.
+A run is seen here from outside; from inside, it is the shim's `azureml.core.Run`.
+"""
+# ruff: noqa: ARG002  Azure's signatures, whose rarer arguments mean nothing here
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, overload
+
+from registry.environment import Environment
+from registry.errors import InvalidArgument
+from registry.model import Model
+from registry.names import EXPERIMENT_NAME, check_name
+from registry.records import Json
+from registry.resources import ResourceConfiguration
+from registry.workspace import Workspace
+from trainer import interactive, submission, sweep_results
+from trainer.completion import settle
+from trainer.compute.base import find_target
+from trainer.download import Downloads
+from trainer.errors import ActivityFailed
+from trainer.folder import RunFolder
+from trainer.history import CHILD_TYPE, INTERACTIVE_TYPE, OVER, TERMINAL, metrics_of, move
+from trainer.recording import Recording
+from trainer.run_models import choose_model, find_model
+from trainer.run_record import details_of, log_names, meets
+from trainer.script import ScriptRunConfig
+from trainer.stream import Stream, follow
+from trainer.sweep import Sweep
+
+_POLL_S: Final = 0.1
+
+# `list` of the classes hides the built-in name inside of them.
+_Experiments = list["Experiment"]
+_Runs = list["Run"]
+_Rows = list[dict[str, Any]]
+
+
+class Experiment:
+    """An experiment of a workspace. It exists as soon as it has a run.
+
+    Raises:
+        InvalidName: the name has other characters than Azure allows, or is too long.
+    """
+
+    def __init__(self, workspace: Workspace, name: str) -> None:
+        self.workspace = workspace
+        self.name = check_name("experiment", name, EXPERIMENT_NAME)
+
+    @property
+    def id(self) -> str:
+        """The same for the same name in the same workspace."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.workspace.root}/{self.name}"))
+
+    def __repr__(self) -> str:
+        return f"Experiment(Name: {self.name}, Workspace: {self.workspace.name})"
+
+    @overload
+    def submit(
+        self, config: Sweep, tags: Mapping[str, object] | None = None, *, parent: str | None = None
+    ) -> "SweepRun": ...
+    @overload
+    def submit(
+        self, config: ScriptRunConfig | Sweep, tags: Mapping[str, object] | None = None, *, parent: str | None = None
+    ) -> "Run": ...
+    def submit(
+        self, config: ScriptRunConfig | Sweep, tags: Mapping[str, object] | None = None, *, parent: str | None = None
+    ) -> "Run":
+        """`submission.submit`; returns the run.
+
+        Args:
+            parent: id of the run that it is a child of.
+        """
+        run_id = submission.submit(self.workspace, self.name, config, tags, parent=parent)
+        return (SweepRun if isinstance(config, Sweep) else Run)(self, run_id)
+
+    def submit_child(
+        self, config: ScriptRunConfig, parent: str, number: int, tags: Mapping[str, object] | None = None
+    ) -> "Run":
+        """As `submit`, as a child of the run `parent`, whose id it continues."""
+        run_id = f"{parent}_{number}"
+        return Run(self, submission.submit(self.workspace, self.name, config, tags, run_id=run_id, parent=parent))
+
+    def start_logging(self, display_name: str | None = None, tags: Mapping[str, object] | None = None) -> "Run":
+        """A run that this program logs to itself, and ends by `complete` or `fail`."""
+        return Run(self, interactive.begin(self.workspace, self.name, display_name, tags))
+
+    def get_runs(
+        self,
+        type: str | None = None,
+        tags: Any = None,
+        properties: Any = None,
+        include_children: bool = False,
+    ) -> "Iterator[Run]":
+        """The runs of this experiment, newest first."""
+        yield from Run.list(self, type=type, tags=tags, properties=properties, include_children=include_children)
+
+    @staticmethod
+    def list(workspace: Workspace, experiment_name: str | None = None) -> _Experiments:
+        """The experiments that have runs, by name."""
+        names = [name for name in workspace.experiments if experiment_name in (None, name)]
+        return [Experiment(workspace, name) for name in names]
+
+
+class Run(Recording, Downloads):
+    """A run by its id. Nothing is cached: every question is answered from the store.
+
+    Raises:
+        RunNotFound: there is none with this id.
+    """
+
+    def __init__(self, experiment: Experiment, run_id: str) -> None:
+        self.experiment, self.workspace, self.id = experiment, experiment.workspace, run_id
+        self._store = experiment.workspace.metadata
+        self._folder = RunFolder(experiment.workspace.runs_dir / run_id)
+        if self._store.get_run(run_id).type == INTERACTIVE_TYPE:
+            self.catch_up()
+
+    @staticmethod
+    def get(workspace: Workspace, run_id: str) -> "Run":
+        """The run with that id, of whichever experiment.
+
+        Raises:
+            RunNotFound: there is none.
+        """
+        return Run(Experiment(workspace, workspace.metadata.get_run(run_id).experiment), run_id)
+
+    @staticmethod
+    def list(
+        experiment: Experiment,
+        type: str | None = None,
+        tags: Any = None,
+        properties: Any = None,
+        status: str | None = None,
+        include_children: bool = False,
+    ) -> _Runs:
+        """Newest first. `tags` and `properties` are a key, a {key: value}, or a list of these; all must be met."""
+        runs = experiment.workspace.metadata.list_runs(experiment.name)
+        return [
+            Run(experiment, run.id)
+            for run in runs
+            if (include_children or run.parent is None)
+            and type in (None, run.type)
+            and status in (None, run.status)
+            and meets(run.tags, tags)
+            and meets(run.properties, properties)
+        ]
+
+    def __repr__(self) -> str:
+        run = self._record
+        return f"Run(Experiment: {run.experiment}, Id: {run.id}, Type: {run.type}, Status: {run.status})"
+
+    # what it is
+
+    @property
+    def number(self) -> int:
+        return self._record.number
+
+    @property
+    def type(self) -> str:
+        return self._record.type
+
+    @property
+    def parent(self) -> "Run | None":
+        parent = self._record.parent
+        return None if parent is None else Run(self.experiment, parent)
+
+    def get_children(
+        self,
+        recursive: bool = False,
+        tags: Any = None,
+        properties: Any = None,
+        type: str | None = None,
+        status: str | None = None,
+    ) -> _Runs:
+        """Child runs, newest first."""
+        found: _Runs = []
+        for run in self._store.list_runs(parent=self.id):
+            child = Run(self.experiment, run.id)
+            fits = type in (None, run.type) and status in (None, run.status)
+            if fits and meets(run.tags, tags) and meets(run.properties, properties):
+                found.append(child)
+            if recursive:
+                found.extend(child.get_children(True, tags, properties, type, status))
+        return found
+
+    def submit_child(self, config: ScriptRunConfig | Sweep, tags: Mapping[str, object] | None = None) -> "Run":
+        """As `Experiment.submit`, as a child of this run."""
+        return self.experiment.submit(config, tags, parent=self.id)
+
+    def child_run(self, name: str | None = None) -> "Run":
+        """A run below this one, for this program to log to and to end."""
+        return Run(self.experiment, interactive.begin(self.workspace, self.experiment.name, name, parent=self.id))
+
+    def create_children(
+        self, count: int | None = None, tag_key: str | None = None, tag_values: Sequence[str] | None = None
+    ) -> _Runs:
+        """`count` of them, or one for each of `tag_values`, which becomes its tag `tag_key`."""
+        if (count is None) == (tag_values is None) or (tag_key is None) != (tag_values is None):
+            raise InvalidArgument("count", "give either count, or tag_key and tag_values")
+        children = [self.child_run() for _ in range(len(tag_values or ()) if count is None else count)]
+        for child, value in zip(children, tag_values or (), strict=False):
+            child.tag(str(tag_key), value)
+        return children
+
+    def get_environment(self) -> Environment | None:
+        """The environment that it was submitted with; None: fitserve's own Python."""
+        return submission.environment_of(self.workspace, self._record)
+
+    # how it goes
+
+    @property
+    def status(self) -> str:
+        return self.get_status()
+
+    def get_status(self) -> str:
+        """One of `trainer.history.STATUSES`. Notices a launcher that was killed, and ends the run as Failed."""
+        return settle(self.workspace, self._record).status
+
+    def wait_for_completion(
+        self, show_output: bool = False, wait_post_processing: bool = False, raise_on_error: bool = True
+    ) -> dict[str, Json]:
+        """Wait for the end, with `show_output` print the log as it grows, and give the details.
+
+        Raises:
+            ActivityFailed: the run has failed, and `raise_on_error`.
+        """
+        stream = Stream(self._folder, self.id, self.get_portal_url()) if show_output else None
+        follow(stream, lambda: self.get_status() in OVER, lambda: time.sleep(_POLL_S))
+        if stream is not None:
+            stream.summary()
+        run = self._record
+        if run.status == "Failed" and raise_on_error:
+            raise ActivityFailed(self.id, run.error or "no reason was recorded")
+        return self.get_details()
+
+    def cancel(self) -> None:
+        """Ask for the end of the run; `wait_for_completion` sees it Canceled. A run that has ended stays as it is.
+
+        The runs that it has submitted itself are canceled with it.
+        """
+        if self.type == INTERACTIVE_TYPE:
+            interactive.end(self.workspace, self.id, "Canceled")
+            return
+        run = move(self._store, self.id, "CancelRequested")
+        for child in self._store.list_runs(parent=self.id):
+            if child.status not in TERMINAL and child.type != CHILD_TYPE:
+                Run(self.experiment, child.id).cancel()
+        if run.status == "CancelRequested":
+            find_target(run.target).cancel(self.workspace, run)
+            settle(self.workspace, run)
+
+    def get_details(self) -> dict[str, Json]:
+        """Azure's keys; ``error`` when it has failed, ``endTimeUtc`` when it has ended, ``usage`` when it had limits,
+        ``interpreter`` with the installed releases when it had an environment of its own, ``warnings`` about that.
+        """
+        return details_of(settle(self.workspace, self._record), self._folder)
+
+    def get_details_with_logs(self) -> dict[str, Json]:
+        """`get_details`, its ``logFiles`` holding the text."""
+        details = self.get_details()
+        texts = {
+            name: self._folder.files.joinpath(name).read_text("utf-8", "replace")
+            for name in log_names(self.get_file_names())
+        }
+        return {**details, "logFiles": texts}
+
+    def get_portal_url(self) -> str:
+        """Where the run can be looked at: its folder, as a URL."""
+        return self._folder.root.as_uri()
+
+    @property
+    def log_path(self) -> Path:
+        """The file with what the script has printed so far."""
+        return self._folder.log
+
+    # what it said
+
+    def get_metrics(
+        self, name: str | None = None, recursive: bool = False, run_type: str | None = None, populate: bool = False
+    ) -> dict[str, Any]:
+        """What was logged: a scalar logged once is itself, more often a list; a table of one row is {column: value}.
+
+        With `recursive` {run id: metrics} of this run and all below it.
+        """
+        own = {key: value for key, value in metrics_of(self._store, self.id).items() if name in (None, key)}
+        if not recursive:
+            return own
+        children = self.get_children(recursive=True, type=run_type)
+        return {self.id: own, **{child.id: child.get_metrics(name) for child in children}}
+
+    # what it made
+
+    def choose_model(self) -> str:
+        """Name of the model that the script saved, in ./outputs or beside itself, for `register_model`.
+
+        Raises:
+            NoModelInRun, SeveralModelsInRun
+        """
+        return choose_model(self.id, self._folder).name
+
+    def register_model(
+        self,
+        model_name: str,
+        model_path: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None,
+        model_framework: str | None = None,
+        model_framework_version: str | None = None,
+        description: str | None = None,
+        datasets: Sequence[object] | None = None,
+        sample_input_dataset: Any = None,
+        sample_output_dataset: Any = None,
+        resource_configuration: ResourceConfiguration | None = None,
+        wait: bool = True,
+        **kwargs: Any,
+    ) -> Model:
+        """Register a file or folder of the run as a model version, which is served in the run's own environment. Where that is a
+        Python that its user takes care of, what the file says decides (`registry.serving_environment`).
+
+        Args:
+            model_path: name among `get_file_names()`, or of a folder of them; else a path from the script's working
+                folder. By default `model_name`.
+            wait: for the end of the run, so that its files are complete; its own script cannot wait for that.
+            kwargs: `sample`, `settings`, `environment`, `code`, `show_output` of `registry.Model.register`.
+
+        Raises:
+            ModelPathNotFound: with the names that there are.
+        """
+        if wait and self.type != INTERACTIVE_TYPE:
+            follow(None, lambda: self.get_status() in TERMINAL, lambda: time.sleep(_POLL_S))
+        run = self._record
+        path = find_model(self._folder, model_path or model_name, beside_script=model_path is not None)
+        snapshot = self._folder.snapshot  # an interactive run has none
+        environment = None if run.details.get("interpreter_path") else run.environment
+        given = {"code": snapshot if snapshot.is_dir() else None, "environment": environment, **kwargs}
+        if run.details.get("strict_python"):
+            given["settings"] = {"strict_python": True, **(given.get("settings") or {})}
+        return Model.register(
+            self.workspace,
+            path,
+            model_name,
+            tags=tags,
+            properties=properties,
+            description=description,
+            datasets=datasets,
+            model_framework=model_framework,
+            model_framework_version=model_framework_version,
+            sample_input_dataset=sample_input_dataset,
+            sample_output_dataset=sample_output_dataset,
+            resource_configuration=resource_configuration,
+            run_id=self.id,
+            experiment_name=self.experiment.name,
+            **given,
+        )
+
+
+class SweepRun(Run):
+    """A sweep, in the shape of Azure's HyperDriveRun; the runs of its script are its children, ``<id>_<number>``."""
+
+    @property
+    def _sweep(self) -> dict[str, Json]:
+        return dict(self._record.details["sweep"])
+
+    @property
+    def maximize(self) -> bool:
+        return bool(self._sweep["goal"] == "MAXIMIZE")
+
+    @property
+    def primary_metric(self) -> str:
+        return str(self._sweep["primary_metric"])
+
+    def get_best_run_by_primary_metric(
+        self, include_failed: bool = True, include_canceled: bool = True, include_resume_from_runs: bool = True
+    ) -> Run | None:
+        """None when no run logged the primary metric.
+
+        With `include_resume_from_runs` it may be one of the sweeps that this one was resumed from.
+        """
+        left_out = {status for status, kept in (("Failed", include_failed), ("Canceled", include_canceled)) if not kept}
+        sweeps = [self.id, *(self._sweep.get("resume_from") or () if include_resume_from_runs else ())]
+        best = sweep_results.best_row(self._store, sweeps, left_out)
+        return None if best is None else Run.get(self.workspace, best["run_id"])
+
+    def get_children_sorted_by_primary_metric(
+        self, top: int = 0, reverse: bool = False, discard_no_metric: bool = False
+    ) -> _Rows:
+        """`sweep_results.sorted_rows`; `top` of them, 0 for all."""
+        found = sweep_results.sorted_rows(self._store, self.id, reverse=reverse, discard_no_metric=discard_no_metric)
+        return found[:top] if top else found
+
+    def get_hyperparameters(self) -> dict[str, str]:
+        """{child's id: its sampled parameters as JSON}."""
+        return sweep_results.hyperparameters(self._store, self.id)
+
+    def get_metrics(
+        self, name: str | None = None, recursive: bool = False, run_type: str | None = None, populate: bool = False
+    ) -> dict[str, Any]:
+        """{child's id: what it logged}."""
+        return {child.id: child.get_metrics(name) for child in reversed(self.get_children())}
+
+    def resume(self, max_total_runs: int | None = None) -> "SweepRun":
+        """A new sweep that continues where this one ended, whatever ended it: results are known, incomplete runs are made
+        again, then the missing ones.
+
+        Raises:
+            InvalidArgument: this one has not ended, or nothing is left to do.
+        """
+        if self.get_status() not in TERMINAL:
+            raise InvalidArgument("resume", f"{self.id} is still {self.get_status()}")
+        children = self._store.list_runs(parent=self.id)
+        for child in children:  # its launcher may have been killed, and they go on
+            if child.status not in TERMINAL:
+                Run(self.experiment, child.id).cancel()
+        again = sweep_results.resumed(self._record, children, self._config, max_total_runs)
+        return self.experiment.submit(again, {"resumes": self.id})
+
+    @property
+    def _config(self) -> ScriptRunConfig:
+        return submission.config_of(self.workspace, self._record)
