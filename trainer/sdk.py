@@ -26,7 +26,7 @@ from trainer.errors import ActivityFailed
 from trainer.folder import RunFolder
 from trainer.history import CHILD_TYPE, INTERACTIVE_TYPE, OVER, TERMINAL, metrics_of, move
 from trainer.recording import Recording
-from trainer.run_models import choose_model, find_model
+from trainer.run_models import choose_model, find_model, find_models
 from trainer.run_record import details_of, log_names, meets
 from trainer.script import ScriptRunConfig
 from trainer.stream import Stream, follow
@@ -303,6 +303,29 @@ class Run(Recording, Downloads):
         """
         return choose_model(self.id, self._folder).name
 
+    @property
+    def snapshot_folder(self) -> Path | None:
+        """The copy of the script's folder that it ran in; None for a run without one."""
+        return self._folder.snapshot if self._folder.snapshot.is_dir() else None
+
+    @property
+    def environment_digest(self) -> str | None:
+        """Of the environment that the run was trained in, where fitserve takes care of that; None for fitserve's own Python."""
+        run = self._record
+        return None if run.details.get("interpreter_path") else run.environment
+
+    def model_files(self) -> dict[str, Path]:
+        """The files with models, or parts of one, that the script saved: name → path, the most likely model first."""
+        return {found.name: found.path for found in find_models(self._folder)}
+
+    def find_model(self, name: str) -> Path:
+        """The file of the run, or beside its script, that `name` names.
+
+        Raises:
+            ModelPathNotFound: with the names that there are.
+        """
+        return find_model(self._folder, name)
+
     def register_model(
         self,
         model_name: str,
@@ -326,7 +349,8 @@ class Run(Recording, Downloads):
             model_path: name among `get_file_names()`, or of a folder of them; else a path from the script's working
                 folder. By default `model_name`.
             wait: for the end of the run, so that its files are complete; its own script cannot wait for that.
-            kwargs: `sample`, `settings`, `environment`, `code`, `show_output` of `registry.Model.register`.
+            kwargs: `sample`, `settings`, `environment`, `code`, `show_output` of `registry.Model.register`; `folder`, in which
+                the caller laid files of this run together, instead of `model_path`.
 
         Raises:
             ModelPathNotFound: with the names that there are.
@@ -334,10 +358,9 @@ class Run(Recording, Downloads):
         if wait and self.type != INTERACTIVE_TYPE:
             follow(None, lambda: self.get_status() in TERMINAL, lambda: time.sleep(_POLL_S))
         run = self._record
-        path = find_model(self._folder, model_path or model_name, beside_script=model_path is not None)
-        snapshot = self._folder.snapshot  # an interactive run has none
-        environment = None if run.details.get("interpreter_path") else run.environment
-        given = {"code": snapshot if snapshot.is_dir() else None, "environment": environment, **kwargs}
+        laid = kwargs.pop("folder", None)
+        path = laid or find_model(self._folder, model_path or model_name, beside_script=model_path is not None)
+        given = {"code": self.snapshot_folder, "environment": self.environment_digest, **kwargs}
         if run.details.get("strict_python"):
             given["settings"] = {"strict_python": True, **(given.get("settings") or {})}
         return Model.register(

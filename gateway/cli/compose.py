@@ -29,6 +29,7 @@ from registry.records import Artifact, ModelVersion
 from registry.resources import ResourceConfiguration
 from registry.serving_environment import Own, decide
 from registry.workspace import Workspace
+from trainer import Run
 
 _MOST_BESIDE: Final = 12
 _STEP_MODULES: Final = (
@@ -214,6 +215,47 @@ def _parts(
     parts += [_idle(file) for file in files if file.facts is None and file.names is None]
     _check_writers(objects, parts)
     return parts
+
+
+def register_from_run(
+    workspace: Workspace, run: Run, name: str, model_path: str | None, given: dict[str, Any]
+) -> tuple[Model, str]:
+    """Register what the script of `run` saved: one model, or several files that fit together; gives what it was made from.
+
+    Args:
+        model_path: the file; several with commas between them; None takes what there is.
+        given: for `trainer.Run.register_model`.
+
+    Raises:
+        NoModelInRun · SeveralModelsInRun · ModelPathNotFound: there is not the one model.
+        CannotCompose: the files do not fit together in one way.
+    """
+    if model_path is not None:
+        files = {path: run.find_model(path) for path in (part.strip() for part in model_path.split(",")) if path}
+    else:
+        files = run.model_files()
+    paths = list(files.values())
+    if not paths or not (len(paths) > 1 or needs_composing(paths, Choices())):
+        chosen = model_path or run.choose_model()
+        return run.register_model(name, chosen, **given), chosen
+    try:
+        composed = compose(
+            workspace, paths, Choices(), environment=run.environment_digest, code=run.snapshot_folder, say=click.echo
+        )
+    except CannotCompose as problem:
+        if model_path is not None:
+            raise
+        raise CannotCompose(
+            f"{problem}\nchoose with --model-path: one of {', '.join(files)}, or several with commas"
+        ) from None
+    if composed.plan.is_trivial and composed.plan.parts[composed.plan.model][1] is None:
+        file = composed.files[0]
+        chosen = next(known for known, path in files.items() if path == file.path)
+        return run.register_model(name, chosen, **given), chosen
+    settings = {**(given.pop("settings", None) or {}), PLAN: composed.plan.to_json()}
+    with as_folder(composed) as folder:
+        model = run.register_model(name, folder=folder, settings=settings, **given)
+    return model, ", ".join(file.name for file in composed.files)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from gateway.cli.output import age, print_json, print_table
 from gateway.cli.progress import status_line
 from registry.environment import Environment
 from registry.errors import EnvironmentNotFound, InvalidArgument, InvalidName
+from registry.names import check_name
 from registry.workspace import Workspace
 from trainer import Experiment, Run, ScriptRunConfig
 from trainer.completion import settle
@@ -135,6 +136,12 @@ class ScriptCommand(click.Command):
 @script_options
 @resource_options(what="the training process")
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag of the run; repeat it.")
+@click.option(
+    "--register", metavar="NAME", help="Register the model that the script saves under this name, without serving it."
+)
+@click.option(
+    "--model-path", metavar="PATH", help="With --register: the file that is the model; several with commas between."
+)
 @click.pass_obj
 def train(
     obj: dict[str, Any],
@@ -148,6 +155,8 @@ def train(
     Arguments for the script follow `--`: fitserve train train.py -- --kernel rbf
     """
     script_path(script)
+    if given["register"] is not None:
+        check_name("model", given["register"])
     with Workspace.open(obj["workspace"]) as workspace:
         run = run_script(
             workspace,
@@ -163,7 +172,21 @@ def train(
             click.echo(f"{name}: {value}")
         files = [name for name in run.get_file_names() if name.startswith("outputs/")]
         click.echo(f"\nfiles: {', '.join(files) or 'none in ./outputs'}")
-        click.echo(how_to_register(run))
+        if given["register"] is None:
+            click.echo(how_to_register(run))
+            return
+        _register(workspace, run, given["register"], given["model_path"])
+
+
+def _register(workspace: Workspace, run: Run, name: str, model_path: str | None) -> None:
+    from gateway.cli.compose import register_from_run
+    from gateway.cli.models import announce
+    from gateway.cli.up import find_sample
+
+    given = {"model_framework": "ScikitLearn", "sample": find_sample(run, workspace)}
+    model, made_from = register_from_run(workspace, run, name, model_path, given)
+    click.echo(f"registered {model.id} from {made_from}")
+    announce(workspace, model.name, model.version)
 
 
 def how_to_register(run: Run) -> str:

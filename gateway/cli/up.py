@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from gateway.cli.client import GatewayClient, running
+from gateway.cli.compose import register_from_run
 from gateway.cli.errors import ScoringRefused
 from gateway.cli.models import announce, settings_of_model
 from gateway.cli.options import resource_options, resources, settings_from, settings_options, take_settings
@@ -38,7 +39,7 @@ SAMPLE_NAMES = ("sample.csv", "sample.json", "sample.parquet", "sample.npy")
 @click.option(
     "--model-path",
     metavar="PATH",
-    help="The model that the script saves. Default: the only one, in ./outputs or beside it.",
+    help="What the script saves as its model; several files with commas between. Default: found, in ./outputs or beside it.",
 )
 @click.option("--framework-version", help="Version that the model is declared to be made with.")
 @click.option("--sample", metavar="FILE", help="Sample input. Default: outputs/sample.csv, .json, .parquet or .npy.")
@@ -82,15 +83,18 @@ def up(
         limits = (given["train_cpu"], given["train_memory"])
         arguments = args + script_args
         run = run_script(workspace, script, arguments, environment, experiment, limits, strict_python=strict_python)
-        model_path = given["model_path"] or run.choose_model()
-        model = run.register_model(
+        model, model_path = register_from_run(
+            workspace,
+            run,
             model_name,
-            model_path,
-            model_framework=Model.Framework.SCIKITLEARN,
-            model_framework_version=given["framework_version"],
-            resource_configuration=wanted,
-            sample=given["sample"] or find_sample(run, workspace),
-            settings=settings_of_model({**given, "strict_python": strict_python}),
+            given["model_path"],
+            {
+                "model_framework": Model.Framework.SCIKITLEARN,
+                "model_framework_version": given["framework_version"],
+                "resource_configuration": wanted,
+                "sample": given["sample"] or find_sample(run, workspace),
+                "settings": settings_of_model({**given, "strict_python": strict_python}),
+            },
         )
         cores = "core" if wanted.cpu == 1 else "cores"
         click.echo(f"\nregistered {model.id} from {model_path}: {wanted.cpu:g} {cores}, {wanted.memory_in_gb:g} GB")

@@ -83,10 +83,26 @@ def _estimator(value: Any) -> "Dict[str, Any]":
         "estimator_type": _estimator_type(value),
         "classes": _plain(getattr(value, "classes_", None)) if "model" in roles else None,
     }  # type: Dict[str, Any]
+    found.update(_prints(value, "stage" in roles))
     if "stage" in roles and found["fitted"]:
         found["gives"] = _width_out(value, found, types, categories)
         found["keeps"] = found["keeps"] and found["gives"] == found["width"]
     return found
+
+
+def _prints(value: Any, is_stage: bool) -> "Dict[str, Any]":
+    """What tells whether the same step lies in two files, or inside the model as well."""
+    from .pipeline import has, nested
+
+    try:
+        import joblib
+    except ImportError:  # scikit-learn before 0.21 has its own
+        return {}
+    inner = [each for each in nested(value) if each is not value and has(each, "transform")]
+    return {
+        "print": joblib.hash(value) if is_stage else None,
+        "inside": {type(each).__name__: joblib.hash(each) for each in inner[:MOST_PARTS]},
+    }
 
 
 def _first_is(value: Any, name: str) -> bool:

@@ -40,6 +40,8 @@ class Part:
         default_factory=dict
     )  # of a dict of encoders: their classes; of mappings: values
     fitted: bool = True
+    print: str | None = None  # of a step: the same for an equal one
+    inside: Mapping[str, str] = field(default_factory=dict)  # class → print of the steps that a model holds
     problem: str | None = None
 
     @classmethod

@@ -89,7 +89,7 @@ class _Search:
         self.model = self._model()
         self.of_target = [part for part in parts if part is not self.model and self._undone_after(part)]
         stages = [p for p in parts if p is not self.model and "stage" in p.roles and p not in self.of_target]
-        self.stages = self._ordered(stages)
+        self.stages = self._ordered(self._apart(stages))
         self.labels = [part for part in parts if "labels" in part.roles]
         self.encoders = [part for part in parts if "encoders" in part.roles]
         self.maps = [part for part in parts if "maps" in part.roles]
@@ -140,6 +140,25 @@ class _Search:
                 f"--order leaves out {', '.join(missing)}: name every step, or leave the file out", self.used
             )
         return [part for part in chosen if part in stages]
+
+    def _apart(self, stages: list[Part]) -> list[Part]:
+        """Each step once, without those that the model holds inside itself.
+
+        Raises:
+            CannotCompose: the model holds one of the same class that learnt something else.
+        """
+        found: dict[str, Part] = {}
+        for part in stages:
+            inside = self.model.inside.get(part.class_name)
+            named = {part.id, part.file, part.file.rpartition("/")[2]} & set(self.choices.order)
+            if inside is not None and inside != part.print and not named:
+                raise CannotCompose(
+                    f"{self.model.id} holds a {part.class_name} inside, and {part.id} is another one; leave it out, or {_HINT}",
+                    self.used,
+                )
+            if inside is None or named:
+                found.setdefault(part.print or part.id, part)
+        return list(found.values())
 
     def _undone_after(self, part: Part) -> bool:
         return part.is_of_target and self.model.estimator_type != "classifier" and part.id not in self.choices.order

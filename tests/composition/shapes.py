@@ -430,7 +430,21 @@ def shapes() -> dict[str, Shape]:
         names=["pclass", "alone", "fare"],
     )
 
+    inner = make_pipeline(StandardScaler(), LogisticRegression()).fit(HOUSES, DEAR)
+    found["a scaler that is inside the model too"] = Shape(
+        {"model.pkl": inner, "scaler.pkl": inner[0]}, house, "predict_proba", inner.predict_proba
+    )
+    found["the same scaler twice"] = Shape(
+        {"model.pkl": forest, "scaler.pkl": named, "std.pkl": named},
+        house,
+        "predict_proba",
+        lambda r: forest.predict_proba(named.transform(r)),
+    )
+
     # refused
+    found["another scaler than the one inside the model"] = Shape(
+        {"model.pkl": inner, "scaler.pkl": StandardScaler().fit(HOUSES + 1)}, words=("scaler.pkl", "inside")
+    )
     found["an encoder that may be of the answers or of a column"] = Shape(
         {"model.pkl": m, "scaler.pkl": plain, "gender_encoder.pkl": LabelEncoder().fit(["f", "m"])},
         words=("gender_encoder.pkl", "--labels"),
