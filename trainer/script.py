@@ -9,6 +9,7 @@ from registry.environment import Environment
 from registry.errors import InvalidArgument
 from registry.resources import ResourceConfiguration
 from trainer.errors import ScriptNotFound
+from trainer.notebook import code_cells, is_notebook
 
 DEFAULT_DURATION_S: Final = 30 * 24 * 3600
 _SHELL_WORDS: Final = frozenset({"&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1"})
@@ -129,9 +130,17 @@ class ScriptRunConfig:
         if self.script is not None:
             self._check_script(source, self.script)
 
+    def _check_notebook(self, path: Path) -> None:
+        code_cells(path)
+        if self.arguments:
+            raise InvalidArgument("arguments", f"a notebook takes none; write the values into a cell of {path.name}")
+
     def _check_script(self, source: Path, script: str) -> None:
         path = source / script
         if Path(script).is_absolute() or ".." in Path(script).parts:
             raise InvalidArgument("script", f"{script} must be relative to source_directory and inside it")
         if not path.is_file():
-            raise ScriptNotFound(script, str(source), [file.name for file in source.glob("*.py")])
+            found = [file.name for pattern in ("*.py", "*.ipynb") for file in source.glob(pattern)]
+            raise ScriptNotFound(script, str(source), found)
+        if is_notebook(script):
+            self._check_notebook(path)

@@ -3,8 +3,9 @@
 import os
 import selectors
 import signal
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from trainer.broker import Broker
 from trainer.folder import RunFolder
 from trainer.launch_plan import LaunchPlan
 from trainer.log import BoundedLog
+from trainer.notebook import is_notebook
 from trainer.process import ScriptProcess
 from trainer.signals import Signals
 from trainer.variables import script_variables
@@ -65,10 +67,11 @@ class ScriptJob:
             self._log = stack.enter_context(BoundedLog(folder.log))
             self._broker = Broker(folder.root)
             stack.callback(self._broker.close)
+            argv, is_command = _what_runs(plan, python)
             self._process = ScriptProcess(
                 python,
-                plan.command or (str(plan.script), *plan.arguments),
-                is_command=plan.command is not None,
+                argv,
+                is_command=is_command,
                 folder=folder.snapshot,
                 environment=script_variables(plan, folder.root, python, threads=_threads(plan), more=variables or {}),
             )
@@ -151,6 +154,13 @@ class ScriptJob:
                 selector.unregister(self._process.output)
             elif data:
                 self._log.write(data)
+
+
+def _what_runs(plan: LaunchPlan, python: Path) -> tuple[Sequence[str], bool]:
+    """What follows the interpreter, and whether that is a command of its own."""
+    if is_notebook(plan.script):
+        return [sys.executable, "-P", "-m", "trainer.execute_notebook", str(plan.script), str(python)], True
+    return plan.command or (str(plan.script), *plan.arguments), plan.command is not None
 
 
 def _make_group(stack: ExitStack, plan: LaunchPlan) -> Group | None:

@@ -17,6 +17,7 @@ from trainer.compute.base import find_target, target_name
 from trainer.folder import RunFolder
 from trainer.git import git_properties
 from trainer.history import SWEEP_TYPE, move, now
+from trainer.notebook import environment_for, is_notebook
 from trainer.run_record import facts_of, new_run_id
 from trainer.script import ScriptRunConfig
 from trainer.snapshot import take_snapshot
@@ -51,7 +52,10 @@ def submit(
     target = target_name(script.compute_target)
     run_id = run_id or new_run_id(experiment)
     folder = RunFolder(workspace.runs_dir / run_id)
-    environment = register_environment(workspace, script.environment)
+    wanted = script.environment
+    if is_notebook(script.script):
+        wanted = environment_for(wanted, script.source / str(script.script))
+    environment = register_environment(workspace, wanted)
     try:
         with disk.writing(folder.root):
             folder.create()
@@ -71,7 +75,7 @@ def submit(
             parent=parent,
             tags={str(key): str(value) for key, value in (tags or {}).items()},
             properties={"ContentSnapshotId": snapshot.digest, **git_properties(script.source)},
-            details=_details(script),
+            details={**_details(script), "environment_name": getattr(wanted, "name", None)},
         )
         if sweep is not None:
             record = replace(record, type=SWEEP_TYPE, details={**record.details, "sweep": sweep.to_json()})
