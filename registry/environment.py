@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +17,7 @@ from registry.conda import conda_requirement, parse_conda, read_conda_file
 from registry.curated import CURATED, find_curated
 from registry.errors import EnvironmentNotFound, InvalidArgument, shown
 from registry.names import check_name
+from registry.overlay import OVERLAY, own_releases
 from registry.records import EnvironmentRecord, Json
 
 if TYPE_CHECKING:
@@ -113,6 +114,10 @@ class CondaDependencies:
             self._pip_options.append(pip_option)
 
 
+#: What an environment that is not said in full begins with.
+_BASE: Final = ("scikit-learn", "numpy", "scipy", "pandas", "joblib")
+
+
 class PythonSection:
     """`environment.python`. With `user_managed_dependencies` Azure installs nothing; so do we. A run then takes the Python at
     `interpreter_path`, where that is one on this machine."""
@@ -160,6 +165,9 @@ class Environment:
         self.docker = DockerSection()
         self.environment_variables: dict[str, str] = {}
         self.inferencing_stack_version: str | None = None
+        self.on_top: list[
+            str
+        ] = []  # ours: where these go together with fitserve's own packages, only they are installed
 
     def __repr__(self) -> str:
         return f"Environment(name={self.name!r}, version={self.version!r}, spec={self.spec()!r})"
@@ -192,6 +200,8 @@ class Environment:
         for key, value in (("shimmed", found.shimmed), ("skipped", conda.skipped)):
             if value:
                 spec[key] = sorted(set(value))
+        if self.on_top:
+            spec[OVERLAY] = list(self.on_top)
         return spec
 
     @property
@@ -212,7 +222,25 @@ class Environment:
         brought = requirements.parse_lines(parse_conda({"dependencies": wanted._conda}, name).packages, name).packages
         wanted._pip = [line for line in spec.get("pip") or [] if line not in brought] + list(spec.get("shimmed") or [])
         wanted._pip_options = list(spec.get("options") or [])
+        environment.on_top = list(spec.get(OVERLAY) or [])
         return environment
+
+    @classmethod
+    def on_own(cls, name: str, wanted: Sequence[str]) -> "Environment":
+        """Fitserve's own packages and `wanted` on top of them.
+
+        Raises:
+            InvalidArgument: one of them is not a requirement.
+        """
+        made = cls(name)
+        own = own_releases()
+        named = {requirements.package_name(requirement) for requirement in wanted}
+        made.python.conda_dependencies._pip = [
+            f"{base}=={own[base]}" for base in _BASE if base in own and base not in named
+        ]
+        made.python.conda_dependencies._pip += list(wanted)
+        made.on_top = list(wanted)
+        return made
 
     @classmethod
     def from_record(cls, record: EnvironmentRecord) -> "Environment":

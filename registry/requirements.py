@@ -1,10 +1,12 @@
 """Requirement lines as pip takes them: their names, the options that may stand between them, and what is met by us."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from packaging.requirements import InvalidRequirement, Requirement
 
 from registry.errors import InvalidArgument, shown
 
@@ -156,3 +158,23 @@ def _parts(requirement: str) -> tuple[str, str, str]:
     if not found or not _REST.fullmatch(found.group(3)) or "\n" in requirement:
         raise InvalidArgument("requirement", f"{shown(requirement)} is not a requirement such as 'scikit-learn==1.5.2'")
     return found.group(1), found.group(2) or "", found.group(3)
+
+
+def is_met(requirement: str, releases: Mapping[str, str]) -> bool:
+    """Whether `releases`, by normalized name, hold what is asked for."""
+    try:
+        wanted = Requirement(requirement)
+    except InvalidRequirement:
+        return False
+    release = releases.get(normalized(wanted.name))
+    return release is not None and wanted.specifier.contains(release, prereleases=True)
+
+
+def checked(requirement: str) -> str:
+    """`requirement` as it is.
+
+    Raises:
+        InvalidArgument: it is not one.
+    """
+    package_name(requirement)
+    return requirement

@@ -22,8 +22,6 @@ _WITH_VALUE: Final = frozenset(
     {"-c", "--constraint", "-i", "--index-url", "--extra-index-url", "-f", "--find-links", "-t", "--target"}
 )
 _KERNEL: Final = "ipykernel"
-#: What a run without an environment has: enough for most notebooks, in fitserve's own releases.
-_BASE: Final = ("scikit-learn", "numpy", "scipy", "pandas", "joblib")
 _OURS: Final = ("azureml",)  # the shim stands in for these
 
 
@@ -102,16 +100,14 @@ def environment_for(environment: Environment | None, path: Path) -> Environment 
         missing = [requirement for requirement in wanted if not _is_here(requirement)]
         if not missing and importlib.util.find_spec(_KERNEL) is not None:
             return None
-        environment = Environment("notebook")
-        wanted = [*(f"{name}=={importlib.metadata.version(name)}" for name in _BASE), *missing]
-    elif environment.python.user_managed_dependencies:
+        return Environment.on_own("notebook", [*missing, _KERNEL])
+    if environment.python.user_managed_dependencies:
         return environment
     made = Environment.from_spec(environment.name, environment.spec())
     named = {_name(requirement) for requirement in made.python.conda_dependencies.pip_packages}
-    for requirement in _without(wanted, named):
+    for requirement in _without([*wanted, _KERNEL], named):
         made.python.conda_dependencies.add_pip_package(requirement)
-    if _KERNEL not in named:
-        made.python.conda_dependencies.add_pip_package(_KERNEL)
+        made.on_top += [requirement] if made.on_top else []
     return made
 
 

@@ -27,7 +27,7 @@ from registry.interpreters import interpreter_for
 from registry.model import Model
 from registry.records import Artifact, ModelVersion
 from registry.resources import ResourceConfiguration
-from registry.serving_environment import Own, decide
+from registry.serving_environment import WITH, Own, decide
 from registry.workspace import Workspace
 from trainer import Run
 
@@ -131,6 +131,7 @@ def compose(
     *,
     kept: Sequence[ModelFile] = (),
     environment: Environment | str | None = None,
+    more: Sequence[str] = (),
     code: Path | None = None,
     say: Any = print,
 ) -> Composed:
@@ -143,7 +144,7 @@ def compose(
     files = [*gather(paths), *kept]
     if twice := {file.name for file in kept} & {path.name for path in paths}:
         raise InvalidArgument("--keep", f"{', '.join(sorted(twice))} is given anew and kept too; choose one")
-    parts = _parts(workspace, files, environment, code, say)
+    parts = _parts(workspace, files, environment, code, say, more)
     plan = find_plan(parts, choices)
     for line in plan.lines():
         say(line)
@@ -202,13 +203,18 @@ def _is_step(file: ModelFile) -> bool:
 
 
 def _parts(
-    workspace: Workspace, files: Sequence[ModelFile], environment: Environment | str | None, code: Path | None, say: Any
+    workspace: Workspace,
+    files: Sequence[ModelFile],
+    environment: Environment | str | None,
+    code: Path | None,
+    say: Any,
+    more: Sequence[str] = (),
 ) -> list[Part]:
     objects = [file for file in files if file.facts is not None]
     if not objects:
         seen = ", ".join(file.name for file in files) or "an empty folder"
         raise CannotCompose(f"there is no model in {seen}")
-    python = _python(workspace, [file.facts for file in objects if file.facts], environment, code, say)
+    python = _python(workspace, [file.facts for file in objects if file.facts], environment, code, say, more)
     facts = inspect_files(python, [(file.name, file.path) for file in objects], code)
     parts = [Part.from_facts(each) for each in facts]
     parts += [_names_part(file) for file in files if file.names is not None]
@@ -277,6 +283,7 @@ def _python(
     environment: Environment | str | None,
     code: Path | None,
     say: Any,
+    more: Sequence[str] = (),
 ) -> Path:
     """An interpreter that reads the files: the one that will serve them."""
     modules = {path.stem for path in code.iterdir()} if code is not None else set()
@@ -293,6 +300,7 @@ def _python(
         resource_configuration=ResourceConfiguration(),
         environment="" if spec is not None else None,
         facts=merged(facts).to_json(),
+        settings={WITH: list(more)} if more else {},
     )
     serving = decide(record, Own.here(), spec=spec, code=modules)
     if serving.spec is None:

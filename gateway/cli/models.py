@@ -18,11 +18,13 @@ from gateway.cli.compose import (
 )
 from gateway.cli.options import pairs, resource_options, resources, strict_python_option
 from gateway.cli.output import age, print_json, print_table
-from gateway.cli.train import environment_from
+from gateway.cli.train import environment_from, with_option
 from gateway.schema.methods import METHODS
 from registry.composition.plan import PLAN
 from registry.errors import InvalidArgument, ModelError
 from registry.model import Model
+from registry.requirements import checked
+from registry.serving_environment import WITH
 from registry.workspace import Workspace
 
 
@@ -63,6 +65,7 @@ from registry.workspace import Workspace
 )
 @click.option("--max-compute-s", type=click.FloatRange(0.01), help="Longest time for one computation, seconds.")
 @click.option("--no-batching", is_flag=True, help="Rows of different callers never travel together.")
+@with_option
 @composing_options
 @click.option("--default", "as_default", is_flag=True, help="Make it the model behind /score.")
 @click.option("--no-wait", is_flag=True, help="Do not wait until the running gateway serves it.")
@@ -135,6 +138,7 @@ def _register(
             choices,
             kept=kept_files(workspace, name, given["keep"]) if given["keep"] else (),
             environment=environment,
+            more=common["settings"].get(WITH) or (),
             code=None if code is None else Path(code),
             say=click.echo,
         )
@@ -174,6 +178,7 @@ def settings_of_model(given: dict[str, Any]) -> dict[str, Any]:
         "max_compute_s": given.get("max_compute_s"),
         "batching": False if given.get("no_batching") else None,
         "strict_python": given.get("strict_python") or None,
+        WITH: [checked(requirement) for requirement in given.get("more") or ()] or None,
     }
     return {key: value for key, value in settings.items() if value is not None}
 

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,12 +12,15 @@ from gateway.cli.options import pairs, resource_options, resources, strict_pytho
 from gateway.cli.output import age, print_json, print_table
 from gateway.cli.progress import status_line
 from registry.environment import Environment
-from registry.errors import EnvironmentNotFound, InvalidArgument, InvalidName
+from registry.errors import EnvironmentNotFound, FitserveError, InvalidArgument, InvalidName
 from registry.names import check_name
+from registry.packages import package_of
+from registry.requirements import normalized, package_name
 from registry.workspace import Workspace
 from trainer import Experiment, Run, ScriptRunConfig
 from trainer.completion import settle
 from trainer.errors import NoModelInRun, SeveralModelsInRun
+from trainer.script_imports import missing_imports
 
 _LONGEST_FILE_NAME: Final = 255  # asking the system for a longer one is an error, not a no
 
@@ -41,10 +45,7 @@ def environment_from(file: str | None, workspace: Workspace, what: str = "--envi
                 f"{file} is no file and no environment: give a conda .yml, a pip requirements file, a name, or own"
             )
             raise InvalidArgument(what, problem) from None
-    label = path.stem
-    if path.suffix in {".yml", ".yaml"}:
-        return Environment.from_conda_specification(label, file)
-    return Environment.from_pip_requirements(label, file)
+    return environment_from_file(path)
 
 
 def script_path(script: str) -> Path:
@@ -70,6 +71,7 @@ def run_script(
     limits: tuple[float | None, float | None],
     tags: dict[str, str] | None = None,
     strict_python: bool = False,
+    more: Sequence[str] = (),
 ) -> Run:
     """Submit `script` with its folder as the snapshot, stream its log, and return the completed run.
 
@@ -82,7 +84,7 @@ def run_script(
         source_directory=str(path.resolve().parent),
         script=path.name,
         arguments=list(arguments),
-        environment=environment_from(environment, workspace),
+        environment=environment_of_script(path.resolve(), environment_from(environment, workspace), more),
         strict_python=strict_python,
         resource_configuration=resources(*limits) if limits != (None, None) else None,
     )
@@ -96,6 +98,74 @@ def run_script(
     return run
 
 
+def environment_of_script(path: Path, named: Environment | None, more: Sequence[str]) -> Environment | None:
+    """What a script is run in: the named environment; else fitserve's own Python, where that has all that the script imports; else
+    what the requirements beside the script say.
+
+    Args:
+        more: requirements that are installed beside the rest.
+
+    Raises:
+        InvalidArgument: the script imports a package that nothing brings; the sentence names it.
+    """
+    if named is not None:
+        for requirement in more:
+            named.python.conda_dependencies.add_pip_package(requirement)
+            named.on_top += [requirement] if named.on_top else []
+        return named
+    wished = {package_name(requirement) for requirement in more}
+    missing = {
+        module: package_of(module)
+        for module in missing_imports(path.parent, path.name)
+        if normalized(package_of(module) or module) not in wished and normalized(module) not in wished
+    }
+    if missing and (beside := _requirements_beside(path.parent, set(missing.values()))) is not None:
+        click.echo(f"{path.name} imports {', '.join(missing)}: {beside.name} is taken, which asks for it")
+        found = environment_from_file(beside)
+        for requirement in more:
+            found.python.conda_dependencies.add_pip_package(requirement)
+        return found
+    if missing:
+        known = " ".join(f"--with {package}" for package in missing.values() if package is not None)
+        modules = ", ".join(missing)
+        help_ = (
+            f"add {known}"
+            if known
+            else "name the packages that have them with --with, or an environment with --environment"
+        )
+        raise InvalidArgument("SCRIPT", f"{path.name} imports {modules}, which fitserve's own Python has not: {help_}")
+    return Environment.on_own("with", list(more)) if more else None
+
+
+def _requirements_beside(folder: Path, packages: set[str | None]) -> Path | None:
+    """The file beside a script that asks for one of `packages`."""
+    for name in ("requirements.txt", "environment.yml", "environment.yaml", "conda.yml", "conda.yaml"):
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            pip = environment_from_file(path).spec()["pip"]
+        except FitserveError:
+            continue
+        if packages & {package_name(requirement) for requirement in pip}:
+            return path
+    return None
+
+
+def environment_from_file(path: Path) -> Environment:
+    """An Environment from a conda file, or from pip requirements."""
+    if path.suffix in {".yml", ".yaml"}:
+        return Environment.from_conda_specification(path.stem, path)
+    return Environment.from_pip_requirements(path.stem, path)
+
+
+def with_option(command: Any) -> Any:
+    """``--with``, as `train`, `up` and `register` have it."""
+    return click.option(
+        "--with", "more", multiple=True, metavar="REQUIREMENT", help="A package more, such as skrub==0.11; repeat it."
+    )(command)
+
+
 def script_options(command: Any) -> Any:
     """What `train` and `up` share about the script."""
     for option in (
@@ -106,6 +176,7 @@ def script_options(command: Any) -> Any:
             help="Conda .yml, pip requirements, or a registered name to train (and serve) in.",
         ),
         strict_python_option,
+        with_option,
         click.option("--arg", "args", multiple=True, metavar="TEXT", help="An argument for the script; repeat it."),
         click.option("--experiment", metavar="NAME", help="Experiment of the run. Default: the script's name."),
     ):
@@ -167,6 +238,7 @@ def train(
             (given["cpu"], given["memory"]),
             pairs(given["tags"], "--tag"),
             given["strict_python"],
+            given["more"],
         )
         for name, value in run.get_metrics().items():
             click.echo(f"{name}: {value}")

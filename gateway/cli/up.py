@@ -82,7 +82,16 @@ def up(
             enter_own_scope(settings)
         limits = (given["train_cpu"], given["train_memory"])
         arguments = args + script_args
-        run = run_script(workspace, script, arguments, environment, experiment, limits, strict_python=strict_python)
+        run = run_script(
+            workspace,
+            script,
+            arguments,
+            environment,
+            experiment,
+            limits,
+            strict_python=strict_python,
+            more=given["more"],
+        )
         model, model_path = register_from_run(
             workspace,
             run,
