@@ -122,6 +122,11 @@ def environment_of_script(path: Path, named: Environment | None, more: Sequence[
     if missing and (beside := _requirements_beside(path.parent, set(missing.values()))) is not None:
         click.echo(f"{path.name} imports {', '.join(missing)}: {beside.name} is taken, which asks for it")
         found = environment_from_file(beside)
+        asked = [*found.spec()["pip"], *more]
+        if not {"scikit-learn", "numpy"} & {package_name(requirement) for requirement in asked}:
+            return Environment.on_own(
+                found.name, asked
+            )  # a list of what its owner added, not of all that the script needs
         for requirement in more:
             found.python.conda_dependencies.add_pip_package(requirement)
         return found
