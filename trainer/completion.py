@@ -1,4 +1,4 @@
-"""The end of a run: by its launcher, or by whoever finds that the launcher was killed."""
+"""Completion of a run: by its launcher, or by any process that finds the launcher killed."""
 
 import contextlib
 import os
@@ -19,9 +19,9 @@ from trainer.shim.azureml._fitserve.wire import EventReader
 
 
 def finish(workspace: Workspace, run: RunRecord, outcome: Outcome, reader: EventReader | None = None) -> RunRecord:
-    """What is left when the script has ended, however it did; also done for a run whose launcher was killed."""
+    """Store what was logged, collect the files and set the terminal status, once the script has ended for whatever reason."""
     store, folder = workspace.metadata, RunFolder(workspace.runs_dir / run.id)
-    with contextlib.suppress(OSError):  # a full disk: what the script itself logged is there
+    with contextlib.suppress(OSError):  # the disk is full; events of the script itself are still read
         take_metrics(folder, run.created_time)
     take_in(store, run, (reader or EventReader(str(folder.events))).read())
     try:
@@ -37,9 +37,9 @@ def finish(workspace: Workspace, run: RunRecord, outcome: Outcome, reader: Event
 
 
 def settle(workspace: Workspace, run: RunRecord) -> RunRecord:
-    """Give the record; when the run has not ended but nobody is left to end it, end it as Failed with the reason.
+    """Return the record. A run that has not ended and whose launcher is gone is ended as Failed, with the reason.
 
-    What the script logged and wrote until then is kept, and what it left running is ended.
+    What the script logged and wrote is kept; processes that it left running are killed.
     """
     if run.status in TERMINAL or run.type == CHILD_TYPE:
         return run
@@ -61,14 +61,14 @@ def settle(workspace: Workspace, run: RunRecord) -> RunRecord:
 
 
 def _responding(run: RunRecord) -> RunRecord:
-    """One that a program logs to. When that is gone another may still end it, so its record stays as it is."""
+    """A run that a program logs to. When that program is gone, another one may still end the run, so its record is kept."""
     program = ProcessId.from_json(run.details.get("program"))
     gone = program is not None and program.here and not program.alive
     return replace(run, status="NotResponding") if gone else run
 
 
 def _end_orphans(run: RunRecord) -> None:
-    """The script dies with its launcher; what it had started is found by its session and by the run's id."""
+    """The script dies with its launcher; processes that it started are found by their session and by the run's id."""
     session = run.details.get("script_pid")
     for pid in session_members(int(session)) if session else ():
         if has_variable(pid, "AZUREML_RUN_ID", run.id):

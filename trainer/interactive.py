@@ -1,6 +1,6 @@
-"""Interactive runs: begun and ended by a program that logs to them itself. Nothing is launched, nobody supervises them.
+"""Interactive runs: started and ended by a program that logs to them itself. There is no launcher and no supervision.
 
-A run that its program never ends stays as it is; once that program is gone, the run is shown as NotResponding.
+A run that its program never ends stays Running in the store; once that program is gone, it is shown as NotResponding.
 """
 
 import os
@@ -30,10 +30,10 @@ def begin(
     parent: str | None = None,
     program: int | None = None,
 ) -> str:
-    """Begin a run that is Running, with a folder that takes its events and files; returns its id.
+    """Create a run in status Running, with a folder for its events and files; returns its id.
 
     Args:
-        parent: id of the run that it is a child of.
+        parent: id of its parent run.
         program: pid of the program that logs to it, by default this one.
 
     Raises:
@@ -68,10 +68,10 @@ def begin(
 
 
 def end(workspace: Workspace, run_id: str, status: str, error: str | None = None) -> None:
-    """Store what was logged, and bring the run to a terminal `status`. A run that has ended stays as it is.
+    """Store what was logged and move the run to a terminal `status`. A run that has ended is left alone.
 
     Raises:
-        NotInteractive: the run ends with its script.
+        NotInteractive: the run was submitted and ends with its script.
     """
     record = workspace.metadata.get_run(run_id)
     if record.type != INTERACTIVE_TYPE:
@@ -80,5 +80,5 @@ def end(workspace: Workspace, run_id: str, status: str, error: str | None = None
         events = RunFolder(workspace.runs_dir / run_id).events
         catch_up(workspace.metadata, record, events)
         reader = EventReader(str(events))
-        reader.read()  # all of it is in the store
+        reader.read()  # these events are stored already
         finish(workspace, record, Outcome(status, error), reader)

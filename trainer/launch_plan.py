@@ -1,4 +1,4 @@
-"""LaunchPlan: what a launcher has to do, read from the run's folder, so that it can begin before the store is open."""
+"""LaunchPlan: what a launcher has to run, read from the run's folder so that it can start before the store is open."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -10,7 +10,9 @@ from registry.resources import ResourceConfiguration
 
 @dataclass(frozen=True)
 class LaunchPlan:
-    """`environment` is a digest; None means fitserve's own Python, or the one that the user takes care of: `interpreter`. `duration_s` None: as long as it takes."""
+    """`environment` is a digest; None means fitserve's own Python, or `interpreter` when the user manages it.
+
+    `duration_s` None means no time limit."""
 
     run_id: str
     experiment: str
@@ -43,5 +45,5 @@ class LaunchPlan:
 
     @property
     def label(self) -> str:
-        """What to call the script in a sentence."""
+        """Name of the script for messages."""
         return self.script or (self.command[0] if self.command else "the script")

@@ -1,4 +1,4 @@
-"""What a script has logged with MLflow into the store of its working folder, as events of its run."""
+"""Metrics that a script logged with MLflow into a store in its working folder, appended as events of its run."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -12,21 +12,23 @@ from trainer.shim.azureml._fitserve.wire import Event, EventReader, EventWriter
 
 SOURCE: Final = "mlflow"
 FOLDER: Final = "mlruns"
-_DATABASE: Final = "mlflow.db"  # of newer releases
+_DATABASE: Final = "mlflow.db"  # default of newer releases
 _QUERY: Final = "SELECT timestamp, step, key, CASE is_nan WHEN 1 THEN 'nan' ELSE value END FROM metrics"
 
 Metric = tuple[int, int, str, float]  # time in milliseconds, step, name, value
 
 
 def take_metrics(folder: RunFolder, since: datetime) -> None:
-    """Append what was logged after `since` to the run's events, once, in the order of logging.
+    """Append metrics logged after `since` to the run's events, in the order of logging. A second call does nothing.
 
     Raises:
         OSError: the disk is full.
     """
     begun = since.timestamp() * 1000 - 1
     metrics = [*_of_files(folder.snapshot / FOLDER)] or [*_of_database(folder.snapshot / _DATABASE)]
-    found = sorted({metric for metric in metrics if metric[0] >= begun})  # one that a model links is there twice
+    found = sorted(
+        {metric for metric in metrics if metric[0] >= begun}
+    )  # a set: a metric linked to a model is written twice
     if not found or any(event.get("source") == SOURCE for _, event in EventReader(str(folder.events)).read()):
         return
     with closing(EventWriter(str(folder.root))) as writer:
@@ -64,11 +66,11 @@ def _of_database(path: Path) -> Iterator[Metric]:
             for time, step, name, value in database.execute(_QUERY):
                 yield from _metric(str(name), str(time), str(value), str(step))
     except sqlite3.Error:
-        return  # it is another program's file
+        return  # not an MLflow database
 
 
 def _metric(name: str, time: str = "", value: str = "", step: str = "0") -> Iterator[Metric]:
     try:
         yield int(time), int(step), name, float(value)
     except ValueError:
-        return  # a line that was not written to its end
+        return  # an incomplete line

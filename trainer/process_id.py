@@ -1,4 +1,4 @@
-"""ProcessId: which process, so that a pid that was given again is not taken for it."""
+"""ProcessId: identifies a process even when its pid is reused."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ from registry.records import Json
 
 @dataclass(frozen=True)
 class ProcessId:
-    """`start` is the kernel's start time of the process in ticks since boot, 0 where it cannot be known."""
+    """`start` is the kernel's start time of the process in ticks since boot, 0 where it is unknown."""
 
     pid: int
     start: int
@@ -32,7 +32,7 @@ class ProcessId:
 
     @property
     def here(self) -> bool:
-        """Whether it is a process of this machine, so that `alive` means something."""
+        """Whether the process is on this machine; otherwise `alive` is meaningless."""
         return self.host == socket.gethostname()
 
     @property
@@ -42,7 +42,7 @@ class ProcessId:
 
 
 def _start_time(pid: int) -> int | None:
-    """Ticks since boot; None when there is no such process, or only its zombie. 0 where there is no /proc."""
+    """Ticks since boot; None when the process does not exist or is a zombie, 0 where there is no /proc."""
     if not Path("/proc/self/stat").exists():
         try:
             os.kill(pid, 0)
@@ -56,7 +56,7 @@ def _start_time(pid: int) -> int | None:
 
 
 def read_stat(pid: int) -> list[str] | None:
-    """The fields of /proc/<pid>/stat from the third (state) on; None when the process is gone."""
+    """The fields of /proc/<pid>/stat from the third (state); None when the process is gone."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -65,7 +65,7 @@ def read_stat(pid: int) -> list[str] | None:
 
 
 def session_members(session: int) -> list[int]:
-    """Pids of the living processes of a session, whatever groups they made in it."""
+    """Pids of the live processes of a session, whatever their process groups."""
     members = []
     for entry in Path("/proc").iterdir() if Path("/proc/self").exists() else ():
         if entry.name.isdigit():
@@ -76,7 +76,7 @@ def session_members(session: int) -> list[int]:
 
 
 def has_variable(pid: int, name: str, value: str) -> bool:
-    """Whether a process was started with that environment variable."""
+    """Whether a process was started with this environment variable."""
     try:
         return f"{name}={value}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:

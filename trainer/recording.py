@@ -1,5 +1,5 @@
-"""What is added to a run from outside its script: metrics, files, tags. (A script does so through the shim's Run.)"""
-# ruff: noqa: ARG002  Azure's signatures, whose rarer arguments mean nothing here
+"""Adding to a run from outside its script: metrics, files, tags. (The script itself uses the shim's Run.)"""
+# ruff: noqa: ARG002  Azure's signatures; some of their arguments have no effect here
 
 import os
 import re
@@ -23,7 +23,7 @@ from trainer.shim.azureml._fitserve.wire import Event, EventReader, EventWriter
 
 
 class Recording:
-    """The part of `trainer.Run` that writes."""
+    """The methods of `trainer.Run` that write."""
 
     id: str
     workspace: Workspace
@@ -36,7 +36,7 @@ class Recording:
     # metrics
 
     def log(self, name: str, value: Any, description: str = "", step: int | None = None) -> None:
-        """One number, text or boolean; once more, and it is a list."""
+        """Log one number, text or boolean; logging the name again makes it a list."""
         self._metric(name, "scalar", _value(values.one_scalar, name, value), description, step)
 
     def log_list(self, name: str, value: Any, description: str = "") -> None:
@@ -50,7 +50,7 @@ class Recording:
         self._metric(name, "table", _value(values.columns, name, dict(value)), description)
 
     def log_image(self, name: str, path: str | Path, description: str = "") -> None:
-        """Keep an image file of the run."""
+        """Keep an image file with the run."""
         kept = f"{re.sub(r'[^A-Za-z0-9._ -]', '_', name)}_{time.time_ns() // 1_000_000}{Path(path).suffix or '.png'}"
         self.upload_file(kept, path)
         self._metric(name, "image", f"aml://artifactId/ExperimentRun/dcid.{self.id}/{kept}", description)
@@ -76,7 +76,7 @@ class Recording:
         self.record([event])
 
     def record(self, events: Sequence[Event]) -> None:
-        """Write what was logged beside the run's script, or when that has ended, and bring it into the store."""
+        """Write events beside those of the script, while it runs or later, and store the metrics."""
         with disk.writing(self._folder.root), closing(EventWriter(str(self._folder.root))) as writer:
             for event in events:
                 writer.write(event)
@@ -95,9 +95,9 @@ class Recording:
         """Keep a file with the run, as `name`.
 
         Raises:
-            InvalidArgument: the name is no relative path.
-            LocalPathNotFound: there is no such file.
-            RunFileExists: the run has one of that name.
+            InvalidArgument: the name is not a relative path.
+            LocalPathNotFound: the file does not exist.
+            RunFileExists: the run already has a file of that name.
         """
         name = name.replace(os.sep, "/")
         if not wire.is_plain_name(name):
@@ -119,31 +119,31 @@ class Recording:
             raise RunFileExists(self.id, name) from None
 
     def upload_files(self, names: Sequence[str], paths: Sequence[str | Path]) -> None:
-        """Each of `paths` as the name at the same place."""
+        """Upload each of `paths` under the name at the same position."""
         if len(names) != len(paths):
-            raise InvalidArgument("names", f"there are {len(names)} names and {len(paths)} paths")
+            raise InvalidArgument("names", f"got {len(names)} names and {len(paths)} paths")
         for name, path in zip(names, paths, strict=True):
             self.upload_file(name, path)
 
     def upload_folder(self, name: str, path: str | Path, datastore_name: str | None = None) -> None:
-        """All files of a folder, below `name`."""
+        """Upload all files of a folder, below `name`."""
         top = Path(path)
         if not top.is_dir():
             raise LocalPathNotFound("path", str(path))
         for file in sorted(file for file in top.rglob("*") if file.is_file()):
             self.upload_file(f"{name}/{file.relative_to(top).as_posix()}", file)
 
-    # its end, where a program decides that
+    # completion, for interactive runs
 
     def complete(self) -> None:
         """
         Raises:
-            NotInteractive: it was submitted, and ends with its script.
+            NotInteractive: the run was submitted and ends with its script.
         """
         self._end("Completed", None)
 
     def fail(self, error_details: object = None, error_code: str | None = None) -> None:
-        """As `complete`; `error_details` says why."""
+        """As `complete`, with status Failed; `error_details` is the reason."""
         self._end("Failed", None if error_details is None else str(error_details))
 
     def _end(self, status: str, error: str | None) -> None:
@@ -176,7 +176,7 @@ class Recording:
         return self.properties
 
     def add_properties(self, properties: Mapping[str, object]) -> None:
-        """Add facts that never change.
+        """Add properties, which cannot be changed later.
 
         Raises:
             PropertyIsFixed: one of them has another value already.
@@ -218,10 +218,10 @@ def _texts(items: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _value(made: Callable[..., Json], *given: Any) -> Json:
-    """What is logged of a value.
+    """Convert a value for logging.
 
     Raises:
-        InvalidArgument: it is not what the logging call is for.
+        InvalidArgument: the value does not fit the logging call.
     """
     try:
         return made(*given)

@@ -1,6 +1,6 @@
-"""The models that a run has made: which there are, wherever below its folder the script saved them, and which one is meant.
+"""Models of a run: find the files that its script saved anywhere below the run's folder, and choose one.
 
-A file is recognised by its content, without executing any of it. Of the snapshot only what is new or changed counts.
+Files are recognised by content, without executing anything. Unchanged files of the snapshot do not count.
 """
 
 import os
@@ -24,13 +24,13 @@ _LOGS: Final = ("user_logs/", "azureml-logs/", "logs/")
 _PLAIN: Final = ("builtins", "pandas", "numpy", "scipy", "collections", "datetime", "decimal")
 _PREPARING: Final = ("preprocessing", "impute", "feature_extraction", "feature_selection", "compose")
 
-# What a file is, best first.
+# Kinds of files, best first.
 _PREDICTOR, _TRANSFORMER, _OTHER = range(3)
 
 
 @dataclass(frozen=True)
 class FoundModel:
-    """`name` is that of the run's file, or the path from the script's working folder."""
+    """`name` is the name of the run's file, or the path relative to the script's working folder."""
 
     name: str
     path: Path
@@ -43,10 +43,10 @@ class FoundModel:
 
 
 def find_models(folder: RunFolder) -> list[FoundModel]:
-    """All model files of a run, predictors before transformers, the last written first.
+    """All model files of a run: predictors before transformers, the newest first.
 
-    Those beside the script count only where ./outputs and the uploaded files hold no model, those that MLflow keeps only
-    where there is none beside the script either.
+    Models beside the script are used only if ./outputs and the uploaded files hold none, and models in MLflow's store only
+    if there is none beside the script either.
     """
     kept = _recognised((name, folder.find(name)) for name in folder.names() if not name.startswith(_LOGS))
     if any(model.rank < _OTHER for model in kept):
@@ -60,7 +60,7 @@ def find_models(folder: RunFolder) -> list[FoundModel]:
 
 
 def choose_model(run_id: str, folder: RunFolder) -> FoundModel:
-    """The one model of a run; of several the one whose file is called model.
+    """The only model of a run; among several, the one whose file is called model.
 
     Raises:
         NoModelInRun, SeveralModelsInRun
@@ -79,10 +79,10 @@ def choose_model(run_id: str, folder: RunFolder) -> FoundModel:
 
 
 def find_model(folder: RunFolder, asked: str, *, beside_script: bool = True) -> Path:
-    """The file or folder of a run that `asked` names: of its files, else of its script's working folder.
+    """The file or folder that `asked` names: among the run's files, else in the script's working folder.
 
     Raises:
-        ModelPathNotFound: with the names that there are.
+        ModelPathNotFound: lists the existing names.
     """
     name = posixpath.normpath(asked.strip() or ".")
     names = folder.names()
@@ -110,7 +110,7 @@ def _recognised(files: "Iterator[tuple[str, Path | None]]") -> list[FoundModel]:
 
 
 def _rank(path: Path, name: str) -> int | None:
-    """None: it is no model file."""
+    """The kind of a file; None if it is not a model file."""
     is_named = path.suffix.lower() in SUFFIXES
     with path.open("rb") as file:
         start = file.read(64)
@@ -131,7 +131,7 @@ def _rank(path: Path, name: str) -> int | None:
 
 
 def _written(folder: RunFolder) -> Iterator[tuple[str, Path]]:
-    """What the script wrote below its run's folder, outside of what is collected; from its working folder seen."""
+    """New and changed files below the run's folder that are not collected; paths are relative to the script's working folder."""
     brought = folder.read_manifest()
     for path in _below(folder.snapshot):
         name = path.relative_to(folder.snapshot).as_posix()
@@ -152,7 +152,7 @@ def _below(top: Path) -> Iterator[Path]:
 
 
 def _is_ours(folder: RunFolder, path: Path) -> bool:
-    """Whether fitserve itself keeps it in the run's folder."""
+    """Whether fitserve itself wrote this file of the run's folder."""
     first = Path(os.path.realpath(path)).relative_to(os.path.realpath(folder.root)).parts[0]
     return first == folder.files.name or (first != folder.snapshot.name and (folder.root / first).is_file())
 

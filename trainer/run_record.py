@@ -1,4 +1,4 @@
-"""Records of runs: ids, what a script may know of its run, and what was asked for."""
+"""Views of a run's record: ids, facts for its script, definition, details."""
 
 import secrets
 import time
@@ -13,7 +13,7 @@ from trainer.folder import RunFolder
 
 
 def new_run_id(experiment: str, parent: str | None = None) -> str:
-    """Azure's form: experiment, seconds since 1970, eight hexadecimal digits. A child continues its parent's id."""
+    """Azure's form: experiment, seconds since 1970, eight hexadecimal digits. A child's id starts with its parent's."""
     return (
         f"{experiment}_{int(time.time())}_{secrets.token_hex(4)}"
         if parent is None
@@ -22,13 +22,13 @@ def new_run_id(experiment: str, parent: str | None = None) -> str:
 
 
 def label_of(run: RunRecord) -> str:
-    """What to call the script in a sentence."""
+    """Name of the script for messages."""
     command = run.details.get("command")
     return run.script or (str(command[0]) if command else "the script")
 
 
 def facts_of(run: RunRecord, workspace: Identity) -> dict[str, Json]:
-    """``run.json``: what a script may know of its run (the shim's `FolderSink`), and its launcher's `LaunchPlan`."""
+    """Content of ``run.json``, read by the shim's `FolderSink` and by `LaunchPlan`."""
     return {
         "workspace": asdict(workspace),
         "run_id": run.id,
@@ -45,7 +45,7 @@ def facts_of(run: RunRecord, workspace: Identity) -> dict[str, Json]:
 
 
 def definition_of(run: RunRecord) -> dict[str, Json]:
-    """``runDefinition``: what was asked for."""
+    """``runDefinition``: what was submitted."""
     environment = {"name": run.details.get("environment_name"), "digest": run.environment}
     if run.details.get("interpreter_path"):
         environment["interpreterPath"] = run.details["interpreter_path"]
@@ -62,7 +62,7 @@ def definition_of(run: RunRecord) -> dict[str, Json]:
 
 
 def details_of(run: RunRecord, folder: RunFolder) -> dict[str, Json]:
-    """Azure's keys, and ours where there is something to say; see `trainer.sdk.Run.get_details`."""
+    """Azure's keys and, where set, fitserve's own; see `trainer.sdk.Run.get_details`."""
     details: dict[str, Json] = {
         "runId": run.id,
         "target": run.target,
@@ -85,12 +85,12 @@ def details_of(run: RunRecord, folder: RunFolder) -> dict[str, Json]:
 
 
 def log_names(names: Iterable[str]) -> list[str]:
-    """Those of a run's files that are its logs."""
+    """The names that are logs."""
     return [name for name in names if name.split("/")[0] in ("user_logs", "azureml-logs")]
 
 
 def meets(have: Mapping[str, str], asked: Any) -> bool:
-    """Whether tags or properties fit what is asked: a key, a {key: value}, or a list of these; all must fit."""
+    """Whether tags or properties match `asked`: a key, a {key: value}, or a list of these, all of which must match."""
     if asked is None:
         return True
     if isinstance(asked, str):

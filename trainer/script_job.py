@@ -1,4 +1,4 @@
-"""ScriptJob: the script of one run with its limits and its log. Knows no store. Runs in the launcher process only."""
+"""ScriptJob: the script of one run with its limits and its log. Does not use the store; runs in the launcher only."""
 
 import os
 import selectors
@@ -28,7 +28,7 @@ GRACE_S: Final = 5.0  # between SIGTERM and SIGKILL
 
 @dataclass(frozen=True)
 class Stop:
-    """Why a script is to end before its time: the status that it then gets, and for Failed the sentence."""
+    """Why a script must end early: the resulting status and, for Failed, the message."""
 
     status: str
     sentence: str | None = None
@@ -36,7 +36,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Ended:
-    """`code` as `subprocess` gives it. `usage` and `enforcement` are None for a run without limits."""
+    """`code` is as in `subprocess`. `usage` and `enforcement` are None for a run without limits."""
 
     code: int
     last_lines: str
@@ -46,10 +46,10 @@ class Ended:
 
 
 class ScriptJob:
-    """A script that is running when this is made. Closing it ends all that is left of it.
+    """Starts a script; closing the job kills what is left of it.
 
     Raises:
-        OperatorError: its limits cannot be held here.
+        OperatorError: the limits cannot be enforced on this machine.
         OSError: the interpreter cannot be started, or the log cannot be written.
     """
 
@@ -96,11 +96,11 @@ class ScriptJob:
         return self._process.pid
 
     def watch(self, tick: Callable[[], Stop | None], stopped: Callable[[], Stop]) -> Ended:
-        """Bring the output into the log until the script and all that it started have ended.
+        """Copy the output to the log until the script and all its processes have ended.
 
         Args:
-            tick: called about twice a second; what it gives ends the script.
-            stopped: called when a signal told this process to stop; says why.
+            tick: called about twice a second; a returned `Stop` ends the script.
+            stopped: called when this process received a stop signal; returns the reason.
         """
         stop = self._wait(tick, stopped)
         self._process.kill_rest()
@@ -113,7 +113,7 @@ class ScriptJob:
         return Ended(code, self._log.last_lines(), stop, usage, enforcement)
 
     def _wait(self, tick: Callable[[], Stop | None], stopped: Callable[[], Stop]) -> Stop | None:
-        """Until the script itself has ended."""
+        """Wait until the script itself has ended."""
         end = time.monotonic() + (self._plan.duration_s or float("inf"))
         stop: Stop | None = None
         next_tick, kill_at = 0.0, float("inf")
@@ -150,7 +150,7 @@ class ScriptJob:
             self._broker.accept()
         if self._process.output in ready:
             data = self._process.read()
-            if data is None:  # the script has closed its output, and goes on
+            if data is None:  # the script closed its output and continues
                 selector.unregister(self._process.output)
             elif data:
                 self._log.write(data)
@@ -168,21 +168,21 @@ def _make_group(stack: ExitStack, plan: LaunchPlan) -> Group | None:
         return None
     backend = choose_backend("fitserve-run")
     stack.callback(backend.close)
-    backend.clean_stale()  # of launchers that were killed; groups know their owner, so those that live are left alone
+    backend.clean_stale()  # groups of killed launchers; groups record their owner, so live ones are not touched
     group = backend.create(plan.run_id, plan.limits)
     stack.callback(group.close)
     return group
 
 
 def _threads(plan: LaunchPlan) -> int:
-    """For thread pools: what the limit pays for, else the cores of this machine or container."""
+    """Size of thread pools: by the CPU limit, else the cores of this machine or container."""
     if plan.limits is not None:
         return plan.limits.threads
     return max(1, int(machine_cores()))
 
 
 def _watch_exit(stack: ExitStack, selector: selectors.BaseSelector, pid: int) -> float:
-    """Let the selector wake when a process ends; gives the longest time to wait, short where the kernel cannot say."""
+    """Wake the selector when a process ends. Returns the longest wait, which is short where the kernel has no pidfd."""
     try:
         descriptor = os.pidfd_open(pid)
     except (AttributeError, OSError):

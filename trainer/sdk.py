@@ -1,9 +1,9 @@
 """Experiment, Run and SweepRun in the shape of Azure's SDK. They return one another, hence one file.
 
-What they do is done below, by functions over ids and records: `submission`, `interactive`, `completion`, `sweep_results`.
-A run is seen here from outside; from inside, it is the shim's `azureml.core.Run`.
+The work is done by functions over ids and records: `submission`, `interactive`, `completion`, `sweep_results`. These classes
+are for programs outside a run; its script uses the shim's `azureml.core.Run`.
 """
-# ruff: noqa: ARG002  Azure's signatures, whose rarer arguments mean nothing here
+# ruff: noqa: ARG002  Azure's signatures; some of their arguments have no effect here
 
 import time
 import uuid
@@ -34,7 +34,7 @@ from trainer.sweep import Sweep
 
 _POLL_S: Final = 0.1
 
-# `list` of the classes hides the built-in name inside of them.
+# Inside the classes, their own `list` hides the built-in one.
 _Experiments = list["Experiment"]
 _Runs = list["Run"]
 _Rows = list[dict[str, Any]]
@@ -44,7 +44,7 @@ class Experiment:
     """An experiment of a workspace. It exists as soon as it has a run.
 
     Raises:
-        InvalidName: the name has other characters than Azure allows, or is too long.
+        InvalidName: the name is too long or has characters that Azure does not allow.
     """
 
     def __init__(self, workspace: Workspace, name: str) -> None:
@@ -53,7 +53,7 @@ class Experiment:
 
     @property
     def id(self) -> str:
-        """The same for the same name in the same workspace."""
+        """A UUID derived from the workspace's folder and the name."""
         return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.workspace.root}/{self.name}"))
 
     def __repr__(self) -> str:
@@ -73,7 +73,7 @@ class Experiment:
         """`submission.submit`; returns the run.
 
         Args:
-            parent: id of the run that it is a child of.
+            parent: id of its parent run.
         """
         run_id = submission.submit(self.workspace, self.name, config, tags, parent=parent)
         return (SweepRun if isinstance(config, Sweep) else Run)(self, run_id)
@@ -81,12 +81,12 @@ class Experiment:
     def submit_child(
         self, config: ScriptRunConfig, parent: str, number: int, tags: Mapping[str, object] | None = None
     ) -> "Run":
-        """As `submit`, as a child of the run `parent`, whose id it continues."""
+        """As `submit`, for a child of the run `parent`; its id is ``<parent>_<number>``."""
         run_id = f"{parent}_{number}"
         return Run(self, submission.submit(self.workspace, self.name, config, tags, run_id=run_id, parent=parent))
 
     def start_logging(self, display_name: str | None = None, tags: Mapping[str, object] | None = None) -> "Run":
-        """A run that this program logs to itself, and ends by `complete` or `fail`."""
+        """Start a run that this program logs to itself, and ends by `complete` or `fail`."""
         return Run(self, interactive.begin(self.workspace, self.name, display_name, tags))
 
     def get_runs(
@@ -101,16 +101,16 @@ class Experiment:
 
     @staticmethod
     def list(workspace: Workspace, experiment_name: str | None = None) -> _Experiments:
-        """The experiments that have runs, by name."""
+        """The experiments that have runs, sorted by name."""
         names = [name for name in workspace.experiments if experiment_name in (None, name)]
         return [Experiment(workspace, name) for name in names]
 
 
 class Run(Recording, Downloads):
-    """A run by its id. Nothing is cached: every question is answered from the store.
+    """A run by its id. Nothing is cached; all values are read from the store.
 
     Raises:
-        RunNotFound: there is none with this id.
+        RunNotFound: no run has this id.
     """
 
     def __init__(self, experiment: Experiment, run_id: str) -> None:
@@ -122,10 +122,10 @@ class Run(Recording, Downloads):
 
     @staticmethod
     def get(workspace: Workspace, run_id: str) -> "Run":
-        """The run with that id, of whichever experiment.
+        """The run with this id, whatever its experiment.
 
         Raises:
-            RunNotFound: there is none.
+            RunNotFound: no run has this id.
         """
         return Run(Experiment(workspace, workspace.metadata.get_run(run_id).experiment), run_id)
 
@@ -138,7 +138,7 @@ class Run(Recording, Downloads):
         status: str | None = None,
         include_children: bool = False,
     ) -> _Runs:
-        """Newest first. `tags` and `properties` are a key, a {key: value}, or a list of these; all must be met."""
+        """Runs, newest first. `tags` and `properties` are a key, a {key: value}, or a list of these; all must match."""
         runs = experiment.workspace.metadata.list_runs(experiment.name)
         return [
             Run(experiment, run.id)
@@ -154,7 +154,7 @@ class Run(Recording, Downloads):
         run = self._record
         return f"Run(Experiment: {run.experiment}, Id: {run.id}, Type: {run.type}, Status: {run.status})"
 
-    # what it is
+    # identity
 
     @property
     def number(self) -> int:
@@ -189,17 +189,17 @@ class Run(Recording, Downloads):
         return found
 
     def submit_child(self, config: ScriptRunConfig | Sweep, tags: Mapping[str, object] | None = None) -> "Run":
-        """As `Experiment.submit`, as a child of this run."""
+        """As `Experiment.submit`, for a child of this run."""
         return self.experiment.submit(config, tags, parent=self.id)
 
     def child_run(self, name: str | None = None) -> "Run":
-        """A run below this one, for this program to log to and to end."""
+        """Start a child run that this program logs to and ends."""
         return Run(self.experiment, interactive.begin(self.workspace, self.experiment.name, name, parent=self.id))
 
     def create_children(
         self, count: int | None = None, tag_key: str | None = None, tag_values: Sequence[str] | None = None
     ) -> _Runs:
-        """`count` of them, or one for each of `tag_values`, which becomes its tag `tag_key`."""
+        """Start `count` child runs, or one for each of `tag_values`, which becomes its tag `tag_key`."""
         if (count is None) == (tag_values is None) or (tag_key is None) != (tag_values is None):
             raise InvalidArgument("count", "give either count, or tag_key and tag_values")
         children = [self.child_run() for _ in range(len(tag_values or ()) if count is None else count)]
@@ -208,26 +208,26 @@ class Run(Recording, Downloads):
         return children
 
     def get_environment(self) -> Environment | None:
-        """The environment that it was submitted with; None: fitserve's own Python."""
+        """The environment that it was submitted with; None means fitserve's own Python."""
         return submission.environment_of(self.workspace, self._record)
 
-    # how it goes
+    # status
 
     @property
     def status(self) -> str:
         return self.get_status()
 
     def get_status(self) -> str:
-        """One of `trainer.history.STATUSES`. Notices a launcher that was killed, and ends the run as Failed."""
+        """One of `trainer.history.STATUSES`. If the launcher was killed, the run is ended as Failed first."""
         return settle(self.workspace, self._record).status
 
     def wait_for_completion(
         self, show_output: bool = False, wait_post_processing: bool = False, raise_on_error: bool = True
     ) -> dict[str, Json]:
-        """Wait for the end, with `show_output` print the log as it grows, and give the details.
+        """Wait until the run has ended and return its details; with `show_output`, print the log as it grows.
 
         Raises:
-            ActivityFailed: the run has failed, and `raise_on_error`.
+            ActivityFailed: the run failed and `raise_on_error` is set.
         """
         stream = Stream(self._folder, self.id, self.get_portal_url()) if show_output else None
         follow(stream, lambda: self.get_status() in OVER, lambda: time.sleep(_POLL_S))
@@ -239,9 +239,9 @@ class Run(Recording, Downloads):
         return self.get_details()
 
     def cancel(self) -> None:
-        """Ask for the end of the run; `wait_for_completion` sees it Canceled. A run that has ended stays as it is.
+        """Request cancellation; the status becomes Canceled soon. A run that has ended is left alone.
 
-        The runs that it has submitted itself are canceled with it.
+        Runs that it submitted itself are canceled with it.
         """
         if self.type == INTERACTIVE_TYPE:
             interactive.end(self.workspace, self.id, "Canceled")
@@ -255,13 +255,13 @@ class Run(Recording, Downloads):
             settle(self.workspace, run)
 
     def get_details(self) -> dict[str, Json]:
-        """Azure's keys; ``error`` when it has failed, ``endTimeUtc`` when it has ended, ``usage`` when it had limits,
-        ``interpreter`` with the installed releases when it had an environment of its own, ``warnings`` about that.
+        """Azure's keys; ``error`` if it failed, ``endTimeUtc`` once it has ended, ``usage`` if it had limits, ``interpreter``
+        with the installed releases if it had its own environment, and ``warnings`` about that.
         """
         return details_of(settle(self.workspace, self._record), self._folder)
 
     def get_details_with_logs(self) -> dict[str, Json]:
-        """`get_details`, its ``logFiles`` holding the text."""
+        """`get_details` with the text of the logs in ``logFiles``."""
         details = self.get_details()
         texts = {
             name: self._folder.files.joinpath(name).read_text("utf-8", "replace")
@@ -270,22 +270,22 @@ class Run(Recording, Downloads):
         return {**details, "logFiles": texts}
 
     def get_portal_url(self) -> str:
-        """Where the run can be looked at: its folder, as a URL."""
+        """URL of the run's folder."""
         return self._folder.root.as_uri()
 
     @property
     def log_path(self) -> Path:
-        """The file with what the script has printed so far."""
+        """The file with the script's output."""
         return self._folder.log
 
-    # what it said
+    # metrics
 
     def get_metrics(
         self, name: str | None = None, recursive: bool = False, run_type: str | None = None, populate: bool = False
     ) -> dict[str, Any]:
-        """What was logged: a scalar logged once is itself, more often a list; a table of one row is {column: value}.
+        """Logged metrics: a scalar logged once is a value, logged repeatedly a list; a table of one row is {column: value}.
 
-        With `recursive` {run id: metrics} of this run and all below it.
+        With `recursive`, {run id: metrics} of this run and all its descendants.
         """
         own = {key: value for key, value in metrics_of(self._store, self.id).items() if name in (None, key)}
         if not recursive:
@@ -293,10 +293,10 @@ class Run(Recording, Downloads):
         children = self.get_children(recursive=True, type=run_type)
         return {self.id: own, **{child.id: child.get_metrics(name) for child in children}}
 
-    # what it made
+    # models
 
     def choose_model(self) -> str:
-        """Name of the model that the script saved, in ./outputs or beside itself, for `register_model`.
+        """Path of the model that the script saved in ./outputs or elsewhere in its working folder, for `register_model`.
 
         Raises:
             NoModelInRun, SeveralModelsInRun
@@ -342,18 +342,18 @@ class Run(Recording, Downloads):
         wait: bool = True,
         **kwargs: Any,
     ) -> Model:
-        """Register a file or folder of the run as a model version, which is served in the run's own environment. Where that is a
-        Python that its user takes care of, what the file says decides (`registry.serving_environment`).
+        """Register a file or folder of the run as a model version, served in the run's own environment. If the user manages
+        that Python, the environment is derived from the file (`registry.serving_environment`).
 
         Args:
-            model_path: name among `get_file_names()`, or of a folder of them; else a path from the script's working
-                folder. By default `model_name`.
-            wait: for the end of the run, so that its files are complete; its own script cannot wait for that.
-            kwargs: `sample`, `settings`, `environment`, `code`, `show_output` of `registry.Model.register`; `folder`, in which
-                the caller laid files of this run together, instead of `model_path`.
+            model_path: one of `get_file_names()`, a folder of these, or a path in the script's working folder. By default
+                `model_name`.
+            wait: wait until the run has ended, so that its files are complete. Its own script must pass False.
+            kwargs: `sample`, `settings`, `environment`, `code`, `show_output` of `registry.Model.register`; or
+                `folder`, a folder made of this run's files, which replaces `model_path`.
 
         Raises:
-            ModelPathNotFound: with the names that there are.
+            ModelPathNotFound: lists the existing names.
         """
         if wait and self.type != INTERACTIVE_TYPE:
             follow(None, lambda: self.get_status() in TERMINAL, lambda: time.sleep(_POLL_S))
@@ -400,9 +400,9 @@ class SweepRun(Run):
     def get_best_run_by_primary_metric(
         self, include_failed: bool = True, include_canceled: bool = True, include_resume_from_runs: bool = True
     ) -> Run | None:
-        """None when no run logged the primary metric.
+        """The best run; None if no run logged the primary metric.
 
-        With `include_resume_from_runs` it may be one of the sweeps that this one was resumed from.
+        With `include_resume_from_runs`, runs of the sweeps that this one resumes count too.
         """
         left_out = {status for status, kept in (("Failed", include_failed), ("Canceled", include_canceled)) if not kept}
         sweeps = [self.id, *(self._sweep.get("resume_from") or () if include_resume_from_runs else ())]
@@ -412,23 +412,23 @@ class SweepRun(Run):
     def get_children_sorted_by_primary_metric(
         self, top: int = 0, reverse: bool = False, discard_no_metric: bool = False
     ) -> _Rows:
-        """`sweep_results.sorted_rows`; `top` of them, 0 for all."""
+        """The first `top` of `sweep_results.sorted_rows`; 0 means all."""
         found = sweep_results.sorted_rows(self._store, self.id, reverse=reverse, discard_no_metric=discard_no_metric)
         return found[:top] if top else found
 
     def get_hyperparameters(self) -> dict[str, str]:
-        """{child's id: its sampled parameters as JSON}."""
+        """{child id: sampled parameters as JSON}."""
         return sweep_results.hyperparameters(self._store, self.id)
 
     def get_metrics(
         self, name: str | None = None, recursive: bool = False, run_type: str | None = None, populate: bool = False
     ) -> dict[str, Any]:
-        """{child's id: what it logged}."""
+        """{child id: metrics}."""
         return {child.id: child.get_metrics(name) for child in reversed(self.get_children())}
 
     def resume(self, max_total_runs: int | None = None) -> "SweepRun":
-        """A new sweep that continues where this one ended, whatever ended it: results are known, incomplete runs are made
-        again, then the missing ones.
+        """Submit a new sweep that continues this one, however it ended: its results are reused, incomplete runs are repeated,
+        then the missing runs follow.
 
         Raises:
             InvalidArgument: this one has not ended, or nothing is left to do.
@@ -436,7 +436,7 @@ class SweepRun(Run):
         if self.get_status() not in TERMINAL:
             raise InvalidArgument("resume", f"{self.id} is still {self.get_status()}")
         children = self._store.list_runs(parent=self.id)
-        for child in children:  # its launcher may have been killed, and they go on
+        for child in children:  # children of a killed launcher go on
             if child.status not in TERMINAL:
                 Run(self.experiment, child.id).cancel()
         again = sweep_results.resumed(self._record, children, self._config, max_total_runs)

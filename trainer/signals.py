@@ -1,4 +1,4 @@
-"""What signals have said to a launcher."""
+"""Signal handling of a launcher."""
 
 import signal
 import socket
@@ -6,7 +6,7 @@ from types import FrameType
 
 
 class Signals:
-    """The handlers write here and to a socket that wakes the loop, nothing else. One per process, main thread only."""
+    """Handlers only set `stop_requested` and write to a socket that wakes the loop. One instance per process, main thread only."""
 
     def __init__(self) -> None:
         self.stop_requested = False

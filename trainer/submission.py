@@ -1,4 +1,4 @@
-"""Submission: a script with its folder, environment and limits becomes a run that has been started."""
+"""Submission: create and start a run from a script with its folder, environment and limits."""
 
 import shutil
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ def submit(
     run_id: str | None = None,
     parent: str | None = None,
 ) -> str:
-    """Copy the source folder, start the script, and return the run's id; the run goes on when this process ends.
+    """Copy the source folder, start the script, and return the run's id. The run continues when this process ends.
 
     A `Sweep` becomes a run whose children are the runs of its script.
 
@@ -94,7 +94,7 @@ def submit(
 
 
 def config_of(workspace: Workspace, run: RunRecord) -> ScriptRunConfig:
-    """The script of a run as it was submitted; its source is the snapshot."""
+    """The configuration with which a run was submitted; its source is the snapshot."""
     details = run.details
     limits = details.get("resources")
     environment = environment_of(workspace, run)
@@ -124,7 +124,7 @@ def environment_of(workspace: Workspace, run: RunRecord) -> Environment | None:
 
 
 def register_environment(workspace: Workspace, environment: Any) -> str | None:
-    """Store what the launcher will build the interpreter from; returns its digest, None for fitserve's own Python.
+    """Store the environment for the launcher; returns its digest, None for fitserve's own Python.
 
     Raises:
         InvalidArgument: it is not an Environment.

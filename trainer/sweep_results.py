@@ -1,4 +1,4 @@
-"""What the runs of a sweep have found so far, read from their records."""
+"""Results of a sweep, read from the records of its runs."""
 
 import json
 import math
@@ -17,8 +17,8 @@ Row = dict[str, Any]
 def sorted_rows(
     store: MetadataStore, sweep_id: str, *, reverse: bool = False, discard_no_metric: bool = False
 ) -> list[Row]:
-    """Best first, `reverse` worst first, those without the metric last: ``run_id``, ``hyperparameters``,
-    ``best_primary_metric`` and ``status`` of each run of the sweep."""
+    """One row per run, with ``run_id``, ``hyperparameters``, ``best_primary_metric`` and ``status``: the best first, with
+    `reverse` the worst first, runs without the metric last."""
     sweep = store.get_run(sweep_id).details["sweep"]
     maximize = sweep["goal"] == "MAXIMIZE"
     rows = [_row(store, child, sweep["primary_metric"], maximize) for child in _children(store, sweep_id)]
@@ -28,7 +28,7 @@ def sorted_rows(
 
 
 def best_row(store: MetadataStore, sweep_ids: Sequence[str], left_out: Collection[str]) -> Row | None:
-    """The best of several sweeps by the goal of the first, without runs of the statuses `left_out`."""
+    """The best row of several sweeps by the goal of the first, ignoring runs with a status in `left_out`."""
     rows = [row for sweep_id in sweep_ids for row in sorted_rows(store, sweep_id, discard_no_metric=True)]
     fitting = [row for row in rows if row["status"] not in left_out]
     maximize = store.get_run(sweep_ids[0]).details["sweep"]["goal"] == "MAXIMIZE"
@@ -36,14 +36,14 @@ def best_row(store: MetadataStore, sweep_ids: Sequence[str], left_out: Collectio
 
 
 def hyperparameters(store: MetadataStore, sweep_id: str) -> dict[str, str]:
-    """{child's id: its sampled parameters as JSON}."""
+    """{child id: sampled parameters as JSON}."""
     return {child.id: json.dumps(parameters_of(child)) for child in _children(store, sweep_id)}
 
 
 def resumed(
     record: RunRecord, children: Sequence[RunRecord], config: ScriptRunConfig, max_total_runs: int | None = None
 ) -> Sweep:
-    """The sweep that continues an ended one: its results are known, incomplete runs are made again, then the missing ones.
+    """The sweep that continues an ended one: its results are reused, incomplete runs are repeated, the missing ones follow.
 
     Raises:
         InvalidArgument: nothing is left to do.
@@ -60,7 +60,7 @@ def resumed(
 
 
 def parameters_of(child: RunRecord) -> dict[str, Json]:
-    """What was sampled for a child."""
+    """The parameters sampled for a child."""
     return dict(json.loads(child.tags.get("hyperparameters") or "{}"))
 
 

@@ -96,7 +96,7 @@ def sweep(obj: dict[str, Any], /, script: str | None, script_args: tuple[str, ..
             click.echo(f"\nregistered {model.id} from {best.id}")
             announce(workspace, model.name, model.version)
         else:
-            click.echo(f"\n{how_to_register(best)}")
+            click.echo(f"\n{how_to_register(best, 'the best')}")
 
 
 def _needed(given: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -266,14 +266,13 @@ def _register(workspace: Workspace, run: Run, name: str, model_path: str | None)
     announce(workspace, model.name, model.version)
 
 
-def how_to_register(run: Run) -> str:
-    """The command that registers what the script saved, or what there is to know before."""
+def how_to_register(run: Run, what: str = "the model") -> str:
+    """The command that registers what the script saved; where the file cannot be chosen, also why."""
     try:
-        return (
-            f"register the model with: fitserve register --run {run.id} {shlex.quote(run.choose_model())} --name NAME"
-        )
-    except (NoModelInRun, SeveralModelsInRun) as problem:
-        return str(problem)
+        file, problem = shlex.quote(run.choose_model()), ""
+    except (NoModelInRun, SeveralModelsInRun) as error:
+        file, problem = "FILE", f"\nnote: {error}"
+    return f"register {what} with: fitserve register --run {run.id} {file} --name NAME{problem}"
 
 
 def _experiment_name(script: Path) -> str:

@@ -60,7 +60,20 @@ def test_a_script_that_writes_no_model_is_told_how(tmp_path: Path) -> None:
     path = script(tmp_path, "print('nothing to keep')\n")
     done = fitserve("up", path, "--port", "0", workspace=tmp_path / "ws")
     assert done.returncode == 1
-    assert "joblib.dump(model, 'outputs/model.joblib')" in done.stderr
+    assert "its script saved no model, so there is nothing to serve" in done.stderr
+    assert "joblib.dump(model, 'model.joblib')" in done.stderr
+
+
+def test_options_of_the_script_are_told_where_they_belong(tmp_path: Path) -> None:
+    path = script(tmp_path, "")
+    for command in (["train"], ["up"], ["sweep", "--param", "kernel=rbf", "--metric", "a"]):
+        done = fitserve(*command, path, "--C", "5", "-n", "3", workspace=tmp_path / "ws")
+        assert done.returncode == 2
+        example = " ".join(["fitserve", command[0], *command[1:], path, "--", "--C", "5", "-n", "3"])
+        assert f"No such option '--C'; arguments for the script follow --, as in: {example}" in done.stderr
+    done = fitserve("train", path, "--experimen", "x", workspace=tmp_path / "ws")
+    assert "arguments for the script follow --" in done.stderr
+    assert "Did you mean '--experiment'?" in done.stderr
 
 
 def test_a_class_of_the_script_itself_is_refused_with_what_to_do(tmp_path: Path) -> None:

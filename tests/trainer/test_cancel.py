@@ -113,7 +113,7 @@ def test_a_launcher_that_is_told_to_stop_says_so(
     launcher = launcher_of(workspace, run._record)
     assert launcher is not None
     os.kill(launcher.pid, signal.SIGTERM)
-    with pytest.raises(ActivityFailed, match=r"the launcher of train\.py was told to stop \(SIGTERM\)"):
+    with pytest.raises(ActivityFailed, match=r"the launcher of train\.py received a stop signal \(SIGTERM\)"):
         run.wait_for_completion()
 
 

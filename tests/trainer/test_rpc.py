@@ -86,7 +86,7 @@ def test_errors_are_raised_again_with_their_sentence(server: Callable[..., Any])
     with pytest.raises(exceptions.UserErrorException, match="'nothing' is not an operation"):
         server("nothing")
     for op, what in (("broken", "ZeroDivisionError"), ("object", "TypeError")):
-        with pytest.raises(exceptions.AzureMLException, match=f"fitserve itself failed in {op}: {what}"):
+        with pytest.raises(exceptions.AzureMLException, match=f"internal error of fitserve in {op}: {what}"):
             server(op)
     assert server("echo", still="there") == {"still": "there"}
 

@@ -226,7 +226,7 @@ def test_without_optuna_the_sentence_names_the_extra(
         (lambda: Sampling("random", {"x": [1, 2]}), "no expression"),  # type: ignore[dict-item]
         (lambda: uniform(2, 1), "2 is more than 1"),
         (choice, "one or more"),
-        (lambda: expression("sometimes", 1), "there is no 'sometimes'"),
+        (lambda: expression("sometimes", 1), "unknown expression 'sometimes'"),
         (lambda: quniform(0, 1, 0), "not positive"),
         (lambda: randint(0), "one whole number"),
         (lambda: Policy("bandit"), "slack_factor or slack_amount"),

@@ -1,4 +1,4 @@
-"""Sweeps, as `azureml.train.hyperdrive` asks for them."""
+"""Operations of `azureml.train.hyperdrive`."""
 
 from typing import Any, Final
 

@@ -2,15 +2,14 @@
 
     python _bootstrap.py GO_FD PARENT_PID script|exec SCRIPT [ARGUMENTS…]
 
-Why not PYTHONPATH: it stands before site-packages, so that a real `azureml` would be shadowed. Here the shim is appended,
-and only where the interpreter finds no `azureml.core` of its own. Processes that the script starts with the same
-interpreter must find it too; they inherit PYTHONPATH, which is set only after that same check. What remains: a script that
-starts a *different* interpreter, one which has a real azureml, gets the shim there. That is rare, and better than
-children that cannot import what their parent could.
+Why not PYTHONPATH: it precedes site-packages, so the shim would shadow a real `azureml`. Here the shim is appended, and
+only if the interpreter has no `azureml.core` of its own. Child processes with the same interpreter must find it too; they
+inherit PYTHONPATH, which is set after the same check. One case remains: a script that starts a *different* interpreter
+with a real azureml gets the shim there. That is rare, and better than children that cannot import what their parent could.
 
-Before anything of the script is read, this waits on GO_FD for ``{"rlimits": {…}}``: by then the launcher has put the
-process into its limit group. A closed pipe means that the launcher is gone, and so does this process. Standard library
-only, Python 3.6 and later; runs as ``__main__`` and leaves no trace there.
+Before reading the script, this waits on GO_FD for ``{"rlimits": {…}}``; by then the launcher has added the process to its
+limit group. A closed pipe means that the launcher has gone, and this process exits. Standard library only, Python 3.6 and
+later; runs as ``__main__`` and leaves no trace there.
 """
 
 import atexit
@@ -37,13 +36,13 @@ def main():
 
 
 def die_with(parent):
-    """SIGKILL for this process when the launcher ends, however it ends."""
+    """Let the kernel kill this process when the launcher ends, however it ends."""
     try:
         import ctypes
 
         ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG
     except (ImportError, OSError, AttributeError):
-        pass  # no ctypes, or not Linux: the launcher's own clean-up has to do
+        pass  # no ctypes, or not Linux: rely on the launcher's own clean-up
     if os.getppid() != parent:
         sys.exit("fitserve: the launcher of this run has ended")
 
@@ -71,7 +70,7 @@ def set_limits(go):
 
 
 def data_bytes():
-    """What RLIMIT_DATA counts for this process now."""
+    """Current data size of this process, as RLIMIT_DATA counts it."""
     with open("/proc/self/status") as status:
         for line in status:
             if line.startswith("VmData:"):
@@ -80,7 +79,7 @@ def data_bytes():
 
 
 def add_shim(shim, script):
-    """Append `shim` where no azureml.core is found, for this process and for the ones it starts."""
+    """Append `shim` to the path of this process and its children, if no azureml.core is found."""
     paths = ([os.path.dirname(os.path.realpath(script))] if script else []) + sys.path
     if finds_azureml(paths):
         return
@@ -96,7 +95,7 @@ def finds_azureml(paths):
 
 
 def explain_input():
-    """`input()` where nothing can be read says why; a script may still replace `sys.stdin`."""
+    """Make `input()` explain why there is nothing to read. A script may still replace `sys.stdin`."""
     import builtins
 
     original = builtins.input
@@ -112,9 +111,9 @@ def explain_input():
 
 
 def keep_figures(folder):
-    """`plt.show()` saves the open figures to `folder` and closes them, as closing their windows would.
+    """Make `plt.show()` save the open figures to `folder` and close them, as a user would close their windows.
 
-    What is open at the script's end is saved too. matplotlib is not imported unless the script does so.
+    Figures still open at exit are saved too. matplotlib is not imported unless the script does so.
     """
 
     def save(*args, **kwargs):
@@ -133,7 +132,7 @@ def keep_figures(folder):
 
 
 class PyplotFinder(object):
-    """Puts `show` in place of pyplot's own when the script imports it, and calls it once more at the end."""
+    """Replaces pyplot's `show` when the script imports it, and registers it to run at exit."""
 
     def __init__(self, show):
         self.show = show
@@ -149,7 +148,9 @@ class PyplotFinder(object):
             def exec_module(module):
                 load(module)
                 module.show = self.show
-                atexit.register(self.show)  # after matplotlib's own, which closes all figures and thus comes later
+                atexit.register(
+                    self.show
+                )  # after matplotlib's own handler, which closes all figures, so this one runs first
 
             spec.loader.exec_module = exec_module
         return spec
@@ -163,7 +164,7 @@ def execute(program, arguments):
 
 
 def run(script, arguments):
-    """As the interpreter does it: a fresh ``__main__``, the script's folder first on the path, no frame of ours shown."""
+    """Run as the interpreter does: a fresh ``__main__``, the script's folder first on the path, no frame of ours in tracebacks."""
     sys.argv = [script] + arguments
     if not getattr(sys.flags, "safe_path", False):
         sys.path.insert(0, os.path.dirname(os.path.realpath(script)))
@@ -183,7 +184,7 @@ def run(script, arguments):
     try:
         with open(script, "rb") as file:
             source = file.read()
-        exec(compile(source, script, "exec", dont_inherit=True), module.__dict__)  # noqa: S102  it is what is to be run
+        exec(compile(source, script, "exec", dont_inherit=True), module.__dict__)  # noqa: S102  the script itself
     except SystemExit:
         raise
     except BaseException:

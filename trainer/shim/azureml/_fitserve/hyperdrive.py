@@ -1,4 +1,4 @@
-"""What `azureml.train.hyperdrive` hands on: a sweep is described here and carried out by fitserve (`trainer.sweep`)."""
+"""Implementation of `azureml.train.hyperdrive`: describes sweeps, which fitserve executes (`trainer.sweep`)."""
 
 from azureml._fitserve.client import call
 from azureml._fitserve.expressions import Expression
@@ -24,7 +24,9 @@ class _Sampling(Answering):
         space = {}
         for name, each in self._space.items():
             if not isinstance(each, Expression):
-                raise UserErrorException("{}: {!r} is no expression such as choice('linear', 'rbf')".format(name, each))
+                raise UserErrorException(
+                    "{}: {!r} is not an expression such as choice('linear', 'rbf')".format(name, each)
+                )
             space[str(name)] = each._described()
         return {"kind": self._kind, "space": space, "seed": self._seed}
 
@@ -42,48 +44,43 @@ class BayesianParameterSampling(_Sampling):
 
 
 class _Policy(Answering):
-    def __init__(self, kind, **settings):
-        self._settings = dict(settings, kind=kind)
+    _kind = ""
+
+    def _take(self, settings):
+        self._settings = {key: value for key, value in settings.items() if key != "self" and value is not None}
 
     def _described(self):
-        return {key: value for key, value in self._settings.items() if value is not None}
+        return dict(self._settings, kind=self._kind)
 
 
 class NoTerminationPolicy(_Policy):
-    def __init__(self):
-        _Policy.__init__(self, "none")
+    _kind = "none"
+    _settings = {}
 
 
 class BanditPolicy(_Policy):
+    _kind = "bandit"
+
     def __init__(self, evaluation_interval=1, slack_factor=None, slack_amount=None, delay_evaluation=0):
-        _Policy.__init__(
-            self,
-            "bandit",
-            evaluation_interval=evaluation_interval,
-            slack_factor=slack_factor,
-            slack_amount=slack_amount,
-            delay_evaluation=delay_evaluation,
-        )
+        self._take(locals())
 
 
 class MedianStoppingPolicy(_Policy):
+    _kind = "median"
+
     def __init__(self, evaluation_interval=1, delay_evaluation=0):
-        _Policy.__init__(self, "median", evaluation_interval=evaluation_interval, delay_evaluation=delay_evaluation)
+        self._take(locals())
 
 
 class TruncationSelectionPolicy(_Policy):
+    _kind = "truncation"
+
     def __init__(self, truncation_percentage, evaluation_interval=1, delay_evaluation=0):
-        _Policy.__init__(
-            self,
-            "truncation",
-            truncation_percentage=truncation_percentage,
-            evaluation_interval=evaluation_interval,
-            delay_evaluation=delay_evaluation,
-        )
+        self._take(locals())
 
 
 class HyperDriveConfig(Answering):
-    """A script, what to try, and what to compare by. `Experiment.submit` acts."""
+    """A sweep: script, search space, metric. A plain value; `Experiment.submit` runs it."""
 
     def __init__(
         self,
@@ -135,7 +132,7 @@ class HyperDriveConfig(Answering):
 
 
 def _ids(runs):
-    """Of one run, or of several."""
+    """Ids of one run or of several."""
     if runs is None:
         return []
     return [run.id for run in (runs if isinstance(runs, (list, tuple)) else [runs])]

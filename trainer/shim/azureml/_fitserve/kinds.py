@@ -1,13 +1,13 @@
-"""One table from a kind to its class, so that classes that return one another need not import one another.
+"""A table from kind to class, so that classes that return one another need not import one another.
 
-`azureml.core` imports all of them, and comes before each of its modules.
+It is filled when `azureml.core` is imported, which imports all these classes.
 """
 
 _classes = {}
 
 
 def kind(name):
-    """Decorator: the class is called `name` here."""
+    """Decorator that enters a class as `name`."""
 
     def enter(cls):
         _classes[name] = cls
@@ -21,5 +21,5 @@ def class_of(name):
 
 
 def make(name, *given):
-    """An object of that kind, of what fitserve has said about it."""
+    """An object of that kind, made from facts that fitserve has returned."""
     return _classes[name]._of(*given)

@@ -1,7 +1,7 @@
-"""The modules of the SDK that define nothing of their own: a table, and the finder that makes modules of it.
+"""Modules of the SDK that only re-export names: a table, and the import finder that creates them.
 
-Importing this file installs the finder. Each package that has such modules imports it, rather than `azureml/__init__.py`: an
-installed distribution may bring that file.
+Importing this file installs the finder. Each package with such modules imports it; `azureml/__init__.py` does not, since
+that file may come from an installed distribution.
 """
 
 import importlib
@@ -21,7 +21,7 @@ _POLICIES = "BanditPolicy MedianStoppingPolicy NoTerminationPolicy TruncationSel
 _HYPERDRIVE = "azureml._fitserve.hyperdrive"
 _RUNS = "azureml._fitserve.remote_run"
 
-#: Module → {where its names come from: the names}. What does not begin with "azureml" says what to do instead of using them.
+#: Module → {source: names}. A source that is not a module is the advice given when unsupported names are used.
 MODULES = {
     "azureml.core.compute.aks": {"azureml.core.compute": "AksCompute"},
     "azureml.core.compute.amlcompute": {"azureml.core.compute": "AmlCompute"},
@@ -63,7 +63,7 @@ MODULES = {
 
 
 class _Finder(object):
-    """Comes after the finders that look at files, so that an installed module of the same name wins."""
+    """Runs after the other finders, so that an installed module of the same name wins."""
 
     def find_spec(self, name, path=None, target=None):
         if name not in MODULES:
@@ -85,6 +85,6 @@ class _Finder(object):
                 module.__all__.append(name)
 
 
-# Once, also where the shim is imported again.
+# Replace the finder of an earlier import.
 sys.meta_path[:] = [each for each in sys.meta_path if type(each).__module__ != __name__]
 sys.meta_path.append(_Finder())

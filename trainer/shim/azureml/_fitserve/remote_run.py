@@ -1,4 +1,4 @@
-"""A run seen from outside of it. (Its own script sees it as `runs.SubmittedRun`.)"""
+"""Runs for programs outside them. (A run's own script uses `runs.SubmittedRun`.)"""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ INTERACTIVE_TYPE = "azureml.interactiverun"
 
 
 class RemoteSink(object):
-    """Sends what is logged from outside of a run to fitserve."""
+    """Sends events and files to fitserve, from outside the run."""
 
     def __init__(self, run):
         self._run = run
@@ -23,7 +23,7 @@ class RemoteSink(object):
         self._run._call("record", event=event)
 
     def keep_stream(self, name, stream):
-        """Make the bytes of an open file the run's file `name`."""
+        """Store the content of an open file as the run's file `name`."""
         path = getattr(stream, "name", None)
         if isinstance(path, str) and os.path.isfile(path) and stream.tell() == 0:
             self._run._call("upload", name=name, path=as_path(path))
@@ -38,13 +38,13 @@ class RemoteSink(object):
 
 
 def _asked(op):
-    """A method that fitserve answers."""
+    """A method that calls fitserve."""
     return lambda self: self._call(op)
 
 
 @kind("run")
 class RemoteRun(Run):
-    """Nothing is cached: every question is asked of fitserve."""
+    """A run of the store. Nothing is cached; every method calls fitserve."""
 
     _inside = False
 
@@ -103,10 +103,10 @@ class RemoteRun(Run):
     def description(self, text):
         self._call("describe", description=None if text is None else str(text))
 
-    # how it goes
+    # status
 
     def wait_for_completion(self, show_output=False, wait_post_processing=False, raise_on_error=True):
-        """Wait for its end, with `show_output` print its log as it grows; gives the details."""
+        """Wait until the run has ended and return its details; with `show_output`, print the log as it grows."""
         return self._call("wait_for_completion", show_output=bool(show_output), raise_on_error=bool(raise_on_error))
 
     cancel = _asked("cancel")
@@ -155,22 +155,22 @@ class RemoteRun(Run):
         self._call("download_file", name=name, path=as_path(output_file_path or os.path.basename(name)))
 
     def get_all_logs(self, destination=None):
-        """Copy the logs into a folder; gives their paths."""
+        """Copy the logs to a folder; returns their paths."""
         return self._call("get_all_logs", destination=as_path(destination or "logs"))
 
     def restore_snapshot(self, snapshot_id=None, path=None):
-        """The source as it was submitted, as a ZIP file in the folder `path`; gives the path of that file."""
+        """Write the source as it was submitted to a ZIP file in the folder `path`; returns its path."""
         return self._call("restore_snapshot", snapshot_id=snapshot_id, path=as_path(path or "."))
 
-    # its end, where a program decides that, and what is below it
+    # completion and child runs
 
     def child_run(self, name=None, run_id=None, outputs=None):
-        """A run below this one, for this program to log to and to end."""
+        """Start a child run that this program logs to and ends."""
         facts = self._call("child", name=name, program=os.getpid())
         return InteractiveRun(self.experiment, facts, outputs)
 
     def complete(self, _set_status=True):
-        """The status of a submitted run is decided by how its script ends."""
+        """No effect: the status of a submitted run depends on how its script ends."""
         self._end("Completed")
 
     def fail(self, error_details=None, error_code=None, _set_status=True):
@@ -192,7 +192,7 @@ class RemoteRun(Run):
 
 @kind("interactive run")
 class InteractiveRun(Run):
-    """A run of `Experiment.start_logging`: this program writes to its folder, as a script does, and ends it."""
+    """A run of `Experiment.start_logging`. This program writes to its folder, as a script does, and ends it."""
 
     @classmethod
     def _of(cls, experiment, facts, outputs=None):
@@ -217,7 +217,7 @@ class InteractiveRun(Run):
         self._end("Canceled")
 
     def wait_for_completion(self, show_output=False, wait_post_processing=False, raise_on_error=True):
-        """It ends when this program says so, thus there is nothing to wait for."""
+        """Returns at once, since this program itself ends the run."""
         return self.get_details()
 
     @property
@@ -236,7 +236,7 @@ class InteractiveRun(Run):
 
 
 class HyperDriveRun(RemoteRun):
-    """A sweep; its children are the runs of its script."""
+    """A sweep, whose children are the runs of its script."""
 
     def __init__(self, experiment, run_id, hyperdrive_config=None, **kwargs):
         RemoteRun.__init__(self, experiment, run_id)
@@ -245,7 +245,7 @@ class HyperDriveRun(RemoteRun):
         return call("sweep." + op, workspace=self.experiment.workspace._facts, run=self.id, **args)
 
     def get_best_run_by_primary_metric(self, include_failed=True, include_canceled=True, include_resume_from_runs=True):
-        """None when no run logged the primary metric."""
+        """The best run; None if no run logged the primary metric."""
         facts = self._ask(
             "best",
             include_failed=bool(include_failed),
@@ -258,12 +258,12 @@ class HyperDriveRun(RemoteRun):
         return self._ask("sorted", top=int(top), reverse=bool(reverse), discard_no_metric=bool(discard_no_metric))
 
     def get_hyperparameters(self):
-        """{child's id: its parameters as JSON}."""
+        """{child id: sampled parameters as JSON}."""
         return self._ask("hyperparameters")
 
     def get_metrics(self, name=None, recursive=False, run_type=None, populate=False):
-        """{child's id: what it logged}."""
+        """{child id: metrics}."""
         return self._ask("metrics", name=name)
 
 
-ScriptRun = RemoteRun  # what `Experiment.submit` gives for a script
+ScriptRun = RemoteRun  # the name of the class that `Experiment.submit` returns in Azure's SDK

@@ -1,10 +1,10 @@
-"""Names that can be imported, and that raise an error with a remedy when they are used."""
+"""Unsupported names: they can be imported, and raise an error with advice when used."""
 
 from azureml.exceptions import UserErrorException
 
 
 def refuse(name, instead):
-    """Raise for what fitserve does not do; `instead` says what to do."""
+    """Raise for an unsupported feature; `instead` says what to do."""
     raise UserErrorException(_sentence(name, instead))
 
 
@@ -13,15 +13,15 @@ def _sentence(name, instead):
 
 
 class UnsupportedName(UserErrorException, AttributeError):
-    """A public name that a class of the shim does not have. Also an AttributeError, else `hasattr` would fail."""
+    """Raised for a public name that a class of the shim lacks. Also an AttributeError, so that `hasattr` works."""
 
 
-UnsupportedName.__name__ = UnsupportedName.__qualname__ = "UserErrorException"  # as tracebacks show it
+UnsupportedName.__name__ = UnsupportedName.__qualname__ = "UserErrorException"  # shown in tracebacks
 UnsupportedName.__module__ = UserErrorException.__module__
 
 
 def _unknown(owner, cls, name):
-    """Raise for an attribute that was not found. Protocols ask for names with an underscore; these stay plain."""
+    """Raise for a missing attribute. Names with an underscore belong to protocols and raise a plain AttributeError."""
     if name.startswith("_"):
         raise AttributeError("{!r} has no attribute {!r}".format(cls.__name__, name))
     instead = cls._instead
@@ -32,33 +32,33 @@ def _unknown(owner, cls, name):
 
 
 class _Answering(type):
-    """For what is asked of a class itself."""
+    """Handles missing attributes of classes."""
 
     def __getattr__(cls, name):
         return _unknown(cls, cls, name)
 
 
 class Answering(metaclass=_Answering):
-    """A class of the SDK. A name of Azure's that it does not have is answered with a sentence."""
+    """Base of the SDK's classes: missing attributes raise an error with advice."""
 
-    _instead = None  # what to do instead; None: name what there is
+    _instead = None  # advice; None: list the existing names
 
     def __getattr__(self, name):
         cls = type(self)
         if any(name in vars(each) for each in cls.__mro__):
-            return object.__getattribute__(self, name)  # a property has raised AttributeError itself
+            return object.__getattribute__(self, name)  # a property raised AttributeError: show that error
         return _unknown(self, cls, name)
 
 
 class _Refusing(_Answering):
-    """Of classes that cannot be used at all."""
+    """The type of classes that cannot be used at all."""
 
 
 _made = {}
 
 
 def unsupported(name, instead):
-    """A class called `name` that cannot be used, the same one for the same words."""
+    """A class called `name` that cannot be used. Equal arguments return the same class."""
 
     def __init__(self, *args, **kwargs):
         refuse(name, instead)

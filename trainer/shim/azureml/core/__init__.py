@@ -1,4 +1,4 @@
-"""The names that programs import from `azureml.core`. All classes are imported here, which `kinds` counts on."""
+"""The names that programs import from `azureml.core`. All classes are imported here, which `kinds` relies on."""
 
 import azureml._fitserve.modules  # noqa: F401  makes its modules importable
 from azureml._fitserve.remote_run import ScriptRun
@@ -21,8 +21,8 @@ __version__ = VERSION
 ContainerRegistry = unsupported("ContainerRegistry", "fitserve runs processes, not containers")
 Image = unsupported("Image", "fitserve runs processes, not containers")
 Keyvault = unsupported("Keyvault", "give secrets to a script by environment variables")
-LinkedService = unsupported("LinkedService", "there is no cloud to link to")
-Private = unsupported("Private", "there is no cloud to reach privately")
+LinkedService = unsupported("LinkedService", "fitserve has no cloud to link to")
+Private = unsupported("Private", "fitserve has no cloud to reach privately")
 
 __all__ = [
     "VERSION",

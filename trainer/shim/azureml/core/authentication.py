@@ -1,4 +1,4 @@
-"""`azureml.core.authentication`: accepted and ignored, since a local workspace is its owner's."""
+"""`azureml.core.authentication`: accepted and ignored, since a local workspace belongs to its owner."""
 
 from azureml._fitserve.unsupported import Answering
 

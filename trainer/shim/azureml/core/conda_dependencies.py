@@ -10,7 +10,7 @@ DEFAULT_SDK_ORIGIN = "https://pypi.org/simple"
 
 
 class CondaDependencies(Answering):
-    """Python version, conda packages and pip packages. What they mean is decided by fitserve."""
+    """Python version, conda packages and pip packages, which fitserve interprets."""
 
     def __init__(self, conda_dependencies_file_path=None, _underlying_structure=None):
         self.python_version = None
@@ -25,7 +25,7 @@ class CondaDependencies(Answering):
     def create(
         pip_indexurl=None, pip_packages=None, conda_packages=None, python_version=None, pin_sdk_version=True, **kwargs
     ):
-        """Azure's default of `python_version` is a 3.10 of theirs; here None takes fitserve's own Python."""
+        """Azure's default `python_version` is 3.10; here None means fitserve's own Python."""
         made = CondaDependencies()
         for package in conda_packages or ():
             made.add_conda_package(package)
@@ -78,7 +78,7 @@ class CondaDependencies(Answering):
         self._conda = [package for package in self._conda if package != conda_package]
 
     def add_channel(self, channel):
-        """They count where conda makes the environment; without conda packages come from PyPI."""
+        """Used if conda builds the environment; without conda, packages come from PyPI."""
         if channel not in self._channels:
             self._channels.append(channel)
 
@@ -119,4 +119,4 @@ class CondaDependencies(Answering):
         return path
 
     def as_dict(self):
-        return refuse("CondaDependencies.as_dict", "serialize_to_string gives the file's text")
+        return refuse("CondaDependencies.as_dict", "serialize_to_string returns the file's text")

@@ -13,9 +13,9 @@ _LOCAL = "give the paths of local files, or upload them to the datastore"
 
 
 class TabularDataset(Answering):
-    """Delimited text. It is read where it is asked for, by the pandas of the caller."""
+    """Delimited text files, read on demand by the caller's pandas."""
 
-    _instead = "to_pandas_dataframe() gives a DataFrame, which can do that"
+    _instead = "to_pandas_dataframe() returns a DataFrame, which can do that"
 
     def __init__(self, paths, options, name=None):
         self._paths, self._options, self.name = paths, options, name
@@ -26,7 +26,7 @@ class TabularDataset(Answering):
         return self._paths[0]
 
     def to_pandas_dataframe(self, on_error="null", out_of_range_datetime="null"):
-        import pandas  # late: the caller's own, and only where there is one
+        import pandas  # late: an optional package of the caller's Python
 
         options = self._options
         header = "infer" if options.get("header", True) else None
@@ -34,7 +34,7 @@ class TabularDataset(Answering):
         return frames[0] if len(frames) == 1 else pandas.concat(frames, ignore_index=True)
 
     def register(self, workspace, name, description=None, tags=None, create_new_version=False):
-        """Keep it under a name; the files stay where they are."""
+        """Store the dataset under a name; its files are not copied."""
         known = call("named.list", workspace=workspace._facts, kind="dataset")
         if name in known and not create_new_version:
             raise UserErrorException(
@@ -49,11 +49,11 @@ class TabularDataset(Answering):
         return refuse("Dataset.unregister_all_versions", "register another one under the name")
 
     def as_named_input(self, name):
-        """Azure mounts it in a run; here its path is the same inside and outside."""
+        """Returns itself: Azure mounts it in a run, here its path is the same inside and outside."""
         return self
 
     def _argument(self):
-        """As an argument of a script."""
+        """Its value as an argument of a script."""
         return self._paths[0]
 
     _kind = "tabular"
@@ -65,7 +65,7 @@ class TabularDataset(Answering):
 class FileDataset(TabularDataset):
     """Files by their paths."""
 
-    _instead = "download() and to_path() give the files"
+    _instead = "download() and to_path() return the files"
 
     _kind = "files"
 
@@ -142,7 +142,9 @@ class Dataset(Answering):
     def get_by_name(workspace, name, version="latest"):
         found = Dataset.get_all(workspace)
         if name not in found:
-            raise UserErrorException("there is no dataset {!r}; there is: {}".format(name, ", ".join(sorted(found))))
+            raise UserErrorException(
+                "dataset {!r} does not exist; registered: {}".format(name, ", ".join(sorted(found)) or "none")
+            )
         return found[name]
 
     @staticmethod
@@ -157,7 +159,7 @@ class Dataset(Answering):
 
 
 def _paths(given):
-    """Absolute paths of local files, of (datastore, path) pairs, and of lists of both."""
+    """Absolute paths of files, given as paths, as (datastore, path) pairs, or as lists of both."""
     if isinstance(given, tuple) and len(given) == 2 and hasattr(given[0], "_files"):
         store, relative = given
         found = store._files(relative)
@@ -169,5 +171,5 @@ def _paths(given):
         path = as_path(given)
         found = [path] if os.path.isfile(path) else []
     if not found:
-        raise UserErrorException("there is no file {}".format(given[1] if isinstance(given, tuple) else given))
+        raise UserErrorException("{} does not exist".format(given[1] if isinstance(given, tuple) else given))
     return found

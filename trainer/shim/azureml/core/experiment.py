@@ -11,7 +11,7 @@ from azureml.exceptions import UserErrorException
 
 @kind("experiment")
 class Experiment(Answering):
-    """A name under which runs are kept."""
+    """A named group of runs."""
 
     def __init__(self, workspace, name, _skip_name_validation=False, **kwargs):
         self.workspace = workspace
@@ -20,7 +20,7 @@ class Experiment(Answering):
 
     @classmethod
     def _of(cls, workspace, name):
-        """One that is known to have that name."""
+        """An experiment with a name that is known to be valid."""
         made = cls.__new__(cls)
         made.workspace, made.name, made._id = workspace, name, None
         return made
@@ -53,7 +53,7 @@ class Experiment(Answering):
         return None
 
     def submit(self, config, tags=None, **kwargs):
-        """Start what `config` describes and return its run at once."""
+        """Start the run that `config` describes, and return it at once."""
         own, parent = getattr(config, "_submit", None), kwargs.get("_parent")
         if own is not None:
             return own(self, tags, parent)
@@ -70,7 +70,7 @@ class Experiment(Answering):
         return make("run", self.workspace, facts)
 
     def start_logging(self, *args, **kwargs):
-        """A run that this program logs to itself, and ends by `complete` or `fail`. No snapshot is taken."""
+        """Start a run that this program logs to itself, and ends by `complete` or `fail`. No snapshot is taken."""
         facts = call(
             "experiment.start_logging",
             workspace=self.workspace._facts,
@@ -86,7 +86,7 @@ class Experiment(Answering):
 
     @staticmethod
     def list(workspace, experiment_name=None, view_type="ActiveOnly", tags=None):
-        """Those that have runs, by name; of `tags` all have to be met."""
+        """Experiments that have runs, by name; all `tags` must match."""
         names = call("experiment.list", workspace=workspace._facts)
         found = [Experiment._of(workspace, name) for name in names if experiment_name in (None, name)]
         if tags is None:
@@ -111,7 +111,7 @@ class Experiment(Answering):
         return self.workspace.get_details()["root"]
 
     def refresh(self):
-        """Nothing is cached."""
+        """No effect: nothing is cached."""
 
     def __repr__(self):
         return "Experiment(Name: {}, Workspace: {})".format(self.name, self.workspace.name)

@@ -12,7 +12,7 @@ from azureml.exceptions import ModelNotFoundException, UserErrorException
 
 @kind("model")
 class Model(Answering):
-    """A registered version of a model: the latest one that fits what is given."""
+    """A registered model version: the latest one that matches the arguments."""
 
     class Framework(object):
         CUSTOM = "Custom"
@@ -144,7 +144,7 @@ class Model(Answering):
         sample_output_dataset=None,
         resource_configuration=None,
     ):
-        """Replace what is given; the rest stays."""
+        """Change the given fields."""
         limits = resource_configuration
         changes = given(
             tags=as_texts(tags),
@@ -175,7 +175,7 @@ class Model(Answering):
         self.update_tags_properties(add_properties=properties)
 
     def download(self, target_dir=".", exist_ok=False, exists_ok=None):
-        """Copy the model into a folder; gives the path there."""
+        """Copy the model to a folder; returns the path of the copy."""
         folder = as_path(target_dir)
         return call(
             "model.download",
@@ -187,7 +187,7 @@ class Model(Answering):
 
     @staticmethod
     def get_model_path(model_name, version=None, _workspace=None):
-        """Where a script finds the model: below $AML_APP_ROOT/azureml-models, beside it, or in the workspace."""
+        """Path of a model for a scoring script: below $AML_APP_ROOT/azureml-models, in the current folder, or in the workspace."""
         models = os.path.join(os.environ.get("AML_APP_ROOT", "."), "azureml-models", model_name)
         if os.path.isdir(models):
             number = str(version) if version is not None else max(os.listdir(models), key=_number)
@@ -212,7 +212,7 @@ class Model(Answering):
         overwrite=False,
         show_output=False,
     ):
-        """Let a model, or a scoring script, answer as the service `name`. A gateway is started when none runs."""
+        """Deploy a model or a scoring script as the service `name`. A gateway is started if none is running."""
         if isinstance(models, (Model, str)):
             raise UserErrorException("deploy takes a list of models; got {!r}".format(models))
         if deployment_config is None:
@@ -236,7 +236,7 @@ class Model(Answering):
 
     @staticmethod
     def package(workspace, models, inference_config=None, generate_dockerfile=False, image_name=None, image_label=None):
-        """What `docker build` makes an image of, see `ModelPackage.save`. `image_name` and `image_label` are ignored."""
+        """A build context for `docker build`, see `ModelPackage.save`. `image_name` and `image_label` are ignored."""
         if not generate_dockerfile:
             refuse(
                 "Model.package without generate_dockerfile",
@@ -252,7 +252,7 @@ class Model(Answering):
         return refuse("Model.profile", "GET /models/NAME on the gateway shows the memory and CPU that a model uses")
 
     def print_configuration(self, *args, **kwargs):
-        return refuse("Model.print_configuration", "there is no inference configuration")
+        return refuse("Model.print_configuration", "the model answers by itself; there is no inference configuration")
 
     def __repr__(self):
         return "Model(workspace={!r}, name={}, id={}, version={}, tags={}, properties={})".format(
@@ -261,7 +261,7 @@ class Model(Answering):
 
 
 class ModelPackage(Answering):
-    """Models to be saved as a build context: a Dockerfile and all that it needs."""
+    """Models to save as a build context: a Dockerfile and everything it needs."""
 
     creation_state, location, generated_dockerfile = "Succeeded", None, True
 
@@ -269,7 +269,7 @@ class ModelPackage(Answering):
         self.workspace, self._models, self._inference = workspace, models, inference
 
     def wait_for_creation(self, show_output=False):
-        """It is there at once."""
+        """Returns at once; nothing is created before `save`."""
 
     def get_logs(self, decode=True, offset=0):
         return "" if decode else b""
@@ -290,7 +290,7 @@ class ModelPackage(Answering):
 
 
 class InferenceConfig(Answering):
-    """The scoring script of a service, and the environment that it runs in. What only an image would have is ignored."""
+    """The scoring script of a service and its environment. Settings of images are ignored."""
 
     def __init__(
         self,
@@ -311,7 +311,7 @@ class InferenceConfig(Answering):
         self.environment, self.conda_file, self.description = environment, conda_file, description
 
     def _described(self, workspace):
-        """What fitserve is told. Paths are those of now, since the caller may stand in another folder later."""
+        """Description for fitserve. Paths are made absolute now, since the current folder may change."""
         environment = self.environment
         if environment is None and self.conda_file is not None:
             file = str(self.conda_file)

@@ -1,4 +1,4 @@
-"""`azureml.core.script_run_config`: what to run. It only remembers; `Experiment.submit` acts."""
+"""`azureml.core.script_run_config`: what to run. A plain value; `Experiment.submit` runs it."""
 
 import os
 import warnings
@@ -12,9 +12,9 @@ from azureml.exceptions import UserErrorException
 
 
 class ScriptRunConfig(Answering):
-    """A script, or a command, with the folder and the environment that it runs in.
+    """A script or a command with its folder and environment.
 
-    `resource_configuration` (limits) and `strict_python` (no newer Python in place of the one asked for) are fitserve's own.
+    `resource_configuration` (limits) and `strict_python` (no newer Python than requested) are fitserve's additions.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ScriptRunConfig(Answering):
             run_config.max_run_duration_seconds = max_run_duration_seconds
         elif compute_target is not None or environment is not None or docker_runtime_config is not None:
             warnings.warn(
-                "ScriptRunConfig: compute_target, environment and docker_runtime_config are ignored, since run_config says them",
+                "ScriptRunConfig: compute_target, environment and docker_runtime_config are ignored, since run_config sets them",
                 stacklevel=2,
             )
         self.run_config = run_config
@@ -77,7 +77,7 @@ class ScriptRunConfig(Answering):
         return self._command if self._command is not None else getattr(self.run_config, "command", None)
 
     def _described(self, more=()):
-        """What fitserve is told; `more` are arguments after the others."""
+        """Description for fitserve; `more` are additional arguments."""
         environment = getattr(self.run_config, "_environment", None)
         described = None if environment is None else environment._described()
         variables = getattr(self.run_config, "environment_variables", None)
@@ -108,7 +108,7 @@ class ScriptRunConfig(Answering):
 
 
 def _text(word):
-    """An argument as the script sees it."""
+    """An argument as text for the script."""
     if isinstance(word, (str, int, float, bool)) or type(word).__module__ == "numpy":
         return str(word)
     path = getattr(word, "_argument", None)

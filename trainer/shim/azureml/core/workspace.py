@@ -1,4 +1,4 @@
-"""`azureml.core.workspace`: a fitserve workspace, seen from a client or from inside a run."""
+"""`azureml.core.workspace`: a fitserve workspace, for clients and for scripts inside runs."""
 
 import os
 
@@ -11,7 +11,7 @@ from azureml._fitserve.wire import RUN_DIR_VARIABLE
 
 @kind("workspace")
 class Workspace(Answering):
-    """What Azure calls a workspace. The ids are labels; where it really is, `get_details()["root"]` says."""
+    """A workspace. The ids are labels; `get_details()["root"]` is its folder."""
 
     DEFAULT_CPU_CLUSTER_NAME = "cpu-cluster"
     DEFAULT_GPU_CLUSTER_NAME = "gpu-cluster"
@@ -61,7 +61,7 @@ class Workspace(Answering):
         show_output=True,
         **kwargs,
     ):
-        """Make one in ./.fitserve, or where FITSERVE_WORKSPACE says. What only the cloud needs is ignored."""
+        """Create one in ./.fitserve, or at FITSERVE_WORKSPACE. Arguments that only the cloud needs are ignored."""
         ids = given(subscription_id=subscription_id, resource_group=resource_group, location=location)
         return cls._of(
             call(
@@ -130,7 +130,7 @@ class Workspace(Answering):
 
     @property
     def compute_targets(self):
-        """Name → compute target. Every name means this machine, so one that was never created is there too."""
+        """Name → compute target. Every name means this machine, even if it was never created."""
         return class_of("compute targets")(self)
 
     @property

@@ -1,4 +1,4 @@
-"""`azureml.train`: what is left of it is `hyperdrive`."""
+"""`azureml.train`: only `hyperdrive` is supported."""
 
 from pkgutil import extend_path
 

@@ -1,11 +1,11 @@
-"""`azureml.core.compute`. Every compute target is this machine; what is created is remembered by its name."""
+"""`azureml.core.compute`. Every compute target is this machine; creating one stores its name."""
 
 from azureml._fitserve.client import call
 from azureml._fitserve.kinds import kind
 from azureml._fitserve.unsupported import Answering, refuse, unsupported
 from azureml.exceptions import ComputeTargetException
 
-_HERE = "runs are carried out on this machine"
+_HERE = "runs are executed on this machine"
 
 
 @kind("compute target")
@@ -13,13 +13,13 @@ class ComputeTarget(Answering):
     """A name for this machine.
 
     Raises:
-        ComputeTargetException: nothing of that name was created.
+        ComputeTargetException: no target of that name was created.
     """
 
     type = "AmlCompute"
 
     def __new__(cls, workspace=None, name=None, **kwargs):
-        if workspace is None:  # copied, or read from a pickle
+        if workspace is None:  # by copy or pickle
             return object.__new__(cls)
         known = call("named.list", workspace=workspace._facts, kind="compute_target")
         if name not in known and name != "local":
@@ -40,7 +40,7 @@ class ComputeTarget(Answering):
 
     @staticmethod
     def create(workspace, name, provisioning_configuration):
-        """Remember the name. Nothing is provisioned."""
+        """Store the name. Nothing is provisioned."""
         facts = provisioning_configuration._described()
         call("named.put", workspace=workspace._facts, kind="compute_target", name=name, value=facts)
         return ComputeTarget._of(workspace, name, facts)
@@ -78,10 +78,10 @@ class ComputeTarget(Answering):
         call("named.delete", workspace=self.workspace._facts, kind="compute_target", name=self.name)
 
     def update(self, *args, **kwargs):
-        """Accepted: there are no nodes to add."""
+        """No effect: there are no nodes to add."""
 
     def refresh_state(self):
-        """Nothing is cached."""
+        """No effect: nothing is cached."""
 
     def serialize(self):
         return dict(self._facts, name=self.name, type=self.type, provisioningState=self.provisioning_state)
@@ -91,7 +91,7 @@ class ComputeTarget(Answering):
 
 
 class AmlCompute(ComputeTarget):
-    """What `ComputeTarget` gives."""
+    """A training cluster by name; runs are executed on this machine."""
 
     _compute_type = "AmlCompute"
 
@@ -114,7 +114,7 @@ class AmlCompute(ComputeTarget):
 
 
 class AksCompute(ComputeTarget):
-    """A cluster for services, by its name: services are deployed on this machine."""
+    """A cluster for services by name; services are deployed on this machine."""
 
     type = _compute_type = "AKS"
 
@@ -124,7 +124,7 @@ class AksCompute(ComputeTarget):
 
     @staticmethod
     def provisioning_configuration(agent_count=None, vm_size=None, *args, **kwargs):
-        """Everything of Azure's is accepted: there is no cluster to make."""
+        """Accepts Azure's arguments; no cluster is created."""
         made = ProvisioningConfiguration(
             vm_size or "", "dedicated", 0, agent_count, kwargs.get("tags"), kwargs.get("description")
         )
@@ -139,7 +139,7 @@ class AksCompute(ComputeTarget):
 
 
 class ProvisioningConfiguration(Answering):
-    """Kept with the name, and without meaning."""
+    """Stored with the name, without effect."""
 
     type = "AmlCompute"
 
@@ -174,7 +174,7 @@ class AmlComputeStatus(Answering):
 
 @kind("compute targets")
 class ComputeTargets(dict):
-    """`Workspace.compute_targets`. A name that nobody created here is this machine as well."""
+    """`Workspace.compute_targets`. Unknown names also mean this machine."""
 
     def __init__(self, workspace):
         super(ComputeTargets, self).__init__({target.name: target for target in ComputeTarget.list(workspace)})
