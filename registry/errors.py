@@ -30,6 +30,8 @@ own leaves (`gateway.errors`, `trainer.errors`). HTTP statuses are not known her
 from collections.abc import Iterable
 from typing import ClassVar
 
+from registry.units import memory_text
+
 
 class FitserveError(Exception):
     """Root of all errors that carry a sentence meant for a person."""
@@ -248,7 +250,7 @@ class DoesNotFit(OperatorError):
 
     def __init__(self, what: str, asked_gb: float, free_gb: float, total_gb: float) -> None:
         super().__init__(
-            f"{what} asks for {asked_gb:g} GB of memory; {max(free_gb, 0):.2f} GB of {total_gb:.2f} GB is not promised to other models"
+            f"{what} asks for {memory_text(asked_gb)} of memory; {max(free_gb, 0):.2f} GB of {total_gb:.2f} GB is not promised to other models"
         )
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from registry.limits.base import Usage
 from registry.resources import GB, ResourceConfiguration
+from registry.units import memory_text
 
 _NEAR: Final = 0.95  # of the limit; a SIGKILL at such a peak is attributed to the memory limit
 _MEMORY_ERROR: Final = re.compile(r"^(\S*\.)?_?(Array)?MemoryError\b", re.MULTILINE)
@@ -30,7 +31,7 @@ def outcome_of(
     sentence = None
     if limits is not None and usage is not None and _was_memory(code, last_lines, limits, usage):
         sentence = (
-            f"{script} passed its memory limit of {limits.memory_in_gb:g} GB "
+            f"{script} passed its memory limit of {memory_text(limits.memory_in_gb)} "
             f"(peak {usage.memory_peak_bytes / GB:.2f} GB); raise the limit with resource_configuration, or use less memory"
         )
     elif code < 0:

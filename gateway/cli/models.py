@@ -19,12 +19,14 @@ from gateway.cli.compose import (
 from gateway.cli.options import pairs, resource_options, resources, strict_python_option
 from gateway.cli.output import age, print_json, print_table
 from gateway.cli.train import environment_from, with_option
+from gateway.rundir.applied import wait_until_in_force
 from gateway.schema.methods import METHODS
 from registry.composition.plan import PLAN
-from registry.errors import InvalidArgument, ModelError
+from registry.errors import FitserveError, InvalidArgument, ModelError
 from registry.model import Model
 from registry.requirements import checked
 from registry.serving_environment import WITH
+from registry.units import memory_text
 from registry.workspace import Workspace
 
 
@@ -230,25 +232,74 @@ def models(obj: dict[str, Any], name: str | None, as_json: bool) -> None:
         found = Model.list(workspace, name=name, latest=name is None)
         if name is not None and not found:
             Model(workspace, name=name)
+        served = _served(workspace, name)
         if as_json:
-            print_json([model.serialize() for model in found])
+            print_json([{**model.serialize(), **_state_of(model, served, name is not None)} for model in found])
             return
+        shown = [_state_of(model, served, name is not None) for model in found]
         print_table(
-            ("MODEL", "VERSION", "FRAMEWORK", "CPU", "MEMORY", "CREATED", "RUN"),
+            (
+                "MODEL",
+                "LATEST" if name is None else "VERSION",
+                "LIVE",
+                "STATE",
+                "CPU",
+                "MEMORY",
+                "CREATED",
+                "RUN",
+                "REASON",
+            ),
             [
                 (
                     m.name,
                     m.version,
-                    " ".join(filter(None, (m.model_framework, m.model_framework_version))),
+                    state["live"] or "",
+                    state["state"] or "",
                     f"{m.resource_configuration.cpu:g}",
-                    f"{m.resource_configuration.memory_in_gb:g} GB",
+                    memory_text(m.resource_configuration.memory_in_gb),
                     age(m.created_time),
                     m.run_id or "",
+                    _short(state["reason"]),
                 )
-                for m in found
+                for m, state in zip(found, shown, strict=True)
             ],
             empty="no models yet: fitserve register FILE --name NAME, or fitserve up SCRIPT",
         )
+
+
+def _served(workspace: Workspace, name: str | None) -> dict[str, Any]:
+    """What the running gateway says of each model, or of one in full, by its name; nothing where none runs."""
+    state = running(workspace)
+    if state is None:
+        return {}
+    try:
+        with GatewayClient(state.url, state.token) as client:
+            entries = client.models() if name is None else [client.model(name)]
+        return {entry["name"]: entry for entry in entries if entry is not None}
+    except FitserveError:
+        return {}
+
+
+def _state_of(model: Model, served: dict[str, Any], each_version: bool) -> dict[str, Any]:
+    """Which version answers, and what is wrong with the model, or with this version of it."""
+    entry = served.get(model.name)
+    if entry is None:
+        return {"live": None, "state": None, "reason": None}
+    state = (
+        entry["state"]
+        if entry["latest_state"] == entry["state"]
+        else f"{entry['state']}, {entry['latest']} {entry['latest_state']}"
+    )
+    if each_version:
+        states = {one["version"]: one for one in entry.get("versions") or ()}
+        one = states.get(model.version, {})
+        return {"live": entry["live"], "state": one.get("state"), "reason": one.get("reason")}
+    return {"live": entry["live"], "state": state, "reason": entry["reason"]}
+
+
+def _short(reason: str | None, most: int = 100) -> str:
+    line = " ".join((reason or "").split())
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 @click.command()
@@ -269,4 +320,5 @@ def delete(obj: dict[str, Any], model: str, yes: bool) -> None:
             click.confirm(f"delete {what}?", abort=True)
         for each in found:
             each.delete()
+        wait_until_in_force(workspace)
         click.echo(f"deleted {what}")

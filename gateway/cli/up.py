@@ -23,6 +23,7 @@ from gateway.settings import Settings
 from registry.errors import FitserveError, ModelError
 from registry.model import Model
 from registry.names import check_name
+from registry.units import memory_text
 from registry.workspace import Workspace
 from trainer import Run
 
@@ -106,7 +107,9 @@ def up(
             },
         )
         cores = "core" if wanted.cpu == 1 else "cores"
-        click.echo(f"\nregistered {model.id} from {model_path}: {wanted.cpu:g} {cores}, {wanted.memory_in_gb:g} GB")
+        click.echo(
+            f"\nregistered {model.id} from {model_path}: {wanted.cpu:g} {cores}, {memory_text(wanted.memory_in_gb)}"
+        )
         state = running(workspace)
         if state is not None:
             announce(workspace, model.name, model.version)

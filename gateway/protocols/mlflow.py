@@ -12,7 +12,7 @@ from gateway.errors import InvalidRequest, ModelUnavailable, QueueFull, Unsuppor
 from gateway.protocols.answers import json_answer, json_values
 from gateway.protocols.body import asked_options, call_object, options
 from gateway.protocols.tables import named_request, table_request
-from gateway.schema.csv_reader import column_values, header_of, read_csv
+from gateway.schema.csv_reader import read_csv, table_of
 from gateway.schema.methods import check_method, default_method
 from gateway.schema.schema import ANY, ModelSchema
 from gateway.types import Answer, Asked, Call, Catalogue, ScoreRequest, ScoreResult, Target, View
@@ -85,17 +85,8 @@ def csv_request(schema: ModelSchema, method: str, body: bytes, extra: Any) -> Sc
         InvalidRequest: it is no CSV, or holds no rows.
         SchemaMismatch
     """
-    lines = read_csv(body)
-    names = header_of(lines, schema.names)
-    rows = lines if names is None else lines[1:]
-    if not rows:
-        raise InvalidRequest("the CSV holds no rows but its header")
     columns = dict(zip(schema.names, schema.columns, strict=True)) if schema.names else {}
-    keys = names or schema.names or [""] * len(rows[0])
-    values = [
-        column_values(columns.get(key), fields) for key, fields in zip(keys, zip(*rows, strict=True), strict=False)
-    ]
-    table = [list(row) for row in zip(*values, strict=True)]
+    names, table = table_of(read_csv(body), columns)
     if names is None:
         return table_request(schema, method, table, "the CSV", extra)
     return named_request(schema, method, names, table, extra)

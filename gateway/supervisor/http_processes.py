@@ -108,6 +108,11 @@ class HttpProcesses:
             return False
         return True
 
+    async def acknowledged(self, revision: int) -> None:
+        """Wait until every process answers by this revision of the table, or a later one."""
+        while not all(peer.acknowledged(revision) for peer in self._peers()):
+            await self._change()
+
     async def counted(self, timeout: float) -> dict[str, Any]:
         """What all processes counted, those that have ended included; of one that does not answer in time, the last known."""
         peers = self._peers()

@@ -42,6 +42,7 @@ from registry.limits.base import Backend
 from registry.records import Json, ModelVersion
 from registry.resources import GB
 from registry.serving_environment import Own, ServingEnvironment, decide
+from registry.units import memory_text, peak_text
 from registry.workspace import Workspace
 
 log = logging.getLogger("fitserve.supervisor")
@@ -387,9 +388,9 @@ class WorkerLauncher:
         end = failure.exit or await handle.exited
         death = replicas.verdict(end)
         if death.cause == "memory" or failure.kind == "memory":
-            peak = f" (peak {death.peak_gb:g} GB)" if death.peak_gb else ""
             limit = replicas.limits.memory_in_gb
-            sentence = f"model {replicas.what} does not fit into its memory limit of {limit:g} GB{peak}: it ran out while loading"
+            peak = peak_text(limit, death.peak_gb)
+            sentence = f"model {replicas.what} does not fit into its memory limit of {memory_text(limit)}{peak}: it ran out while loading"
             return StartFailed("memory", sentence, death)
         kind = _KINDS.get(failure.kind, "died")
         sentence = f"model {replicas.what} was not loaded: {failure.reason}"

@@ -180,7 +180,7 @@ class ModelManager:
         self._machine = machine
         self._publisher = publisher
         self._outlet = outlet
-        self._keys = keys
+        self.keys = keys
         self._default: str | None = None
         self._services: Sequence[ServiceEntry] = ()
         self._default_service: str | None = None
@@ -421,7 +421,7 @@ class ModelManager:
             except Exception:  # the others' entries must go out
                 log.exception("model %s: it cannot be published", name)
         self._dirty.clear()
-        message = self._publisher.update(entries, self._default, self._keys, self._services, self._default_service)
+        message = self._publisher.update(entries, self._default, self.keys, self._services, self._default_service)
         if message is not None:
             self._outlet.publish(message)
         for name in entries.keys() & self.models.keys():
