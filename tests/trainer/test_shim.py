@@ -181,7 +181,7 @@ def test_uploaded_files_are_there_at_once_and_never_overwritten(
     for name in ("../x", "/x", "a/../../x", "", "a//b", "a\0b"):
         with pytest.raises(UserErrorException, match="is not a name for a run's file"):
             run.upload_file(name, str(tmp_path / "folder" / "a"))
-    with pytest.raises(UserErrorException, match="cannot upload .* as d: the file does not exist"):
+    with pytest.raises(UserErrorException, match=r"cannot upload .* as d: the file does not exist"):
         run.upload_file("d", str(tmp_path / "nowhere"))
     monkeypatch.chdir(tmp_path)
     run.download_file("models/a.txt")
@@ -224,7 +224,7 @@ def test_a_dataset_of_a_run_is_refused_with_what_to_do(run_dir: Path) -> None:
     from azureml.exceptions import UserErrorException
 
     assert get_run().input_datasets == {}
-    with pytest.raises(UserErrorException, match="is the path of its file"):
+    with pytest.raises(UserErrorException, match="a dataset passed as an argument becomes the path of its file"):
         get_run().input_datasets["titanic"]
 
 
