@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import orjson
 
-from gateway.joining import join
+from gateway.dataplane.collate import join
 from gateway.protocols import dialects
-from gateway.protocols.base import Call, FrameResult, ScoreResult, Target
-from gateway.schema import ModelSchema
-from gateway.schema_inference import schema_for
+from gateway.schema.infer import schema_for
+from gateway.schema.schema import ModelSchema
+from gateway.types import Call, FrameResult, ScoreResult, Target
 
 
 def target(width: int) -> Target:

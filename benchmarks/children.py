@@ -21,9 +21,9 @@ import numpy as np
 from sklearn.datasets import load_iris
 from sklearn.svm import SVC
 
-from gateway.methods import METHODS
-from gateway.workers import wire
-from gateway.workers.process import ChildHandle, Nursery, Reaper, ScoringClient, become_subreaper, start_child
+from gateway.schema.methods import METHODS
+from gateway.supervisor.worker_process import ChildHandle, Nursery, Reaper, ScoringClient, become_subreaper, start_child
+from gateway.worker import wire
 
 X, LABELS = load_iris(return_X_y=True)
 

@@ -12,7 +12,7 @@ DOCS: Final = Path(__file__).parent.parent / "docs"
 COMMAND: Final = "python -m benchmarks --peers --all --report"
 #: What each further script measures: the heading of its section.
 SECTIONS: Final = {
-    "chaos": "Deaths and changes under load",
+    "chaos": "RestartBackoff and changes under load",
     "many_models": "Many models",
     "big_bodies": "Big bodies",
     "neighbour": "A hungry neighbour",

@@ -1,6 +1,6 @@
 """What shorter ways gain: ``python -m benchmarks.scoring_paths``, microseconds of the public method and of the way, for 1 and 32 rows.
 
-Processor time, so that a busy machine matters little; one thread, as in a child. See gateway/workers/fast.py.
+Processor time, so that a busy machine matters little; one thread, as in a child. See gateway/worker/shortcut.py.
 """
 
 import time
@@ -17,7 +17,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
-from gateway.workers import proof, scoring
+from gateway.worker import scoring, shortcut_verify
 
 MODELS = {
     "SVC": SVC(kernel="linear"),
@@ -48,13 +48,13 @@ def microseconds(call: Callable[[Any], Any], rows: Any) -> float:
 def main() -> None:
     X, y = load_iris(return_X_y=True)
     scoring.quiet_warnings()
-    proof.PATIENCE_S = 60
+    shortcut_verify.PATIENCE_S = 60
     print("| model | method | path | 1 row, public | own | gain | 32 rows, public | own | gain |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name, model in MODELS.items():
         model.fit(X, y)
         methods = {each: getattr(model, each) for each in ("predict", "predict_proba") if hasattr(model, each)}
-        proved = proof.Proof(model, methods)
+        proved = shortcut_verify.Proof(model, methods)
         for _ in proved.steps():
             pass
         for method, way in proved.found.items():

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateway.webservice import Webservice as Webservice
+    from gateway.client.webservice import Webservice as Webservice
 
 __all__ = ["Webservice"]
 
@@ -15,4 +15,4 @@ __all__ = ["Webservice"]
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'gateway' has no attribute {name!r}")
-    return getattr(import_module("gateway.webservice"), name)
+    return getattr(import_module("gateway.client.webservice"), name)

@@ -28,7 +28,9 @@ Statuses are not known here: `gateway.http.errors` maps them. No sentence holds 
 """
 
 import math
+import re
 from collections.abc import Sequence
+from typing import Final
 
 from registry.errors import CallerError, ModelError, NotFound, OperatorError, shown
 
@@ -252,3 +254,11 @@ class NoScoringMethod(ModelError):
         super().__init__(
             "this model has no method that can be called with new data; a scoring script answers at /score and at /models/NAME/score only"
         )
+
+
+_PATH: Final = re.compile(r"(?<![\w.:/])/[\w.+-]+(?:/[\w.+-]*)+")
+
+
+def redact_paths(sentence: str) -> str:
+    """Remove paths of this machine from a sentence that a model or a loader wrote. URLs stay."""
+    return _PATH.sub("…", sentence)

@@ -35,7 +35,7 @@ _NOISE: Final = 1e-12  # of the largest value of the whole answer: what is below
 
 
 class Table(NamedTuple):
-    """A DataFrame that a model answered with; the shape of `gateway.workers.wire.Table`."""
+    """A DataFrame that a model answered with; the shape of `gateway.worker.wire.Table`."""
 
     names: Sequence[str]
     array: Array

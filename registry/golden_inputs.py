@@ -106,7 +106,7 @@ class GoldenInput:
 def make_inputs(
     description: Mapping[str, Json], sample: SampleRows | None = None, *, seed: int = 0
 ) -> list[GoldenInput] | None:
-    """Inputs to try, for a model with that description (of `gateway.workers.describe`); the same for the same arguments.
+    """Inputs to try, for a model with that description (of `gateway.worker.describe`); the same for the same arguments.
 
     With a sample: its first rows. Without: about 8 rows of several scales, and further inputs for models that take only
     non-negative or only small whole numbers, or that take missing values. Not every model takes every one of them.

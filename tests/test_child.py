@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.workers import wire
+from gateway.worker import wire
 from registry.errors import EnvironmentBuildError
 from registry.interpreters import find_pythons, interpreter_for
-from tests.gateway.workers.models import Stored, stored
-from tests.gateway.workers.nest import nest
+from tests.gateway.worker.models import Stored, stored
+from tests.gateway.worker.nest import nest
 
 WORKERS = Path(wire.__file__).parent
-WORDS = "child describe fast loading nursery probes proof raw scoring script selfcare server trees ways wire"
-ALONE = [f"{name}.py" for name in WORDS.split()]
+ALONE = sorted(file.name for file in WORKERS.glob("*.py") if file.name != "__init__.py")
 
 # (Python, what is installed); an own empty spec would be our own Python with all of our packages.
 ENVIRONMENTS = {

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 SOURCES = [file for package in ("registry", "trainer", "gateway") for file in sorted((ROOT / package).rglob("*.py"))]
 # The scoring child is where models are loaded: in its own process, inside its limits.
-MAY_UNPICKLE = {"gateway/workers/child.py", "gateway/workers/loading.py"}
+MAY_UNPICKLE = {"gateway/worker/child.py", "gateway/worker/loading.py"}
 
 
 def calls() -> Iterator[tuple[str, int, str, ast.Call]]:
@@ -72,7 +72,7 @@ def test_no_archive_is_ever_unpacked() -> None:
 def test_http_neither_registers_nor_trains() -> None:
     """R2, R17: nothing that answers HTTP can reach what fetches, registers, trains or starts programs, but for its desk."""
     reachable = {"trainer", "subprocess", "urllib.request", "httpx", "registry.registration", "registry.model"}
-    may = {("gateway/http/desk.py", "subprocess")}
+    may = {("gateway/http/offload.py", "subprocess")}
     found = set()
     for folder in ("gateway/http", "gateway/protocols"):
         for file in sorted((ROOT / folder).rglob("*.py")):

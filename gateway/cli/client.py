@@ -9,8 +9,8 @@ from typing import Any, Final
 import httpx
 
 from gateway.cli.errors import GatewayNotRunning, refused
-from gateway.service_errors import GatewaySilent
-from gateway.state import GatewayState, running_gateway
+from gateway.client.errors import GatewaySilent
+from gateway.rundir.state import GatewayState, running_gateway
 from registry.workspace import Workspace
 
 _IDLE_S: Final = 1.0  # a version that is to start ahead is idle for less

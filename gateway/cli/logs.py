@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from gateway.version_log import log_name, service_log
+from gateway.rundir.version_log import log_name, service_log
 from registry import services
 from registry.errors import InvalidArgument, ModelNotFound, RunNotFound
 from registry.model import Model

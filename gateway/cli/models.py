@@ -9,7 +9,7 @@ from gateway.cli.client import GatewayClient, running
 from gateway.cli.options import pairs, resource_options, resources, strict_python_option
 from gateway.cli.output import age, print_json, print_table
 from gateway.cli.train import environment_from
-from gateway.methods import METHODS
+from gateway.schema.methods import METHODS
 from registry.errors import InvalidArgument, ModelError
 from registry.model import Model
 from registry.workspace import Workspace
@@ -110,7 +110,7 @@ def _checked_sample(file: str | None) -> str | None:
         BadSample · LocalPathNotFound · InvalidArgument
     """
     if file is not None:
-        from gateway.samples import read_sample
+        from gateway.schema.samples import read_sample
         from registry.sample import read_sample as bytes_of
 
         read_sample(*bytes_of("sample", Path(file)))

@@ -11,7 +11,7 @@ def rpc() -> None:
     """Answer the azureml shim's calls over the standard streams. Not for people."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="fitserve: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    from gateway import operations as gateways
+    from gateway.client import rpc as gateways
     from trainer import operations as trainers
     from trainer.rpc import serve_standard_streams
 

@@ -9,7 +9,7 @@ import click
 
 from gateway.cli.client import connect
 from gateway.cli.errors import ScoringRefused
-from gateway.table_files import PART_ROWS, check_output, column_types, in_parts, is_csv, read_rows, write_answers
+from gateway.client.table_files import PART_ROWS, check_output, column_types, in_parts, is_csv, read_rows, write_answers
 from registry.names import check_name
 from registry.workspace import Workspace
 

@@ -32,7 +32,7 @@ def serve_here(workspace: Workspace, settings: Settings, on_ready: Callable[[str
         OperatorError: the port is in use, or another gateway serves this workspace.
     """
     from gateway.http.logging import set_up
-    from gateway.supervisor import serve as supervise
+    from gateway.supervisor.supervisor import serve as supervise
 
     set_up(settings.log_level)
     if settings.no_auth and not settings.is_loopback:

@@ -4,10 +4,10 @@ from typing import Any
 
 import click
 
-from gateway.background import stop_gateway
 from gateway.cli.options import pairs
 from gateway.cli.output import age, print_json, print_table
-from gateway.webservice import Webservice
+from gateway.client.daemon import stop_gateway
+from gateway.client.webservice import Webservice
 from registry import services as desired
 from registry.resources import parse_memory
 from registry.workspace import Workspace

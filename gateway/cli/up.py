@@ -16,9 +16,9 @@ from gateway.cli.options import resource_options, resources, settings_from, sett
 from gateway.cli.scope import enter_own_scope
 from gateway.cli.serve import serve_here
 from gateway.cli.train import ScriptCommand, run_script, script_options, script_path
-from gateway.methods import METHODS
+from gateway.rundir.state import GatewayState
+from gateway.schema.methods import METHODS
 from gateway.settings import Settings
-from gateway.state import GatewayState
 from registry.errors import FitserveError, ModelError
 from registry.model import Model
 from registry.names import check_name
@@ -123,7 +123,7 @@ def find_sample(run: Run, workspace: Workspace) -> str | None:
 
 def check_port(settings: Settings) -> None:
     """Fail before the training, not after it."""
-    from gateway.listen import bind
+    from gateway.rundir.listen import bind
 
     bind(settings.host, settings.port).close()
 

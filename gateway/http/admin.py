@@ -8,13 +8,13 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from gateway.control import ControlError
+from gateway.dataplane.models import ModelTable, Version
 from gateway.errors import InvalidRequest, ModelUnavailable, RouteNotFound
-from gateway.fleet import Fleet, Version
-from gateway.http.hot import VERSION
-from gateway.methods import check_method
-from gateway.openapi import gateway_openapi, swagger
-from gateway.table import OF_SERVICE, ModelEntry, VersionEntry
+from gateway.http.openapi import gateway_openapi, swagger
+from gateway.http.scoring import VERSION
+from gateway.ipc.control import ControlError
+from gateway.ipc.routing_table import OF_SERVICE, ModelEntry, VersionEntry
+from gateway.schema.methods import check_method
 from registry.errors import ModelNotFound, ServiceNotFound
 
 
@@ -30,7 +30,7 @@ class Json(Response):
 class Admin:
     """The plain routes of one HTTP process."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: ModelTable) -> None:
         self.fleet = fleet
 
     # probes
@@ -61,7 +61,7 @@ class Admin:
 
     async def metrics(self, _: Request) -> Response:
         """All HTTP processes and models, for Prometheus."""
-        from gateway.metrics import CONTENT_TYPE, rendered  # its library is not needed before somebody asks
+        from gateway.http.prometheus import CONTENT_TYPE, rendered  # its library is not needed before somebody asks
 
         facts = await self.fleet.control.request("metrics")
         body = await asyncio.to_thread(rendered, facts)
@@ -218,7 +218,7 @@ class Admin:
             raise ModelUnavailable(name, str(refusal)) from None
 
 
-def _ready(fleet: Fleet, entry: ModelEntry) -> bool:
+def _ready(fleet: ModelTable, entry: ModelEntry) -> bool:
     """A version that is stopped until its first use counts as ready: a request starts it."""
     model = fleet.models[entry.name]
     version: Version = model.version(None)

@@ -10,12 +10,12 @@ from starlette.responses import Response
 from starlette.routing import Route as Plain
 
 from gateway.errors import MethodNotAllowed, RouteNotFound
+from gateway.http.access import AccessControl
 from gateway.http.admin import Admin
-from gateway.http.answers import WELL
-from gateway.http.doorman import Doorman
-from gateway.http.hot import SERVER, Receive, Routes, Scope, Scoring, Send
-from gateway.http.ids import Headers
-from gateway.http.views import DialectViews, FleetCatalogue
+from gateway.http.request_id import Headers
+from gateway.http.responses import WELL
+from gateway.http.scoring import SERVER, Receive, Routes, Scope, Scoring, Send
+from gateway.http.views import DialectViews, TableCatalogue
 from registry.errors import FitserveError
 
 _GET: Final = ["GET"]
@@ -52,8 +52,10 @@ class Front:
     def __init__(self, routes: Routes, scoring: Scoring, admin: Admin) -> None:
         self.routes, self.scoring = routes, scoring
         self._by_path = routes.by_path
-        self._views = DialectViews(routes.dialects, FleetCatalogue(scoring.fleet), scoring.body_timeout_s)
-        self._doorman = Doorman(scoring.guard, scoring.cors, scoring.fleet.table, scoring.fleet.settings.allowed_hosts)
+        self._views = DialectViews(routes.dialects, TableCatalogue(scoring.fleet), scoring.body_timeout_s)
+        self._doorman = AccessControl(
+            scoring.guard, scoring.cors, scoring.fleet.table, scoring.fleet.settings.allowed_hosts
+        )
         self.plain = Starlette(
             routes=plain_routes(admin) + self._views.routes(),
             # Unexpected ones are raised again behind the answer, so that the server logs them.

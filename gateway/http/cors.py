@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.http.ids import Headers
+from gateway.http.request_id import Headers
 
 _ALLOW: Final = b"access-control-allow-origin"
 

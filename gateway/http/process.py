@@ -20,18 +20,18 @@ from typing import Final, cast
 
 import uvicorn
 
-from gateway.control import ControlClient, Message
-from gateway.fleet import Fleet
-from gateway.http.accepting import Acceptor
+from gateway.auth.guard import Guard
+from gateway.dataplane.models import ModelTable
+from gateway.http.acceptor import Acceptor
 from gateway.http.admin import Admin
 from gateway.http.app import Front
-from gateway.http.auth import Guard
 from gateway.http.cors import Cors
-from gateway.http.exchange import ScoringProtocol
-from gateway.http.hot import Routes, Scoring
+from gateway.http.fastpath import ScoringProtocol
 from gateway.http.logging import AccessLog, set_up
-from gateway.http.memory import keep_freed_memory, refuse_huge_pages
+from gateway.http.malloc import keep_freed_memory, refuse_huge_pages
+from gateway.http.scoring import Routes, Scoring
 from gateway.http.targets import target_of
+from gateway.ipc.control import ControlClient, Message
 from gateway.protocols import dialects
 from gateway.settings import Settings
 from registry.records import Json
@@ -112,7 +112,7 @@ async def serve(settings: Settings, control_sock: socket.socket, listening: sock
         return fleet.counted()
 
     control = ControlClient(table, drain, supervisor_gone, busy, counted)
-    fleet = Fleet(settings, control, target_of, in_force)
+    fleet = ModelTable(settings, control, target_of, in_force)
     routes = Routes(fleet, dialects())
     access_log = AccessLog() if settings.access_log else None
     scoring = Scoring(fleet, guard, Cors(settings.cors_origins), access_log)

@@ -1,9 +1,9 @@
 """From an entry of the routing table to what dialects need to know of a version."""
 
-from gateway.methods import METHODS
-from gateway.protocols.base import Target
-from gateway.schema import ModelSchema
-from gateway.table import OF_SERVICE, VersionEntry
+from gateway.ipc.routing_table import OF_SERVICE, VersionEntry
+from gateway.schema.methods import METHODS
+from gateway.schema.schema import ModelSchema
+from gateway.types import Target
 
 
 def target_of(entry: VersionEntry) -> Target:

@@ -9,22 +9,21 @@ from starlette.responses import Response
 from starlette.routing import Route as Plain
 from starlette.routing import compile_path
 
-from gateway.control import ControlError
-from gateway.errors import BodyTooLarge, InvalidRequest, ModelUnavailable, RouteNotFound, SlowSender
-from gateway.fleet import Fleet
+from gateway.dataplane.models import ModelTable
+from gateway.errors import BodyTooLarge, InvalidRequest, ModelUnavailable, RouteNotFound, SlowSender, redact_paths
 from gateway.http import errors
-from gateway.protocols.base import Answer, Asked, Catalogue, Dialect, Known, View
-from gateway.sentences import without_paths
+from gateway.ipc.control import ControlError
+from gateway.types import Answer, Asked, Catalogue, Dialect, Known, View
 from registry.errors import ModelNotFound
 
 #: Bytes; what a view takes is a few words.
 BODY_LIMIT: Final = 1_000_000
 
 
-class FleetCatalogue:
+class TableCatalogue:
     """The models of this process, as views see them."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: ModelTable) -> None:
         self._fleet = fleet
 
     def names(self) -> Sequence[str]:
@@ -57,7 +56,7 @@ class FleetCatalogue:
         try:
             await self._fleet.control.request(op, model=model)
         except ControlError as refusal:
-            raise ModelUnavailable(model, without_paths(str(refusal))) from None
+            raise ModelUnavailable(model, redact_paths(str(refusal))) from None
 
     async def counted(self) -> Mapping[str, Any]:
         told: Mapping[str, Any] = (await self._fleet.control.request("metrics"))["counted"]

@@ -15,7 +15,7 @@ import yaml
 from gateway.package.contents import Contents
 from gateway.package.manifest import environment_key
 from gateway.package.patterns import checked
-from gateway.version_log import LARGEST as LARGEST_LOG
+from gateway.rundir.version_log import LARGEST as LARGEST_LOG
 from registry import services
 from registry.resources import ResourceConfiguration
 

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from gateway.protocols.base import Dialect
+    from gateway.types import Dialect
 
 #: Name → "module:class". The first one is Azure's, whose error bodies are also those of paths that no dialect owns.
 PROTOCOLS: Final[dict[str, str]] = {

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from gateway.protocols.base import ScoreResult
+from gateway.types import ScoreResult
 
 #: Arrays of these go into JSON without becoming lists first. Not float32: that would be written shorter than its widened value.
 _DIRECT: Final = frozenset({"<f8", "<i8", "<i4", "<i2", "|i1", "<u8", "<u4", "<u2", "|u1", "|b1"})

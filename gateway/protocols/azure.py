@@ -9,13 +9,13 @@ from typing import Any, Final
 import orjson
 
 from gateway.errors import InvalidJson, InvalidRequest
-from gateway.methods import check_method, default_method
 from gateway.protocols.answers import json_answer, json_values
-from gateway.protocols.base import Answer, Call, ScoreRequest, ScoreResult, Target, View
 from gateway.protocols.body import PLAIN, asked_options, call_object, check_json_type, json_body, query_pairs
 from gateway.protocols.script import is_script, script_answer, script_request
 from gateway.protocols.tables import table_request
-from gateway.schema import ANY
+from gateway.schema.methods import check_method, default_method
+from gateway.schema.schema import ANY
+from gateway.types import Answer, Call, ScoreRequest, ScoreResult, Target, View
 
 SERVICE_PATH: Final = "/api/v1/service/{model}/score"
 

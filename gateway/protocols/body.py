@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from gateway.errors import InvalidJson, InvalidRequest, UnsupportedMediaType
-from gateway.protocols.base import Call
+from gateway.types import Call
 
 _JSON = frozenset({b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"})
 

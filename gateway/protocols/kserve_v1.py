@@ -5,12 +5,12 @@ from typing import Any
 import orjson
 
 from gateway.errors import InvalidRequest
-from gateway.methods import default_method
 from gateway.protocols.answers import json_answer, json_values
-from gateway.protocols.base import Answer, Asked, Call, Catalogue, ScoreRequest, ScoreResult, Target, View
 from gateway.protocols.body import asked_options, call_object
 from gateway.protocols.tables import table_request
-from gateway.schema import ANY, ModelSchema
+from gateway.schema.methods import default_method
+from gateway.schema.schema import ANY, ModelSchema
+from gateway.types import Answer, Asked, Call, Catalogue, ScoreRequest, ScoreResult, Target, View
 
 
 async def models(catalogue: Catalogue, _: Asked) -> Answer:

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from gateway.columns import EXACT
-from gateway.protocols.base import Array
+from gateway.schema.columns import EXACT
+from gateway.types import Array
 
 try:
     import simdjson

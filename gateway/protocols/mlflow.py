@@ -8,14 +8,14 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.csv_table import column_values, header_of, read_csv
 from gateway.errors import InvalidRequest, ModelUnavailable, QueueFull, UnsupportedMediaType
-from gateway.methods import check_method, default_method
 from gateway.protocols.answers import json_answer, json_values
-from gateway.protocols.base import Answer, Asked, Call, Catalogue, ScoreRequest, ScoreResult, Target, View
 from gateway.protocols.body import asked_options, call_object, options
 from gateway.protocols.tables import named_request, table_request
-from gateway.schema import ANY, ModelSchema
+from gateway.schema.csv_reader import column_values, header_of, read_csv
+from gateway.schema.methods import check_method, default_method
+from gateway.schema.schema import ANY, ModelSchema
+from gateway.types import Answer, Asked, Call, Catalogue, ScoreRequest, ScoreResult, Target, View
 from registry.errors import CallerError, NotFound
 
 _FORMS: Final = ("dataframe_split", "dataframe_records", "instances", "inputs")

@@ -18,7 +18,6 @@ import orjson
 
 from gateway.errors import InvalidRequest, ModelUnloaded
 from gateway.protocols.answers import json_answer
-from gateway.protocols.base import Answer, Array, Call, ScoreRequest, ScoreResult, Target, View
 from gateway.protocols.body import call_object, json_object, options
 from gateway.protocols.open_inference_models import VIEWS
 from gateway.protocols.open_inference_outputs import (
@@ -32,8 +31,9 @@ from gateway.protocols.open_inference_outputs import (
 )
 from gateway.protocols.tables import array_request, columns_request, table_request
 from gateway.protocols.tensors import read_tensor
-from gateway.rows import quoted
-from gateway.schema import ANY, ModelSchema
+from gateway.schema.rows import quoted
+from gateway.schema.schema import ANY, ModelSchema
+from gateway.types import Answer, Array, Call, ScoreRequest, ScoreResult, Target, View
 from registry.errors import ModelNotFound
 
 _LENGTH_HEADER: Final = "Inference-Header-Content-Length"

@@ -5,13 +5,13 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.columns import Column
 from gateway.errors import InvalidRequest
-from gateway.methods import METHODS
-from gateway.protocols.base import Answer, Asked, Catalogue, Known, Target, View
 from gateway.protocols.body import json_object
 from gateway.protocols.open_inference_stats import statistics
-from gateway.schema import ANY, ModelSchema
+from gateway.schema.columns import Column
+from gateway.schema.methods import METHODS
+from gateway.schema.schema import ANY, ModelSchema
+from gateway.types import Answer, Asked, Catalogue, Known, Target, View
 
 EXTENSIONS: Final = ("binary_tensor_data", "classification", "model_repository", "model_configuration", "statistics")
 

@@ -12,11 +12,11 @@ from typing import Any, Final
 import numpy as np
 
 from gateway.errors import InvalidRequest
-from gateway.methods import check_method, default_method
-from gateway.protocols.base import Array, Output, Table, Target
 from gateway.protocols.tensors import datatype_of, sendable, tensor_bytes, text_values
-from gateway.rows import quoted
-from gateway.schema import FREE_METHODS
+from gateway.schema.methods import check_method, default_method
+from gateway.schema.rows import quoted
+from gateway.schema.schema import FREE_METHODS
+from gateway.types import Array, Output, Table, Target
 
 CLASSES: Final = "classes"
 SEVERAL: Final = ","  # between the methods of one frame, as the child takes them

@@ -16,7 +16,7 @@ def statistics(model: str, version: int, counted: Mapping[str, Any]) -> dict[str
     """One entry of ``model_stats``.
 
     Args:
-        counted: of the whole model, as `gateway.fleet.Model.counted` tells it; {} before the first request.
+        counted: of the whole model, as `gateway.dataplane.models.Model.counted` tells it; {} before the first request.
     """
     of = counted.get("versions", {}).get(str(version), {})
     failures = counted.get("failures", {})
@@ -41,7 +41,7 @@ def statistics(model: str, version: int, counted: Mapping[str, Any]) -> dict[str
 
 
 def _times(histogram: list[float] | None) -> dict[str, Any]:
-    """The number of values and their sum, of a `gateway.meter.Histogram` of seconds."""
+    """The number of values and their sum, of a `gateway.dataplane.counters.Histogram` of seconds."""
     if histogram is None:
         return _NONE
     return {"count": int(sum(histogram[1:])), "ns": round(histogram[0] * 1e9)}

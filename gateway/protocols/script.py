@@ -1,6 +1,6 @@
 """Requests to a scoring script of the user's own: nothing is parsed here, the script's process does that. Azure's paths only.
 
-Head and body travel as two arrays of bytes, there and back; see gateway/workers/script.py for what is in them.
+Head and body travel as two arrays of bytes, there and back; see gateway/worker/entry_script.py for what is in them.
 """
 
 import re
@@ -10,8 +10,8 @@ import numpy as np
 import orjson
 
 from gateway.errors import InvalidRequest, ScriptAnswerUnusable, ScriptFailed, UnsupportedMediaType
-from gateway.methods import check_method
-from gateway.protocols.base import Answer, Call, ColumnsInput, ScoreRequest, ScoreResult, Target
+from gateway.schema.methods import check_method
+from gateway.types import Answer, Call, ColumnsInput, ScoreRequest, ScoreResult, Target
 
 METHOD: Final = "run"
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from gateway import columns as types
 from gateway.errors import InvalidRequest, SchemaMismatch
-from gateway.protocols.base import ArrayInput, ColumnsInput, Inputs, ListInput, RowsInput, ScoreRequest
 from gateway.protocols.matrices import ListsWanted
-from gateway.rows import listed, place, quoted
-from gateway.schema import FREE_METHODS, ModelSchema
+from gateway.schema import columns as types
+from gateway.schema.rows import listed, place, quoted
+from gateway.schema.schema import FREE_METHODS, ModelSchema
+from gateway.types import ArrayInput, ColumnsInput, Inputs, ListInput, RowsInput, ScoreRequest
 
 OBJECT_BYTES = 64  # about what a Python value takes
 

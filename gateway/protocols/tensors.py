@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from gateway import columns as types
 from gateway.errors import InvalidRequest
-from gateway.protocols.base import Array, plain
 from gateway.protocols.matrices import ListsWanted
-from gateway.rows import quoted
+from gateway.schema import columns as types
+from gateway.schema.rows import quoted
+from gateway.types import Array, plain
 
 #: Datatype → numpy dtype. BYTES is text here.
 DATATYPES: Final = {

@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.http.auth import PUBLIC_PATHS
+from gateway.auth.guard import PUBLIC_PATHS
 from registry import Model, Workspace
 from tests.e2e.gateway import ENVIRONMENT, Gateway, eventually, fitserve, serving
 from tests.e2e.models import SETOSA, code_model, iris_svc

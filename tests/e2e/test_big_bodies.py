@@ -127,13 +127,13 @@ def test_nobody_loses_an_answer_when_the_desk_or_the_child_dies(gateway: Gateway
         streams = [pool.submit(stream) for _ in range(2)]
         try:
             for _ in range(3):
-                (desk,) = eventually(lambda: children_of(http, "gateway.http.desk"), what="a desk")
+                (desk,) = eventually(lambda: children_of(http, "gateway.http.offload"), what="a desk")
                 os.kill(desk, signal.SIGKILL)
                 child = eventually(lambda: gateway.status("big")["pids"], what="a child")[0]
                 os.kill(child, signal.SIGKILL)
                 killed = {desk, child}
                 eventually(lambda: gateway.status("big")["pids"], killed.isdisjoint, what="another child")
-                eventually(lambda: children_of(http, "gateway.http.desk"), killed.isdisjoint, what="another desk")
+                eventually(lambda: children_of(http, "gateway.http.offload"), killed.isdisjoint, what="another desk")
         finally:
             done.set()
         assert [each.result() for each in streams] == [[], []]

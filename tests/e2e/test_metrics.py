@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.meter import Histogram, merged
+from gateway.dataplane.counters import Histogram, merged
 from registry.model import Model
 from registry.workspace import Workspace
 from tests.e2e.gateway import Gateway, eventually, serving

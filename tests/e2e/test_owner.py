@@ -10,7 +10,7 @@ from tests.e2e.models import iris_svc
 
 
 def probe(workspace: Path) -> tuple[int, str]:
-    command = [sys.executable, "-m", "gateway.probe"]
+    command = [sys.executable, "-m", "gateway.rundir.healthcheck"]
     environment = {**ENVIRONMENT, "FITSERVE_WORKSPACE": str(workspace)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
     return done.returncode, done.stdout.strip()

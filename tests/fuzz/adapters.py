@@ -16,13 +16,13 @@ import atheris  # type: ignore[import-not-found,unused-ignore]
 with atheris.instrument_imports(include=["gateway"]):
     import numpy as np
 
+    from gateway.dataplane.collate import join
     from gateway.errors import NoScoringMethod
     from gateway.http.compression import decompressed
     from gateway.http.errors import status_of
-    from gateway.joining import join
     from gateway.protocols import dialects
-    from gateway.protocols.base import Call, Dialect, FrameResult, ScoreResult
-    from gateway.workers.raw import Request
+    from gateway.types import Call, Dialect, FrameResult, ScoreResult
+    from gateway.worker.rawhttp import Request
     from registry.errors import CallerError
 
     DIALECTS: Final[list[Dialect]] = dialects()  # imports them: they must be in here

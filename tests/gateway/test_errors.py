@@ -4,7 +4,7 @@ import pytest
 
 from gateway import errors as gateway
 from gateway.http.errors import STATUS, UNEXPECTED, headers_of, sentence_of, status_of
-from gateway.methods import METHODS, check_method, default_method
+from gateway.schema.methods import METHODS, check_method, default_method
 from registry import errors as registry
 
 

@@ -23,10 +23,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import LabelEncoder, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
-from gateway.methods import METHODS
-from gateway.workers import wire
-from gateway.workers.describe import describe
-from gateway.workers.scoring import Scorer
+from gateway.schema.methods import METHODS
+from gateway.worker import wire
+from gateway.worker.describe import describe
+from gateway.worker.scoring import Scorer
 from registry.errors import InvalidArgument
 from registry.golden import GoldenInput, Recording, Table, compare, make_inputs, max_ulp_difference
 from registry.tensor_json import tensor_from_json, tensor_to_json

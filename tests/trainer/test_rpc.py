@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from gateway import service_errors
-from gateway.operations import OPERATIONS as GATEWAYS
-from gateway.operations import RAISES as GATEWAY_RAISES
+from gateway.client import errors as service_errors
+from gateway.client.rpc import OPERATIONS as GATEWAYS
+from gateway.client.rpc import RAISES as GATEWAY_RAISES
 from registry import errors
 from registry.interpreters import find_pythons
 from tests.trainer.waiting import wait_until

@@ -5,7 +5,7 @@ import contextlib
 
 import httpx
 
-from tests.gateway.small_supervisor import COMMAND, eventually, http_process, small_supervisor
+from tests.gateway.supervisor.small_supervisor import COMMAND, eventually, http_process, small_supervisor
 
 FEW = ("/bin/sh", "-c", 'ulimit -n 96 && exec "$@"', "sh", *COMMAND)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from gateway.protocols import dialects
 from tests.gateway.http.test_scoring import serving
-from tests.gateway.small_supervisor import HttpServer
+from tests.gateway.supervisor.small_supervisor import HttpServer
 
 LENGTH = "Inference-Header-Content-Length"
 

@@ -13,19 +13,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.batching import MAX_DEATHS
-from gateway.control import ControlClient
+from gateway.auth.guard import Guard
+from gateway.dataplane.batcher import MAX_DEATHS
+from gateway.dataplane.models import ModelTable
 from gateway.errors import InputRejected, MemoryLimitExceeded, ModelDied, ModelFailed, QueueFull
-from gateway.fleet import Fleet
-from gateway.http.auth import Guard
 from gateway.http.cors import Cors
-from gateway.http.hot import Routes, Scoring
+from gateway.http.scoring import Routes, Scoring
 from gateway.http.targets import target_of
+from gateway.ipc.control import ControlClient
 from gateway.protocols import dialects
-from gateway.protocols.base import Call
 from gateway.settings import Settings
-from tests.gateway.small_supervisor import SmallSupervisor, small_supervisor
-from tests.gateway.stub_child import BROKEN, HUNGRY, POISON, REFUSED, SLOW, Double
+from gateway.types import Call
+from tests.gateway.dataplane.stub_child import BROKEN, HUNGRY, POISON, REFUSED, SLOW, Double
+from tests.gateway.supervisor.small_supervisor import SmallSupervisor, small_supervisor
 
 HEADERS = {b"content-type": b"application/json"}
 
@@ -85,7 +85,7 @@ class Gateway:
             routes.update(names)
 
         control = ControlClient(table, lambda: None, busy=busy)
-        fleet = Fleet(Settings(), control, target_of, changed)
+        fleet = ModelTable(Settings(), control, target_of, changed)
         routes = Routes(fleet, dialects())
         self.fleet, self.routes, self.control = fleet, routes, control
         self.scoring = Scoring(fleet, Guard(), Cors())

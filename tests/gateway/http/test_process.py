@@ -11,11 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.http.ids import RequestIds
 from gateway.http.logging import AccessLog
+from gateway.http.request_id import RequestIds
+from tests.gateway.dataplane.stub_child import STUCK
 from tests.gateway.http.test_scoring import UUID4, post, serving
-from tests.gateway.small_supervisor import HttpServer, eventually, http_process, small_supervisor
-from tests.gateway.stub_child import STUCK
+from tests.gateway.supervisor.small_supervisor import HttpServer, eventually, http_process, small_supervisor
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -88,8 +88,8 @@ def test_a_killed_supervisor_takes_it_along() -> None:
         "a, b = socket.socketpair(); l = socket.socket(); l.bind(('127.0.0.1', 0)); l.listen()\n"
         "p = subprocess.Popen([sys.executable, '-m', 'gateway.http.process', '--control-fd', str(b.fileno()), '--listen-fd',"
         " str(l.fileno()), '--settings', json.dumps(Settings().to_json())], pass_fds=[a.fileno(), b.fileno(), l.fileno()])\n"
-        "from gateway.control import encode\n"
-        "from gateway.table import Publisher\n"
+        "from gateway.ipc.control import encode\n"
+        "from gateway.ipc.routing_table import Publisher\n"
         "a.sendall(encode(Publisher().update({}, None, None)))\n"
         "while b'ready' not in a.recv(1000): pass\n"
         "print(p.pid, flush=True); sys.stdin.read()\n"

@@ -6,12 +6,12 @@ import hashlib
 import httpx
 import pytest
 
+from gateway.auth.guard import PUBLIC_PATHS, Guard
 from gateway.http.admin import Admin
 from gateway.http.app import plain_routes
-from gateway.http.auth import PUBLIC_PATHS, Guard
 from gateway.protocols import dialects
 from tests.gateway.http.test_scoring import post, serving
-from tests.gateway.small_supervisor import HttpServer, SmallSupervisor
+from tests.gateway.supervisor.small_supervisor import HttpServer, SmallSupervisor
 
 KEY = "right-key-0123456789"
 

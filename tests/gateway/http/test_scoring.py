@@ -12,8 +12,14 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.gateway.small_supervisor import HttpServer, SmallSupervisor, eventually, http_process, small_supervisor
-from tests.gateway.stub_child import BROKEN, HUNGRY, POISON, REFUSED, SLOW, STUCK
+from tests.gateway.dataplane.stub_child import BROKEN, HUNGRY, POISON, REFUSED, SLOW, STUCK
+from tests.gateway.supervisor.small_supervisor import (
+    HttpServer,
+    SmallSupervisor,
+    eventually,
+    http_process,
+    small_supervisor,
+)
 
 Test = Callable[[HttpServer, httpx.AsyncClient], Awaitable[None]]
 UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")

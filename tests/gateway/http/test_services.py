@@ -4,9 +4,9 @@ import hashlib
 
 import httpx
 
-from gateway.table import ServiceEntry
+from gateway.ipc.routing_table import ServiceEntry
 from tests.gateway.http.test_scoring import post, serving
-from tests.gateway.small_supervisor import HttpServer, SmallSupervisor
+from tests.gateway.supervisor.small_supervisor import HttpServer, SmallSupervisor
 
 KEY = "key-of-the-service"
 DIGEST = hashlib.sha256(KEY.encode()).hexdigest()

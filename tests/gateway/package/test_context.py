@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.auth.service_keys import first_keys
 from gateway.package import context, load, manifest, manifests
 from gateway.package.contents import Contents, Pinned, collect
 from gateway.package.errors import CannotPin, FolderInUse, NotAPackage, NothingToPackage, UnsafeValue
 from gateway.package.patterns import PATTERNS, checked
-from gateway.service_keys import first_keys
 from registry import Model, Workspace, services
 from registry.environment import Environment
 from registry.errors import InvalidArgument, InvalidName, ModelNotFound, ServiceNotFound

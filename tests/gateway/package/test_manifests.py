@@ -11,8 +11,8 @@ from gateway.package import manifests
 from gateway.package.contents import Contents, collect
 from gateway.package.errors import UnsafeValue
 from gateway.package.manifests import Plan
+from gateway.rundir.version_log import LARGEST
 from gateway.settings import Settings
-from gateway.version_log import LARGEST
 from registry import Workspace, services
 
 RELEASES = ("1.29", "1.33")

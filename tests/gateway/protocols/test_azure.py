@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.dataplane.collate import join
 from gateway.errors import InvalidRequest, SchemaMismatch, UnknownMethod, UnsupportedMediaType
-from gateway.joining import join
 from gateway.protocols.azure import Azure
-from gateway.protocols.base import FrameResult, ScoreResult, Table, Target
 from gateway.protocols.kserve_v1 import KServeV1
 from gateway.protocols.mlflow import MLflow
+from gateway.types import FrameResult, ScoreResult, Table, Target
 from registry.errors import CallerError
 from tests.gateway.protocols.wire import JSON, NAMED, PLAIN, TEXT, array_of, call, columns_of, result, target, values_of
 

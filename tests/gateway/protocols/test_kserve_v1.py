@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.joining import join
-from gateway.protocols.base import Answer, Asked, Call, Known, ScoreRequest
+from gateway.dataplane.collate import join
 from gateway.protocols.kserve_v1 import KServeV1
+from gateway.types import Answer, Asked, Call, Known, ScoreRequest
 from registry.errors import CallerError, ModelNotFound
 from tests.gateway.protocols.wire import NAMED, PLAIN, array_of, call, columns_of, result, target
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.dataplane.collate import join
 from gateway.errors import QueueFull, UnsupportedMediaType
-from gateway.joining import join
-from gateway.protocols.base import Target
 from gateway.protocols.mlflow import MLflow
+from gateway.types import Target
 from registry.errors import CallerError, ModelNotFound
 from tests.gateway.protocols.wire import NAMED, PLAIN, TEXT, array_of, call, columns_of, result, target, values_of
 

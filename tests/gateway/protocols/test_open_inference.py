@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.dataplane.collate import join
 from gateway.errors import InvalidRequest, SchemaMismatch, UnknownMethod
-from gateway.joining import join
-from gateway.protocols.base import Answer, Asked, Known, Output, Target
 from gateway.protocols.open_inference import OpenInference
 from gateway.protocols.open_inference_models import VIEWS
 from gateway.protocols.open_inference_stats import statistics
+from gateway.types import Answer, Asked, Known, Output, Target
 from registry.errors import CallerError, ModelNotFound
 from tests.gateway.protocols.wire import NAMED, PLAIN, TEXT, array_of, call, columns_of, result, target, values_of
 

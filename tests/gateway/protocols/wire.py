@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from gateway.joining import join
-from gateway.protocols.base import (
+from gateway.dataplane.collate import join
+from gateway.schema.infer import schema_for
+from gateway.schema.schema import ModelSchema
+from gateway.types import (
     ArrayInput,
     Call,
     ColumnsInput,
@@ -17,8 +19,6 @@ from gateway.protocols.base import (
     ScoreResult,
     Target,
 )
-from gateway.schema import ModelSchema
-from gateway.schema_inference import schema_for
 
 JSON = {b"content-type": b"application/json"}
 

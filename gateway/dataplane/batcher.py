@@ -1,0 +1,488 @@
+"""Rows wait, travel together, and come back to their callers. Knows no HTTP, no JSON and no sockets.
+
+One `VersionQueue` per model version. There is no timer: what arrives while a child computes travels in its next frame, at
+most two frames are outstanding on a child, and a request that finds everything idle is sent on the spot. A future travels
+with each request and is resolved once, whatever happens to its neighbours:
+
+- a caller that has gone, or whose deadline is over, is dropped when a frame is formed;
+- when a frame is refused, its requests are asked again one by one, so that only the guilty one fails;
+- when a child dies, the requests of the frame it computed are asked again alone, at most `MAX_DEATHS` times; a death by
+  memory is told to the lone caller at once. Which frame that was the child has left in writing (`Link.computed`): it has
+  callers in other processes too.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from gateway.dataplane.collate import ReadyInputs, join, settle_alone, splits
+from gateway.dataplane.counters import Meter
+from gateway.dataplane.latency import ServiceTimeEstimator
+from gateway.dataplane.request_queue import KeyedQueues, Load, Pending
+from gateway.errors import (
+    BoundlessAnswer,
+    DeadlineExceeded,
+    InputRejected,
+    MemoryLimitExceeded,
+    ModelDied,
+    ModelFailed,
+    NotInTime,
+    UnknownMethod,
+    redact_paths,
+)
+from gateway.ipc.routing_table import LastDeath, VersionEntry
+from gateway.types import FrameResult, ScoreResult
+from registry.errors import FitserveError
+
+log = logging.getLogger("fitserve.http")
+
+MAX_FRAMES: Final = 2
+MAX_DEATHS: Final = 3
+_REMEMBERED: Final = 64
+IN_TIME: Final = 0.8  # of a deadline: a request that is expected to need more is refused
+CROWD: Final = 16  # on their way before that is asked: a few with short deadlines behind a slow one are waited for, and may be lucky
+VERDICT_WAIT_S: Final = 3.0  # how long a lone request waits for the supervisor to say what its child died of
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPolicy:
+    """Most rows and bytes of a frame, except that a single request may be larger. `max_compute_s` in seconds."""
+
+    rows: int = 1024
+    nbytes: int = 4_000_000
+    batching: bool = True
+    alone: frozenset[str] = frozenset()  # methods that answer differently for rows together
+    max_compute_s: float = 60.0
+
+
+class Frame:
+    """Requests that travel together. `rows` is their sum; `sent_at` in the loop's time."""
+
+    __slots__ = ("batch", "id", "rows", "sent_at", "stuck")
+
+    def __init__(self, number: int, batch: list[Pending], rows: int, sent_at: float) -> None:
+        self.id, self.batch, self.rows, self.sent_at = number, batch, rows, sent_at
+        self.stuck = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A child's answer that is none. `kind`: input, model, memory or method as it says itself (see gateway.worker.scoring); large:
+    it sent more than is taken."""
+
+    kind: str
+    type: str
+    message: str
+
+
+@dataclass(slots=True)
+class Held:
+    """A lone request whose child died over it, until the supervisor says of what, or until the time `until`.
+
+    `otherwise`: the answer where that is not the memory; None: ask again, if it may be asked again.
+    """
+
+    pending: Pending
+    child: int
+    until: float
+    otherwise: FitserveError | None = None
+
+
+class Link(Protocol):
+    """A connection to one scoring child. `frames` are outstanding, the oldest first."""
+
+    id: int
+    frames: deque[Frame]
+
+    @property
+    def computed(self) -> int | None:
+        """Id of the frame that the child began last, of whatever connection; also after its death. None: it cannot be read."""
+
+    def send(self, frame: Frame, method: str, inputs: ReadyInputs, checked: bool) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class QueueHost(Protocol):
+    """What a queue needs of the process it lives in."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def wake(self, queue: "VersionQueue") -> None:
+        """From now on `queue.tick` is called every few milliseconds until it gives False."""
+
+    def stuck(self, child: int) -> None: ...
+
+    def released(self) -> None:
+        """A retired child is not in use any more."""
+
+
+class VersionQueue:
+    """Everything that waits for one version, and the children that answer for it.
+
+    `submit` is the way in. The owner connects and retires links, and passes on what they say (`answered`, `lost`).
+    """
+
+    def __init__(self, entry: VersionEntry, policy: BatchPolicy, load: Load, office: QueueHost) -> None:
+        self.entry, self.policy, self.load = entry, policy, load
+        self._office = office
+        self._loop = office.loop
+        self.links: list[Link] = []
+        self.retired: list[Link] = []
+        self._lanes = KeyedQueues(load)
+        self._held: list[Held] = []
+        self._verdicts: dict[int, LastDeath | None] = {}  # of children that left the table lately
+        self._leaving: set[int] = set()  # children that ended themselves; their last frame was answered
+        self._unbatchable = set(policy.alone)
+        self._flush_due = False
+        self._awake = False
+        self._last_batch = 0
+        self._next_deadline = float("inf")
+        self._next_id = secrets.randbits(48)  # no two processes should give frames of a child the same ids
+        self.answers = 0  # requests answered well, ever
+        self.frames = 0
+        self.meter = Meter()
+        self._pace = ServiceTimeEstimator()
+
+    # the way in
+
+    def submit(self, pending: Pending) -> None:
+        """Take a request; its answer is given later, or before this returns.
+
+        Raises:
+            QueueFull: too much waits for this model already.
+            NotInTime: the answer is expected after the deadline.
+        """
+        if self.load.requests or self.load.nbytes:
+            self.load.check(self.entry.name, pending.request.nbytes)
+            self._check_time(pending)
+        self._next_deadline = min(self._next_deadline, pending.deadline)
+        if not self._awake:
+            self._awake = True
+            self._office.wake(self)
+        if not self.policy.batching or pending.request.method in self._unbatchable:
+            pending.isolate()
+        if self._last_batch <= 1 and not self._lanes.turn:
+            link = self._free_link()
+            if link is not None and not link.frames:
+                self._send(link, [pending], pending.request.n_rows)
+                return
+        self._lanes.add(pending)
+        if not self._flush_due:
+            self._flush_soon()
+
+    def _check_time(self, pending: Pending) -> None:
+        frames, rows = len(self._lanes.turn) + 1, self._lanes.rows + pending.request.n_rows
+        requests = self.load.requests
+        for link in self.links:
+            for frame in link.frames:
+                frames += 1
+                rows += frame.rows
+                requests += len(frame.batch)
+        if not self.links or requests < CROWD:
+            return  # children that start, or start again: nobody knows how long that takes
+        wait_s = self._pace.seconds(frames, rows) / len(self.links)
+        if wait_s * 1000 > IN_TIME * pending.timeout_ms:
+            raise NotInTime(self.entry.name, wait_s, pending.timeout_ms)
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._lanes.turn or self._held)
+
+    def _flush_soon(self) -> None:
+        # At the end of the loop's turn: what else is ready in this turn travels along.
+        self._flush_due = True
+        self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        lanes, policy = self._lanes, self.policy
+        while lanes.turn:
+            link = self._free_link()
+            if link is None:
+                return
+            batch, rows = lanes.take(policy.rows, policy.nbytes)
+            if batch:
+                self._send(link, batch, rows)
+        self._release_retired()
+
+    def _free_link(self) -> Link | None:
+        """The child with the fewest frames outstanding that may take one more. Retired ones only finish what waits."""
+        best, fewest = None, MAX_FRAMES
+        for link in self.links or self.retired:
+            if len(link.frames) < fewest:
+                best, fewest = link, len(link.frames)
+        return best
+
+    def _send(self, link: Link, batch: list[Pending], rows: int) -> None:
+        try:
+            self._form(link, batch, rows)
+        except Exception as error:  # they are in no lane any more: nobody else would ever answer them
+            log.exception("a frame of %s could not be formed", self.entry.name)
+            for pending in batch:
+                pending.fail(error)
+
+    def _form(self, link: Link, batch: list[Pending], rows: int) -> None:
+        self._last_batch = len(batch)
+        request = batch[0].request
+        try:
+            inputs = join([pending.request for pending in batch])
+        except FitserveError as error:  # only a lone request says what is wrong with it
+            batch[0].fail(error)
+            return
+        if inputs is None:
+            self._lanes.put_back(pending for pending in batch if self._stands_alone(pending))
+            self._flush_soon()
+            return
+        now = self._loop.time()
+        frame = Frame(self._next_id, batch, rows, now)
+        self._next_id += 1
+        self.frames += 1
+        link.send(frame, request.method, inputs, request.checked)
+        oldest = batch[0]  # it is on its way: time to count
+        self.meter.batch.add(len(batch))
+        self.meter.wait.add(max(0.0, now - oldest.deadline + oldest.timeout_ms / 1000))
+
+    def _stands_alone(self, pending: Pending) -> bool:
+        """Make an array of this request's own rows, so that it shares frames only with its like."""
+        try:
+            settle_alone(pending.request)
+        except FitserveError as error:
+            pending.fail(error)
+            return False
+        if not pending.alone:
+            pending.key = pending.request.key or pending
+        return True
+
+    # what children say
+
+    def answered(self, link: Link, frame: Frame, answer: FrameResult | Refusal) -> None:
+        """`frame` came back and is not among ``link.frames`` any more."""
+        if isinstance(answer, FrameResult):
+            self._deliver(frame, answer)
+            self.meter.compute.add(answer.exec_ns / 1e9)
+            self._pace.learn(frame.rows, self._loop.time() - frame.sent_at)
+        else:
+            self._refused(link, frame, answer)
+        if link.frames:
+            link.frames[0].sent_at = self._loop.time()  # its turn starts now
+        if self._lanes.turn:
+            self._flush()
+        else:
+            self._release_retired()
+
+    def _deliver(self, frame: Frame, result: FrameResult) -> None:
+        batch = frame.batch
+        if len(batch) == 1:
+            self.answers += 1
+            if not batch[0].answer.done():
+                batch[0].answer.set_result(ScoreResult(result, 0, -1))
+            return
+        uneven = batch[0].request.method == "decision_path" and isinstance(result.output, tuple)  # where trees begin
+        if uneven or not splits(result.output, frame.rows):
+            self._unbatchable.add(batch[0].request.method)
+            self._ask_alone(batch)
+            return
+        self.answers += len(batch)
+        start = 0
+        for pending in batch:
+            stop = start + pending.request.n_rows
+            if not pending.answer.done():
+                pending.answer.set_result(ScoreResult(result, start, stop))
+            start = stop
+
+    def _ask_alone(self, batch: Collection[Pending]) -> None:
+        for pending in batch:
+            pending.isolate()
+        self._lanes.put_back(batch)
+
+    def _refused(self, link: Link, frame: Frame, refusal: Refusal) -> None:
+        if refusal.kind in {"memory", "large"}:  # the child ends itself now, or its connection is dropped
+            self._leaving.add(link.id)
+            self.links = [other for other in self.links if other is not link]
+        if len(frame.batch) > 1:
+            self._ask_alone(frame.batch)
+        elif refusal.kind == "memory":
+            error = MemoryLimitExceeded(self.entry.name, self.entry.memory_in_gb)  # the supervisor knows the peak
+            self._held.append(Held(frame.batch[0], link.id, self._loop.time() + VERDICT_WAIT_S / 4, error))
+        else:
+            frame.batch[0].fail(self._error_of(refusal))
+
+    def _error_of(self, refusal: Refusal) -> FitserveError:
+        if refusal.kind == "input":
+            return InputRejected(redact_paths(refusal.message), refusal.type)
+        if refusal.kind == "large":
+            return BoundlessAnswer(self.entry.name, int(refusal.message))
+        if refusal.kind == "method":
+            return UnknownMethod(refusal.message, (self.entry.description or {}).get("methods", ()))
+        return ModelFailed(self.entry.name)
+
+    def asked(self, link: Link, frames: Sequence[Frame]) -> bool:
+        """A child that was lost with these `frames` outstanding was computing one, or had run out of memory over a request."""
+        return link.id in self._leaving or self._begun(link, frames) is not None
+
+    def lost(self, link: Link, frames: Sequence[Frame]) -> None:
+        """The connection broke; `frames` were outstanding, the oldest first."""
+        self.links = [other for other in self.links if other is not link]
+        self.retired = [other for other in self.retired if other is not link]
+        begun = self._begun(link, frames)
+        self._leaving.discard(link.id)
+        for frame in reversed(frames):
+            if frame is not begun:  # nothing speaks against it
+                self._lanes.put_back(frame.batch)
+        if begun is not None:
+            self._suspect(link.id, begun)
+        if self._lanes.turn:
+            self._flush()
+
+    def _begun(self, link: Link, frames: Sequence[Frame]) -> Frame | None:
+        """The one of these `frames` that a lost child may have died over."""
+        if link.id in self._leaving or not frames:
+            return None
+        number = link.computed
+        if number is None:
+            return frames[0]
+        return next((frame for frame in frames if frame.id == number), None)
+
+    def _suspect(self, child: int, frame: Frame) -> None:
+        """The child died over this frame."""
+        lone = len(frame.batch) == 1
+        for pending in frame.batch:
+            pending.deaths += 1
+            pending.isolate()
+        if lone and not frame.batch[0].answer.done():
+            last = ModelDied(self.entry.name) if frame.batch[0].request.once else None
+            self._held.append(Held(frame.batch[0], child, self._loop.time() + VERDICT_WAIT_S, last))
+            self._judge(None)
+        else:
+            self._lanes.put_back(frame.batch)
+
+    def _judge(self, now: float | None) -> None:
+        """Decide about lone requests whose child died: the supervisor says of what, or the wait for it is over."""
+        entry, held = self.entry, self._held
+        alive = {child.id for child in entry.children}
+        self._held = []
+        for item in held:
+            pending = item.pending
+            death = self._verdicts.get(item.child)
+            if death is None and item.child not in alive:
+                death = entry.last_death
+            told = death is not None or item.child in self._verdicts
+            if death is not None and death.cause == "memory":
+                limit = death.limit_gb or entry.memory_in_gb
+                pending.fail(MemoryLimitExceeded(entry.name, limit, death.peak_gb))
+            elif item.otherwise is None and pending.deaths >= MAX_DEATHS:
+                pending.fail(ModelDied(entry.name))
+            elif told or (now is not None and now >= item.until):
+                if item.otherwise is None:
+                    self._lanes.put_back([pending])
+                else:
+                    pending.fail(item.otherwise)
+            else:
+                self._held.append(item)
+        if self._lanes.turn and not self._flush_due:
+            self._flush_soon()
+
+    # what the owner says
+
+    def connected(self, link: Link) -> None:
+        self.links.append(link)
+        self._flush()
+
+    def retire(self, link: Link) -> None:
+        """No new requests for it; what is bound to this version may still use it."""
+        self.links = [other for other in self.links if other is not link]
+        self.retired.append(link)
+        self._release_retired()
+
+    def update(self, entry: VersionEntry, policy: BatchPolicy) -> None:
+        self.entry, self.policy = entry, policy
+        self._unbatchable = set(policy.alone)
+        if self._held:
+            self._judge(None)
+
+    def refuse(self, error: Callable[[Pending], BaseException | None]) -> None:
+        """Tell those that wait what `error` gives for them; None lets one wait on. Who may not be asked again hears what that is for."""
+
+        def keep(pending: Pending) -> bool:
+            reason = error(pending)
+            if reason is not None:
+                pending.fail(reason)
+            return reason is None
+
+        self._lanes.clear(keep)
+        held, self._held = self._held, []
+        for item in held:
+            reason = error(item.pending)
+            if reason is None:
+                self._held.append(item)
+            else:
+                item.pending.fail(item.otherwise or reason)
+
+    def busy(self) -> list[int]:
+        """Retired children that are still needed here."""
+        if self.waiting and not self.links:
+            return [link.id for link in self.retired]
+        return [link.id for link in self.retired if link.frames]
+
+    def _release_retired(self) -> None:
+        if not self.retired or (self.waiting and not self.links):
+            return
+        idle = [link for link in self.retired if not link.frames]
+        if idle:
+            self.retired = [link for link in self.retired if link.frames]
+            for link in idle:
+                link.close()
+            self._office.released()
+
+    # time
+
+    def tick(self, now: float) -> bool:
+        """End the wait of those whose deadline is over, and notice a stuck child. False: nothing to look after."""
+        if now >= self._next_deadline:
+            self._expire(now)
+        if self._held:
+            self._judge(now)
+        outstanding = False
+        for link in [*self.links, *self.retired]:
+            if link.frames:
+                outstanding = True
+                frame = link.frames[0]
+                if not frame.stuck and now - frame.sent_at > self.policy.max_compute_s:
+                    self._stuck(link, frame)
+        self._awake = outstanding or self.waiting
+        return self._awake
+
+    def _stuck(self, link: Link, frame: Frame) -> None:
+        frame.stuck = True
+        if len(frame.batch) == 1:
+            frame.batch[0].fail(DeadlineExceeded(self.policy.max_compute_s * 1000))
+        self._office.stuck(link.id)
+
+    def _expire(self, now: float) -> None:
+        soonest = float("inf")
+
+        def keep(pending: Pending) -> bool:
+            nonlocal soonest
+            if pending.answer.done():
+                return False
+            if pending.deadline <= now:
+                pending.answer.set_exception(DeadlineExceeded(pending.timeout_ms))
+                return False
+            soonest = min(soonest, pending.deadline)
+            return True
+
+        if any(pending.deadline <= now for pending in self._lanes):
+            self._lanes.clear(keep)
+        for pending in self._lanes:
+            soonest = min(soonest, pending.deadline)
+        self._held = [item for item in self._held if keep(item.pending)]
+        for link in [*self.links, *self.retired]:
+            for frame in link.frames:
+                for pending in frame.batch:
+                    keep(pending)
+        self._next_deadline = soonest

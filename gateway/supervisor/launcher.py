@@ -1,0 +1,440 @@
+"""What the supervisor needs of the machine to have a version run: files, interpreters, nurseries, groups, children.
+
+It decides nothing: `gateway.supervisor.models` says what to start, `gateway.supervisor.version` what to do when it fails.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Final
+
+from gateway.ipc.routing_table import LastDeath
+from gateway.rundir.version_log import VersionLog
+from gateway.schema.infer import schema_for
+from gateway.schema.methods import METHODS
+from gateway.settings import Settings
+from gateway.supervisor.environments import OWN, Interpreters, Ready
+from gateway.supervisor.golden import GoldenRows
+from gateway.supervisor.log_tail import Sink
+from gateway.supervisor.model_dir import offer
+from gateway.supervisor.replicas import Child, FailureKind, ReplicaSet, StartFailed
+from gateway.supervisor.version import VersionController
+from gateway.supervisor.worker_process import (
+    ChildFailed,
+    ChildHandle,
+    LogTail,
+    Nursery,
+    NurseryFailed,
+    Reaper,
+    start_child,
+)
+from registry.errors import FitserveError
+from registry.golden_inputs import SampleRows
+from registry.inference import FOLDER_OF_MODELS
+from registry.limits.base import Backend
+from registry.records import Json, ModelVersion
+from registry.resources import GB
+from registry.serving_environment import Own, ServingEnvironment, decide
+from registry.workspace import Workspace
+
+log = logging.getLogger("fitserve.supervisor")
+
+_SECONDS_PER_GB: Final = 10.0
+_SOUND_NURSERY_S: Final = 0.5  # one that died sooner is started again only when it is needed
+_PROOF_S: Final = 60.0
+_IMPORTS: Final = 40  # modules that are asked for before a fork
+_KINDS: Final[dict[str, FailureKind]] = {"digest": "digest", "load": "load", "memory": "memory", "timeout": "timeout"}
+
+
+@dataclass(frozen=True)
+class Files:
+    """What of a version lies on disk, looked up once before it starts."""
+
+    record: ModelVersion
+    artifact: Path
+    code: Path | None
+    serving: ServingEnvironment
+
+
+class WorkerLauncher:
+    """
+    Args:
+        runtime: the directory of the scoring sockets, mode 0700.
+    """
+
+    def __init__(
+        self, workspace: Workspace, settings: Settings, backend: Backend, reaper: Reaper, runtime: Path, cores: float
+    ) -> None:
+        self._workspace = workspace
+        self._settings = settings
+        self._backend = backend
+        self._reaper = reaper
+        self._runtime = runtime
+        self._interpreters = Interpreters(workspace.interpreters_dir, reaper)
+        self._own = Own.here()
+        self._golden = GoldenRows(workspace, settings.max_compute_s)
+        self._nurseries: dict[str | None, asyncio.Task[Nursery]] = {}
+        self._loads = asyncio.Semaphore(max(2, round(cores) * 2))  # more at once would only wait for each other
+        self._ids = itertools.count(1)
+        self._files: dict[str, tuple[Files, Ready]] = {}  # by key of the replica set
+        self._proofs: dict[tuple[str | int | None, ...], dict[str, Json]] = {}  # by `_same_answers`
+        self._logs: dict[str, VersionLog] = {}
+        self._tails: dict[str, LogTail] = {}
+        self._closing = False
+
+    def log_of(self, version: VersionController) -> VersionLog:
+        if version.id not in self._logs:
+            self._logs[version.id] = VersionLog(self._workspace.logs_dir, version.model, version.record.version)
+        return self._logs[version.id]
+
+    @property
+    def nursery_pids(self) -> list[int]:
+        started = [task.result() for task in self._nurseries.values() if task.done() and not task.cancelled()]
+        return [nursery.pid for nursery in started if nursery.alive]
+
+    async def warm(self, records: Iterable[ModelVersion]) -> None:
+        """Start the nursery of the gateway's own interpreter before anybody needs it, with what these versions import."""
+        try:
+            nursery = await self._nursery(OWN)
+            await nursery.bring(islice(dict.fromkeys(chain(*map(_imports, records))), _IMPORTS))
+        except NurseryFailed as error:
+            log.warning("models start in fresh interpreters, which is slower: %s", error)
+
+    # Machine, for gateway.supervisor.models
+
+    async def open_replicas(
+        self, version: VersionController, key: str, admit: Callable[[], Awaitable[None]]
+    ) -> ReplicaSet:
+        record = version.record
+        version.start_ms = {"seen": max(0.0, (version.seen_time - record.created_time).total_seconds() * 1000)}
+        began = time.monotonic()
+        files = await asyncio.to_thread(self._look_up, record)
+        try:
+            ready = await self._interpreters.get(files.serving, self._progress(version))
+        finally:
+            version.progress = None
+        if version.replicas is None:
+            version.serving, version.notes = files.serving, _notes(files.serving, ready)
+        await admit()
+        try:
+            group = self._backend.create(key, version.limits, tasks=self._settings.model_tasks)
+        except OSError as error:
+            raise StartFailed("load", f"its limit group could not be made: {error.strerror}") from error
+        replicas = ReplicaSet(version.id, group, version.limits, version.size, version.child_died)
+        self._files[key] = files, ready
+        version.start_ms["prepare"] = _since(began)
+        return replicas
+
+    async def start_child(self, version: VersionController, replicas: ReplicaSet) -> Child:
+        async with self._loads:
+            return await self._start(version, replicas)
+
+    async def prove(self, version: VersionController, replicas: ReplicaSet, child: Child) -> None:
+        """Find out how a child may be asked, and put it into its description: which methods have shorter ways, and which answer
+        differently for rows together. Callers are answered meanwhile, by the public methods and each alone.
+
+        What an earlier child with the same bytes in the same environment found is true of this one too.
+        """
+        if child.proved:
+            return
+        child.proved = True
+        self._golden.store(version.record)
+        began = time.monotonic()
+        key = _same_answers(version.record, replicas, self._files[replicas.key][1])
+        known = self._proofs.get(key)
+        try:
+            scoring = await child.handle.prove(known and known["scoring"], _PROOF_S)
+            together = known["unbatchable"] if known else await self._golden.together(child)
+        except (ChildFailed, OSError, TimeoutError) as error:  # of its death others hear
+            log.warning("%s: child %d: how it may be asked is not known: %s", replicas.what, child.pid, error)
+            return
+        self._proofs[key] = {"scoring": scoring, "unbatchable": together}
+        child.description = {**child.description, **self._proofs[key], "proving": False}
+        version.start_ms["proof"] = _since(began)
+        if replicas is version.replicas or not version.children:
+            version.description = child.description
+
+    def recorded(self, record: ModelVersion) -> bool:
+        return self._golden.recorded(record)
+
+    def forget_replicas(self, replicas: ReplicaSet) -> None:
+        """The replica set has been closed."""
+        self._files.pop(replicas.key, None)
+
+    def close_log(self, version: VersionController) -> None:
+        """Nothing of it runs: until the next line its log takes neither memory nor a descriptor."""
+        self._tails.pop(version.id, None)
+        version_log = self._logs.pop(version.id, None)
+        if version_log is not None:
+            version_log.close()
+
+    async def close(self) -> None:
+        """End the nurseries."""
+        self._closing = True
+        await self._golden.close()
+        for task in self._nurseries.values():
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled() and task.exception() is None:
+                await task.result().close()
+        for version_log in self._logs.values():
+            version_log.close()
+
+    # steps
+
+    def _look_up(self, record: ModelVersion) -> Files:
+        """Blocking.
+
+        Raises:
+            FitserveError: something is missing from the workspace.
+        """
+        artifacts, metadata = self._workspace.artifacts, self._workspace.metadata
+        spec = metadata.get_environment_by_digest(record.environment).spec if record.environment else None
+        code = artifacts.local_path(record.code) if record.code else None
+        modules = {path.stem for path in code.iterdir()} if code is not None else set()
+        return Files(
+            record=record,
+            artifact=artifacts.local_path(record.artifact.digest),
+            code=code,
+            serving=decide(record, self._own, spec=spec, code=modules),
+        )
+
+    def _progress(self, version: VersionController) -> Sink:
+        """What the building of its interpreter says: into its log, the last line also into its status."""
+        write = self.log_of(version).write
+
+        def tell(data: bytes) -> None:
+            write(data)
+            lines = data.decode("utf-8", "replace").split("\n")
+            version.progress = next((line for line in reversed(lines) if line.strip()), version.progress)
+
+        return tell
+
+    async def _start(self, version: VersionController, replicas: ReplicaSet) -> Child:
+        files, ready = self._files[replicas.key]
+        began = time.monotonic()
+        handle = await self._forked(version, ready)
+        try:
+            await handle.hello()
+            doors = _join(replicas, handle)
+            version.start_ms["fork"] = _since(began)
+            began = time.monotonic()
+            number = next(self._ids)
+            listen = str(self._runtime / f"{number}.sock")
+            order = {**self._order(replicas, files, listen), "doors": doors}
+            description = await handle.go(order, self._patience(version.record))
+            if doors and handle.pid not in replicas.group.pids():
+                raise StartFailed("load", f"model {replicas.what} was not loaded inside its limit group")
+            version.start_ms["load"] = _since(began)
+            child = Child(number, handle, listen, description)
+            self._say_what_is_known(version, replicas, child)
+            began = time.monotonic()
+            await self._learn(version, replicas, child)
+            version.start_ms["golden"] = _since(began)
+            handle.send("serve")
+        except ChildFailed as failure:
+            handle.kill()
+            raise await self._explained(replicas, handle, failure) from None
+        except StartFailed:
+            handle.kill()
+            raise
+        except FitserveError as error:  # golden rows that cannot be read
+            handle.kill()
+            raise StartFailed("golden", f"model {replicas.what} was not verified: {error}") from error
+        except OSError as error:  # the group or the socket
+            handle.kill()
+            raise _no_process(f"model {replicas.what} could not be started: {error.strerror or error}") from error
+        except BaseException:
+            handle.kill()
+            raise
+        log.info("%s: child %d serves within %g GB", replicas.what, handle.pid, replicas.limits.memory_in_gb)
+        return child
+
+    async def _forked(self, version: VersionController, ready: Ready) -> ChildHandle:
+        """A child that waits; forked where that is possible, else in a fresh interpreter."""
+        tail = self._tail(version)
+        imports = _imports(version.record)[:_IMPORTS]
+        for _ in range(2):  # a nursery may have died since it was used last
+            try:
+                nursery = await self._nursery(ready)
+                return await nursery.fork(log=tail, imports=imports)
+            except NurseryFailed as error:
+                log.warning("%s: no fork from the nursery: %s", version.id, error)
+        try:
+            return start_child(
+                ready.python, self._reaper, variables=ready.variables, threads=version.limits.threads, log=tail
+            )
+        except OSError as error:
+            raise _no_process(f"{ready.python.name} could not be started: {error.strerror}") from None
+
+    async def _nursery(self, ready: Ready) -> Nursery:
+        task = self._nurseries.get(ready.digest)
+        if task is None or (task.done() and (task.cancelled() or task.exception() or not task.result().alive)):
+            task = self._nurseries[ready.digest] = asyncio.create_task(self._start_nursery(ready))
+        return await asyncio.shield(task)
+
+    async def _start_nursery(self, ready: Ready) -> Nursery:
+        """One that another takes the place of when it dies: the next start of a model should not wait for its imports."""
+        nursery = await Nursery.start(ready.python, self._reaper, variables=ready.variables)
+        since = time.monotonic()
+        nursery.exited.add_done_callback(lambda _: self._nursery_died(ready, since))
+        return nursery
+
+    def _nursery_died(self, ready: Ready, since: float) -> None:
+        if self._closing or time.monotonic() - since < _SOUND_NURSERY_S:
+            return
+        log.warning("a nursery died, starting another")
+        self._nurseries[ready.digest] = again = asyncio.create_task(self._start_nursery(ready))
+        again.add_done_callback(_ignore)  # whoever needs it next tries again and tells
+
+    def _order(self, replicas: ReplicaSet, files: Files, listen: str) -> dict[str, Json]:
+        artifact = files.record.artifact  # what the replica set was opened for, whatever is asked for by now
+        script = files.record.settings.get("entry_script")
+        return {
+            **(self._script_order(files.record, files, script) if script else {}),
+            "artifact": str(files.artifact),
+            "digest": artifact.digest,
+            "kind": artifact.kind,
+            "format": artifact.format,
+            "code": str(files.code) if files.code else None,
+            "listen": listen,
+            "threads": replicas.limits.threads,
+            "rlimits": replicas.group.rlimits(),
+            "methods": list(METHODS),
+            "dense_limit_bytes": int(self._settings.dense_limit_mb * 1e6),
+            "answer_limit_bytes": int(self._settings.answer_limit_mb * 1e6),
+        }
+
+    def _script_order(self, record: ModelVersion, files: Files, script: str) -> dict[str, Json]:
+        """The script, and a folder in which it finds its model as in Azure's containers: `<name>/<version>/<model>`."""
+        root = self._runtime / f"app-{record.artifact.digest[:16]}"
+        several = bool(record.settings.get(FOLDER_OF_MODELS))
+        models = root / "azureml-models" if several else root / "azureml-models" / record.name / str(record.version)
+        offer(files.artifact, models if several else models / record.artifact.name)
+        code = files.code or root
+        return {"script": str(code / script), "app_root": str(root), "model_dir": str(models)}
+
+    async def _learn(self, version: VersionController, replicas: ReplicaSet, child: Child) -> None:
+        """What the loaded model says of itself, and whether it answers as it should.
+
+        A replica set that is tried beside one that serves leaves no trace if it does not.
+
+        Raises:
+            StartFailed: it does not.
+        """
+        record = version.record
+        if version.schema is None or record.settings.get("entry_script"):  # another script may take other arguments
+            version.schema = await self._schema(version, child)
+        sample = await asyncio.to_thread(self._rows, record) if record.sample and not record.golden else None
+        report = await self._golden.check(record, child, sample, replicas.unrecorded)
+        if report.problem is None or not version.children:
+            self._adopt(version, replicas)
+            version.description = child.description
+            version.golden, version.unverified = report.to_json(), report.unverified is not None
+        if report.problem is not None:
+            raise StartFailed("golden", f"model {version.id} {report.problem}")
+
+    def _say_what_is_known(self, version: VersionController, replicas: ReplicaSet, child: Child) -> None:
+        """Until the proof: nothing is asked together unless that is known to be right."""
+        known = self._proofs.get(_same_answers(version.record, replicas, self._files[replicas.key][1]))
+        if known is not None:
+            child.description["unbatchable"] = known["unbatchable"]
+        elif child.description["kind"] == "script":
+            child.proved = True
+        else:
+            child.description["proving"] = True
+
+    def _adopt(self, version: VersionController, replicas: ReplicaSet) -> None:
+        """This replica set's environment is the version's."""
+        files, ready = self._files[replicas.key]
+        if version.serving != files.serving:
+            version.serving, version.notes = files.serving, _notes(files.serving, ready)
+
+    async def _schema(self, version: VersionController, child: Child) -> dict[str, Json]:
+        if version.record.sample is None:
+            return schema_for(child.description)
+        try:
+            return await asyncio.to_thread(self._schema_with_sample, version.record, child.description)
+        except FitserveError as error:
+            log.warning("%s: the sample is not used: %s", version.id, error)
+            version.notes.append(f"the sample is not used: {error}")
+            return schema_for(child.description)
+
+    def _schema_with_sample(self, record: ModelVersion, description: dict[str, Json]) -> dict[str, Json]:
+        """Blocking."""
+        assert record.sample is not None
+        return schema_for(description, self._workspace.artifacts.read_bytes(record.sample), record.sample_name)
+
+    def _rows(self, record: ModelVersion) -> SampleRows | None:
+        """Blocking: the sample as rows; None where it cannot be read, which the schema has said already."""
+        from gateway.schema.samples import read_sample
+
+        assert record.sample is not None
+        with contextlib.suppress(FitserveError):
+            return read_sample(self._workspace.artifacts.read_bytes(record.sample), record.sample_name or "sample.json")
+        return None
+
+    async def _explained(self, replicas: ReplicaSet, handle: ChildHandle, failure: ChildFailed) -> StartFailed:
+        """The sentence for a child that did not come to serve."""
+        end = failure.exit or await handle.exited
+        death = replicas.verdict(end)
+        if death.cause == "memory" or failure.kind == "memory":
+            peak = f" (peak {death.peak_gb:g} GB)" if death.peak_gb else ""
+            limit = replicas.limits.memory_in_gb
+            sentence = f"model {replicas.what} does not fit into its memory limit of {limit:g} GB{peak}: it ran out while loading"
+            return StartFailed("memory", sentence, death)
+        kind = _KINDS.get(failure.kind, "died")
+        sentence = f"model {replicas.what} was not loaded: {failure.reason}"
+        return StartFailed(kind, sentence, death if kind == "died" else None)
+
+    def _patience(self, record: ModelVersion) -> float:
+        return self._settings.start_timeout_s + _SECONDS_PER_GB * record.artifact.size / GB
+
+    def _tail(self, version: VersionController) -> LogTail:
+        if version.id not in self._tails:
+            self._tails[version.id] = LogTail(lambda data: self.log_of(version).write(data))
+        return self._tails[version.id]
+
+
+def _notes(serving: ServingEnvironment, ready: Ready) -> list[str]:
+    """What a person should know of an environment, each once."""
+    return list(dict.fromkeys((*serving.warnings, *ready.warnings)))
+
+
+def _same_answers(record: ModelVersion, replicas: ReplicaSet, ready: Ready) -> tuple[str | int | None, ...]:
+    """What decides how a model answers: its bytes, its code, its interpreter, its threads; and which rows were proved."""
+    return record.artifact.digest, record.code, ready.digest, replicas.limits.threads, record.sample
+
+
+def _imports(record: ModelVersion) -> list[str]:
+    """Modules that its file names."""
+    modules = [str(name).rpartition(".")[0] for name in record.facts.get("globals") or ()]
+    return [module for module in dict.fromkeys(modules) if module]
+
+
+def _join(replicas: ReplicaSet, handle: ChildHandle) -> list[str]:
+    """Put a child into its group before it loads anything, or give the doors by which it goes in first of all."""
+    if handle.threads == 1:
+        return list(replicas.group.expect(handle.pid))
+    replicas.group.add(handle.pid)
+    return []
+
+
+def _no_process(sentence: str) -> StartFailed:
+    """What the machine did not give now it may give later: it is tried again as after a death."""
+    return StartFailed("machine", sentence, LastDeath("no process", sentence))
+
+
+def _ignore(done: "asyncio.Task[Nursery]") -> None:
+    if not done.cancelled():
+        done.exception()
+
+
+def _since(began: float) -> float:
+    return (time.monotonic() - began) * 1000

@@ -1,0 +1,482 @@
+"""All models in the supervisor: which version of each answers, which ones run, and who makes room for whom.
+
+The rules: the latest version that proved right answers; a version that never did is passed over. Versions start ahead, if their
+memory can be promised, or at first use. For what is asked for, the least recently used of those that nobody asks for are
+stopped.
+"""
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Final, Protocol
+
+from gateway.ipc.control import Message
+from gateway.ipc.routing_table import OF_SERVICE, ModelEntry, Publisher, ServiceEntry
+from gateway.settings import Settings
+from gateway.supervisor.admission import Admission, Candidate
+from gateway.supervisor.baseline import BaselineRecorder
+from gateway.supervisor.replicas import Child, ReplicaSet
+from gateway.supervisor.services import OwnModel, read_services
+from gateway.supervisor.version import NoRoomNow, VersionController
+from registry.errors import DoesNotFit, ModelNotFound
+from registry.records import ModelVersion, ServiceRecord
+from registry.resources import ResourceConfiguration
+
+log = logging.getLogger("fitserve.supervisor")
+
+_NAME_IN_KEY: Final = 100  # it becomes a file name, whose length is bounded
+IN_USE_S: Final = 2.0  # HTTP processes tell once a second what answered
+
+
+class WorkerLauncher(Protocol):
+    """What starts processes: see `gateway.supervisor.launcher`."""
+
+    async def open_replicas(
+        self, version: VersionController, key: str, admit: Callable[[], Awaitable[None]]
+    ) -> ReplicaSet:
+        """Everything that a child needs made ready, then `admit`, then an empty group."""
+
+    async def start_child(self, version: VersionController, replicas: ReplicaSet) -> Child: ...
+    async def prove(self, version: VersionController, replicas: ReplicaSet, child: Child) -> None: ...
+    def recorded(self, record: ModelVersion) -> bool:
+        """Whether there are golden rows of it."""
+
+    def forget_replicas(self, replicas: ReplicaSet) -> None: ...
+    def close_log(self, version: VersionController) -> None: ...
+
+
+class BackpressuredWriter(Protocol):
+    """Where tables go: see `gateway.supervisor.http_processes`."""
+
+    def publish(self, message: Message) -> None: ...
+    async def released(self, children: Collection[int], revision: int, timeout: float) -> bool: ...
+
+
+class ServedModel:
+    """One model, or one as a service with limits of its own has it. `live` is the version that answers when none is named,
+    None until there is one."""
+
+    def __init__(self, name: str, settings: Settings, service: str | None = None) -> None:
+        self.name = name
+        self.service = service
+        self.asked: int | None = None  # the version that the service names; None: the latest that proves right
+        self.versions: dict[int, VersionController] = {}
+        self.live: int | None = None
+        self.pinned: frozenset[int] = frozenset()  # versions that services name: they run beside the live one
+        self._settings = settings
+        self._tried: set[int] = set()  # started ahead once; whatever came of it
+
+    @property
+    def live_version(self) -> VersionController | None:
+        return None if self.live is None else self.versions.get(self.live)
+
+    def entry(self) -> ModelEntry:
+        latest = max(self.versions)
+        live = self.live
+        if self.asked is not None:
+            latest = self.asked if self.asked in self.versions else latest
+        elif live is None and self.versions[latest].rejected:
+            target = self._target()
+            live = None if target is None else target.record.version
+        return ModelEntry(self.name, latest, live, {number: v.entry() for number, v in sorted(self.versions.items())})
+
+    def settle(self) -> None:
+        """Decide what answers and what should run, from what there is now. Deciding twice changes nothing."""
+        live = self.live_version
+        if self.live is not None and (live is None or live.rejected):
+            self.live = live = None
+            self._tried.difference_update(number for number, v in self.versions.items() if v.was_live)
+        target = self._target()
+        if target is None or target is live:
+            return
+        number = target.record.version
+        if target.state == "live":
+            log.info("%s: answers for %s", target.id, self.name)
+            self.live = number
+            if live is not None and live.record.version not in self.pinned:
+                live.stop()
+            self._stop_overtaken(number)
+        elif self._settings.start == "first-use" and (live is None or live.replicas is None):
+            self.live = number
+        elif number not in self._tried:
+            self._tried.add(number)
+            target.start(urgent=live is not None and live.replicas is not None)
+
+    def _stop_overtaken(self, by: int) -> None:
+        """Versions that were to answer, were overtaken while they started, and that nobody has asked for."""
+        for number, version in self.versions.items():
+            if number < by and number not in self.pinned and version.wanted and not version.last_used:
+                self._tried.discard(number)
+                version.stop()
+
+    def pin(self, numbers: frozenset[int]) -> None:
+        """Services name these versions. What is new among them starts; what is not named any more stops when idle."""
+        new, self.pinned = numbers - self.pinned, numbers
+        if self._settings.start == "ahead":
+            for number in new & self.versions.keys():
+                self._tried.add(number)
+                self.versions[number].start()
+
+    async def unload(self) -> None:
+        """None of its versions runs until `load`, or until a new one is registered. Returns when what was accepted is answered."""
+        for version in self.versions.values():
+            version.unload()
+        await asyncio.gather(*(version.stopped() for version in self.versions.values()))
+
+    def load(self) -> None:
+        """The version that answers starts, and those that services name; the others may be asked for again."""
+        for version in self.versions.values():
+            version.load()
+        for number in {self.entry().current.version, *self.pinned}:
+            self.versions[number].start(urgent=True)
+
+    def crowded_out(self) -> list[VersionController]:
+        """What should run, and found no room when it was to start."""
+        target = self._target()
+        numbers = self.pinned if target is None else self.pinned | {target.record.version}
+        found = [self.versions[number] for number in numbers & self.versions.keys()]
+        return [version for version in found if version.crowded_out and not version.wanted]
+
+    def forget_attempt(self, number: int) -> None:
+        """Its limits or environment changed: it may be started ahead again."""
+        self._tried.discard(number)
+
+    def left_behind(self) -> list[int]:
+        """Versions that a service has not asked for any more, and that need not answer for it any longer."""
+        if self.asked is None:
+            return []
+        return [number for number in self.versions if number not in {self.asked, self.live}]
+
+    def _target(self) -> VersionController | None:
+        if self.asked is not None:
+            asked = self.versions.get(self.asked)
+            return None if asked is None or asked.rejected else asked
+        usable = [number for number, version in self.versions.items() if not version.rejected]
+        return self.versions[max(usable)] if usable else None
+
+
+class ModelManager:
+    """The supervisor's models; the `Host` of their versions.
+
+    Args:
+        outlet: the HTTP processes.
+        keys: digests of the accepted keys, None when none is asked for.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        machine: WorkerLauncher,
+        admission: Admission,
+        publisher: Publisher,
+        outlet: BackpressuredWriter,
+        keys: frozenset[str] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.models: dict[str, ServedModel] = {}
+        self.admission = admission
+        self._machine = machine
+        self._publisher = publisher
+        self._outlet = outlet
+        self._keys = keys
+        self._default: str | None = None
+        self._services: Sequence[ServiceEntry] = ()
+        self._default_service: str | None = None
+        self._dirty: set[str] = set()
+        self._flush_due = False
+        self._room = asyncio.Lock()
+        self._numbers = itertools.count(1)
+        self._rehearsals = BaselineRecorder(self, machine.recorded)
+        self._closing: set[asyncio.Task[None]] = set()
+
+    # the registry
+
+    def reconcile(
+        self, records: Sequence[ModelVersion], default: str | None, deployed: Sequence[ServiceRecord] = ()
+    ) -> None:
+        """These are registered and deployed now, and `default`, a service or a model, answers ``/score``."""
+        self._services, own = read_services(deployed, records)
+        means = next((service.model for service in self._services if service.name == default), None)
+        self._default = default if means is None else means
+        self._default_service = None if means is None else default
+        wanted = {(record.name, record.version): record for record in records}
+        for name, alone in own.items():
+            runs = self._runs(name, alone)
+            wanted |= {(name, number): alone.records[number] for number in runs}
+            if runs:
+                self._ask(name, alone)
+        for (name, number), record in wanted.items():
+            model = self.models.setdefault(name, ServedModel(name, self.settings))
+            try:
+                self._take(model, number, record)
+            except Exception:  # the other models must not suffer from one odd record
+                log.exception("%s: its record cannot be used", record.id)
+                if number in model.versions:
+                    model.versions[number].refuse("its record cannot be used; the gateway's log has the traceback")
+                elif not model.versions:
+                    del self.models[name]
+        for name, model in list(self.models.items()):
+            for number in [number for number in model.versions if (name, number) not in wanted]:
+                self._remove(model, model.versions.pop(number))
+            named = {s.number for s in self._services if s.served_by == name and s.number is not None}
+            model.pin(frozenset(named & model.versions.keys()))
+        self.flush()
+
+    def _take(self, model: ServedModel, number: int, record: ModelVersion) -> None:
+        """A record that is new, or may have changed."""
+        version = model.versions.get(number)
+        if version is None:
+            model.versions[number] = VersionController(record, self, model.service)
+            for other in model.versions.values():
+                other.load()
+            self._mark(model.name)
+        elif version.record != record:
+            asked = version.record.resource_configuration, version.record.environment
+            if asked != (record.resource_configuration, record.environment):
+                model.forget_attempt(number)
+            version.update(record)
+
+    def _ask(self, name: str, own: OwnModel) -> None:
+        """What a service wants of a model of its own."""
+        model = self.models.setdefault(name, ServedModel(name, self.settings, own.service))
+        if model.asked != own.asked:
+            model.asked = own.asked
+            self._mark(name)
+
+    def _runs(self, name: str, own: OwnModel) -> list[int]:
+        """All versions where it follows the live one; else what it asks for, and what answers until that does."""
+        if own.asked is None:
+            return list(own.records)
+        model = self.models.get(name)
+        live = None if model is None else model.live
+        return [number for number in own.records if number in {own.asked, live}]
+
+    def _remove(self, model: ServedModel, version: VersionController) -> None:
+        log.info("%s: deleted", version.id)
+        if not model.versions:
+            del self.models[model.name]
+        self._mark(model.name)
+        task = asyncio.create_task(self._close(version))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _close(self, version: VersionController) -> None:
+        await version.close()
+        self._machine.close_log(version)
+
+    # what HTTP processes ask and tell
+
+    def of_services(self, name: str) -> list[ServedModel]:
+        """That model as services with limits of their own have it."""
+        return [model for key, model in sorted(self.models.items()) if key.startswith(f"{name}{OF_SERVICE}")]
+
+    def version(self, name: str, number: int | None) -> VersionController:
+        """
+        Raises:
+            ModelNotFound
+        """
+        model = self.model(name)
+        if number is None:
+            number = model.entry().current.version
+        if number not in model.versions:
+            raise ModelNotFound(name, number, sorted(model.versions))
+        return model.versions[number]
+
+    def model(self, name: str) -> ServedModel:
+        """
+        Raises:
+            ModelNotFound
+        """
+        if name not in self.models:
+            raise ModelNotFound(name, known=sorted(self.models))
+        return self.models[name]
+
+    def child_owner(self, child: int) -> tuple[VersionController, Child] | None:
+        for model in self.models.values():
+            for version in model.versions.values():
+                if version.replicas is not None and child in version.replicas.children:
+                    return version, version.replicas.children[child]
+        return None
+
+    def child_answered(self, child: int) -> None:
+        any(version.child_answered(child) for model in self.models.values() for version in model.versions.values())
+
+    def child_lost(self, child: int) -> None:
+        any(version.child_lost(child) for model in self.models.values() for version in model.versions.values())
+
+    def used(self, name: str, number: int, answers: int) -> None:
+        model = self.models.get(name)
+        if model is not None and number in model.versions:
+            model.versions[number].used(answers)
+
+    # time
+
+    def stop_idle(self) -> None:
+        """Stop what nobody has asked for in `idle_s`: on-demand versions, and all that started at first use."""
+        since = time.monotonic() - self.settings.idle_s
+        for model in self.models.values():
+            for number, version in model.versions.items():
+                on_demand = number not in {model.live, *model.pinned} or self.settings.start == "first-use"
+                idle = max(version.last_used, version.live_since) < since
+                if version.state == "live" and on_demand and idle:
+                    log.info("%s: idle for %g s, stopped", version.id, self.settings.idle_s)
+                    version.stop()
+
+    async def close(self) -> None:
+        """Stop everything, each version drained."""
+        versions = [version for model in self.models.values() for version in model.versions.values()]
+        await asyncio.gather(*(version.close() for version in versions), *self._closing)
+
+    def kill(self) -> None:
+        for model in self.models.values():
+            for version in model.versions.values():
+                version.kill()
+        self._rehearsals.kill()
+        for task in self._closing:
+            task.cancel()
+
+    # Host, for the versions
+
+    def changed(self, version: VersionController) -> None:
+        self._mark(version.model)
+        if not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush_later)
+
+    async def open_replicas(self, version: VersionController) -> ReplicaSet:
+        asked = version.limits.memory_bytes
+        self.admission.check(f"model {version.id}", asked)
+        its_model = self.models.get(version.record.name)
+        registered = None if its_model is None else its_model.versions.get(version.record.version)
+        unrecorded = await self._rehearsals.before(version, registered)
+        key = f"{version.model[:_NAME_IN_KEY]}-{version.record.version}-{next(self._numbers)}"
+        try:
+            replicas = await self._machine.open_replicas(version, key, lambda: self._make_room(version, key))
+        except BaseException:
+            self.admission.release(key)
+            self._close_log(version)
+            raise
+        replicas.unrecorded = unrecorded
+        return replicas
+
+    async def start_child(self, version: VersionController, replicas: ReplicaSet) -> Child:
+        return await self._machine.start_child(version, replicas)
+
+    async def prove(self, version: VersionController, replicas: ReplicaSet, child: Child) -> None:
+        await self._machine.prove(version, replicas, child)
+
+    def has_stand_in(self, version: VersionController) -> bool:
+        model = self.models.get(version.model)
+        live = None if model is None else model.live_version
+        return live is not None and live is not version and live.state == "live"
+
+    async def promise(self, version: VersionController, replicas: ReplicaSet, limits: ResourceConfiguration) -> None:
+        try:
+            self.admission.promise(replicas.key, f"model {version.id}", limits.memory_bytes)
+        except DoesNotFit as error:
+            raise NoRoomNow(str(error)) from None
+
+    async def close_replicas(self, version: VersionController, replicas: ReplicaSet) -> None:
+        children = list(replicas.children)
+        self.flush()
+        if children and not await self._outlet.released(children, self._publisher.revision, self.settings.drain_s):
+            log.warning("%s: still in use after %g s of draining, ended", version.id, self.settings.drain_s)
+        await replicas.end()
+        self._machine.forget_replicas(replicas)
+        self.admission.release(replicas.key)
+        self._close_log(version)
+        self._start_crowded_out()
+
+    def _start_crowded_out(self) -> None:
+        """Memory is free again: for those that should have started ahead and did not fit, the smallest first."""
+        if self.settings.start != "ahead":
+            return
+        waiting = [v for model in self.models.values() for v in model.crowded_out()]
+        free = self.admission.free
+        for version in sorted(waiting, key=lambda v: v.limits.memory_bytes):
+            free -= version.limits.memory_bytes
+            if free >= 0:
+                version.start()
+
+    def _close_log(self, version: VersionController) -> None:
+        if version.replicas is None:  # else another replica set of it writes on
+            self._machine.close_log(version)
+
+    # publishing
+
+    def flush(self) -> None:
+        """Settle and publish now what changed."""
+        dirty, self._dirty = self._dirty, set()
+        for name in dirty & self.models.keys():
+            model = self.models[name]
+            model.settle()
+            for number in model.left_behind():
+                self._remove(model, model.versions.pop(number))
+        entries = {}
+        for name in dirty | self._dirty:
+            try:
+                entries[name] = self.models[name].entry() if name in self.models else None
+            except Exception:  # the others' entries must go out
+                log.exception("model %s: it cannot be published", name)
+        self._dirty.clear()
+        message = self._publisher.update(entries, self._default, self._keys, self._services, self._default_service)
+        if message is not None:
+            self._outlet.publish(message)
+        for name in entries.keys() & self.models.keys():
+            for version in self.models[name].versions.values():
+                version.published()
+
+    def _flush_later(self) -> None:
+        self._flush_due = False
+        self.flush()
+
+    def _mark(self, name: str) -> None:
+        self._dirty.add(name)
+
+    # room
+
+    async def _make_room(self, version: VersionController, key: str) -> None:
+        """Promise memory to a new group, stopping others where that is right. What is promised is what is asked for when this returns: it
+        may have changed meanwhile.
+
+        Raises:
+            NoRoomNow: it does not fit beside what is promised.
+            DoesNotFit: it is to replace a version that runs, and both together do not fit.
+        """
+        what = f"model {version.id}"
+        async with self._room:
+            live = self.models[version.model].live_version if version.model in self.models else None
+            replaced = live if live is not None and live is not version and live.replicas is not None else None
+            if version.urgent or replaced is not None or version.replicas is not None:
+                await self._evict(version.limits.memory_bytes, spared={version, replaced})
+            crowded = version.limits.memory_bytes > self.admission.free
+            if replaced is not None and crowded and self.settings.swap == "stop-first":
+                log.info("%s: stopped first, it does not fit beside %s", replaced.id, version.id)
+                self.models[version.model].live = version.record.version  # callers wait for the new one
+                replaced.stop()
+                await replaced.stopped()
+            try:
+                self.admission.promise(key, what, version.limits.memory_bytes)
+            except DoesNotFit as error:
+                if replaced is not None:
+                    raise
+                raise NoRoomNow(str(error)) from None
+
+    async def _evict(self, asked: int, spared: Collection[VersionController | None]) -> None:
+        """Stop the least recently used that nobody uses, if that makes room."""
+        quiet = time.monotonic() - IN_USE_S
+        idle = {
+            version.replicas.key: version
+            for model in self.models.values()
+            for version in model.versions.values()
+            if version.replicas is not None and version.state == "live" and version not in spared
+            if version.last_used < quiet
+        }
+        candidates = [Candidate(key, v.limits.memory_bytes, v.last_used) for key, v in idle.items()]
+        for candidate in self.admission.room_for(asked, candidates) or []:
+            version = idle[candidate.key]
+            log.info("%s: stopped to make room", version.id)
+            version.stop()
+            await version.stopped()

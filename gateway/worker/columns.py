@@ -1,0 +1,224 @@
+"""What a model knows of its columns: names, types, categories, which may be missing.
+
+Runs inside the model's own Python (3.6 and later), beside child.py, with any scikit-learn since 0.19.
+"""
+
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+
+from .missing_values import allows_nan, passes_nan_on
+from .pipeline import (
+    LABELS,
+    MANY,
+    RECORDS,
+    TEXT,
+    does_something,
+    get,
+    has,
+    inputs,
+    is_estimator,
+    is_missing,
+    transformers,
+)
+from .shortcut_base import is_a
+
+# Transformers of numbers that learn nothing which would tell.
+_NUMERIC = (
+    "Binarizer",
+    "IterativeImputer",
+    "KBinsDiscretizer",
+    "KNNImputer",
+    "Normalizer",
+    "PolynomialFeatures",
+    "PowerTransformer",
+    "SplineTransformer",
+    "TruncatedSVD",
+    "VarianceThreshold",
+)
+
+
+def feature_names(model: Any) -> "Optional[List[str]]":
+    """The columns that `model` was fitted with, in order; None when it was fitted without names."""
+    for estimator in inputs(model):
+        for attribute in ("feature_names_in_", "_feature_names_in", "_df_columns", "feature_name_"):
+            found = get(estimator, attribute)
+            if found is not None and len(found) and all(isinstance(name, str) for name in found):
+                if list(found) == ["Column_{}".format(index) for index in range(len(found))]:
+                    return None  # LightGBM made them up
+                return [str(name) for name in found]
+        if is_a(estimator, "ColumnTransformer"):
+            return _names_in_transformers(estimator)
+    return None
+
+
+def n_features(model: Any) -> "Optional[int]":
+    for estimator in inputs(model):
+        if has(estimator, TEXT) or any(is_a(estimator, name) for name in RECORDS + LABELS):
+            return None
+        for attribute in ("n_features_in_", "n_features_", "_n_features"):
+            found = get(estimator, attribute)
+            if isinstance(found, (int, np.integer)):
+                return int(found)
+        if is_a(estimator, "ColumnTransformer"):
+            return None
+        width = _width_of_attributes(estimator)
+        if width is not None:
+            return width
+    return None
+
+
+def columns_of(
+    model: Any, names: "Optional[List[str]]"
+) -> "Tuple[Dict[str, str], Dict[str, List[Any]], List[str], Dict[str, bool]]":
+    """Types, categories, columns with closed categories, and whether each column may be missing."""
+    types: "Dict[str, str]" = {}
+    categories: "Dict[str, List[Any]]" = {}
+    closed: "List[str]" = []
+    nullable: "Dict[str, bool]" = {}
+    keys = names or [str(index) for index in range(n_features(model) or 0)]
+    overall = allows_nan(model)
+
+    def look(estimator: Any, columns: "List[str]") -> None:
+        for inner in inputs(estimator):
+            if is_a(inner, "Pipeline"):
+                for _, step in inner.steps:
+                    if does_something(step):
+                        look(step, columns)
+                        if not _keeps_columns(step, len(columns)):
+                            break
+                return
+            known = get(inner, "categories_")
+            if known is not None and len(known) == len(columns):
+                for column, values in zip(columns, known):
+                    types[column] = _type_of(values)
+                    if len(values) <= MANY:
+                        categories[column] = listed([value for value in values.tolist() if not is_missing(value)])
+                    if get(inner, "handle_unknown", "error") == "error":
+                        closed.append(column)
+            fill = get(inner, "statistics_")
+            if fill is not None and len(fill) == len(columns):
+                for column, value in zip(columns, np.asarray(fill, object).tolist()):
+                    types.setdefault(column, "string" if isinstance(value, str) else "number")
+            elif has(inner, TEXT):
+                types.update(dict.fromkeys(columns, "string"))
+            if is_a(inner, "ColumnTransformer"):
+                parts = [part for _, part, _ in transformers(inner) if is_estimator(part)]
+                refused_later = overall is False and all(allows_nan(part) for part in parts)
+                for _, part, chosen in transformers(inner):
+                    inside = _column_keys(chosen, columns)
+                    if is_estimator(part):
+                        look(part, inside)
+                        nullable.update(_nullable(part, inside, refused_later))
+            elif _takes_numbers(inner):
+                for column in columns:
+                    types.setdefault(column, "number")
+
+    try:
+        look(model, keys)
+    except (KeyError, ValueError, IndexError, TypeError):  # an unusual choice of columns: nothing is known of them
+        return {}, {}, [], {}
+    return types, categories, closed, nullable
+
+
+def blanks_as(model: Any, names: "Optional[List[str]]") -> "Optional[str]":
+    """What stands for blanks in `names`: LightGBM puts underscores there, and forgets the names that people gave."""
+    if not names or any(" " in name for name in names):
+        return None
+    return "_" if any(type(step).__module__.startswith("lightgbm") for step in inputs(model)) else None
+
+
+def _names_in_transformers(model: Any) -> "Optional[List[str]]":
+    """Before scikit-learn 0.24 a ColumnTransformer kept no names but those it was told."""
+    names: "List[str]" = []
+    for _, _, columns in transformers(model):
+        for column in [columns] if isinstance(columns, str) else columns if isinstance(columns, (list, tuple)) else []:
+            if isinstance(column, str) and column not in names:
+                names.append(column)
+    return names or None
+
+
+def _column_keys(columns: Any, keys: "List[str]") -> "List[str]":
+    """The names (or positions, as text) that a ColumnTransformer's `columns` stands for."""
+    if isinstance(columns, str):
+        return [columns]
+    if isinstance(columns, slice):
+        if isinstance(columns.start, str) or isinstance(columns.stop, str):
+            first = keys.index(columns.start) if columns.start else 0
+            return keys[first : keys.index(columns.stop) + 1 if columns.stop else len(keys)]
+        return keys[columns]
+    if isinstance(columns, (int, np.integer)):
+        return [keys[columns]]
+    chosen = np.asarray(columns)
+    if chosen.dtype == bool:
+        return [key for key, one in zip(keys, chosen) if one]
+    return [str(column) if isinstance(column, str) else keys[int(column)] for column in chosen.tolist()]
+
+
+def _nullable(part: Any, columns: "List[str]", refused_later: bool) -> "Dict[str, bool]":
+    """Whether each column that goes to `part` of a ColumnTransformer may be missing, where that can be told."""
+    allowed = allows_nan(part)
+    if allowed is None:
+        return {}
+    if allowed and refused_later and passes_nan_on(part):
+        allowed = False
+    answers = dict.fromkeys(columns, allowed)
+    known = get(part, "categories_")
+    if known is not None and len(known) == len(columns) and get(part, "handle_unknown", "error") == "error":
+        # A missing value is one more category, which these know only if they have seen it.
+        answers.update(
+            (column, False) for column, values in zip(columns, known) if not any(map(is_missing, values.tolist()))
+        )
+    return answers
+
+
+def _keeps_columns(step: Any, width: int) -> bool:
+    """Whether what `step` gives has the columns that it got: it fills holes, or scales."""
+    fill = get(step, "statistics_")
+    if fill is not None:
+        kept = not any(is_missing(value) for value in np.asarray(fill, object).tolist())
+        return kept and len(fill) == width and not get(step, "add_indicator", False)
+    return any(is_a(step, name) for name in ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler"))
+
+
+def _takes_numbers(estimator: Any) -> bool:
+    """True for scikit-learn's own that turn everything into numbers at once."""
+    if not type(estimator).__module__.startswith("sklearn."):
+        return False
+    return any(is_a(estimator, name) for name in _NUMERIC) or any(
+        get(estimator, name) is not None
+        for name in ("mean_", "scale_", "coef_", "center_", "data_min_", "quantiles_", "tree_")
+    )
+
+
+def _type_of(values: Any) -> str:
+    if values.dtype.kind in "biuf":
+        return "boolean" if values.dtype.kind == "b" else "number"
+    if values.dtype.kind == "M":
+        return "datetime"
+    present = [value for value in values.tolist() if not is_missing(value)]
+    if present and all(isinstance(value, bool) for value in present):
+        return "boolean"
+    if present and all(isinstance(value, (int, float)) for value in present):
+        return "number"
+    return "string"
+
+
+def _width_of_attributes(estimator: Any) -> "Optional[int]":
+    """Before 0.23 the number of columns shows only in the shape of what was learnt."""
+    shape = get(estimator, "shape_fit_")
+    if shape is not None and len(shape) == 2:
+        return int(shape[1])
+    for attribute in ("scale_", "mean_", "data_min_", "statistics_", "center_"):
+        found = get(estimator, attribute)
+        if isinstance(found, np.ndarray) and found.ndim == 1 and has(estimator, "transform"):
+            return int(found.shape[0])
+    for attribute in ("coef_", "cluster_centers_", "components_", "_fit_X", "theta_", "means_", "feature_log_prob_"):
+        found = get(estimator, attribute)
+        if isinstance(found, np.ndarray) and found.ndim in (1, 2):
+            return int(found.shape[-1])
+    return None
+
+
+def listed(values: "List[Any]") -> "List[Any]":
+    return [value if isinstance(value, (str, bool, int, float)) or value is None else str(value) for value in values]

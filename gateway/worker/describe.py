@@ -1,0 +1,198 @@
+"""What a fitted model says of itself: methods, columns, types, categories, classes, missing values.
+
+Runs inside the model's own Python (3.6 and later), beside child.py, with any scikit-learn since 0.19. All of it is read from
+attributes; where a model does not tell, the answer is None rather than a guess.
+"""
+
+import sys
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from .columns import blanks_as, columns_of, feature_names, listed, n_features
+from .missing_values import allows_nan
+from .pipeline import LABELS, RECORDS, TEXT, get, has, inputs, nested
+from .shortcut_base import is_a
+
+# Iterate until all rows together change little: a row's answer depends on the rows beside it.
+_TOGETHER = ("NMF", "MiniBatchNMF")
+_KINDS = ("classifier", "regressor", "clusterer", "outlier_detector", "density_estimator")
+
+
+class NotScorable(Exception):
+    """The object has none of the methods; the message is a sentence."""
+
+
+def describe(model: Any, methods: "Sequence[str]", caught: "Sequence[Any]" = ()) -> "Dict[str, Any]":
+    """The description D of the wire (JSON) for `model`.
+
+    Args:
+        methods: the allow-list, in order.
+        caught: warnings that loading gave, of `warnings.catch_warnings(record=True)`.
+
+    Raises:
+        NotScorable: the instance has none of `methods`.
+    """
+    own = methods_of(model, methods)
+    if not own:
+        raise NotScorable(
+            "a {} has none of the methods that can be served ({})".format(_class_name(model), ", ".join(methods))
+        )
+    names = feature_names(model)
+    types, categories, closed, nullable = columns_of(model, names)
+    kind, item = _kind(model, names, types)
+    return {
+        "class": type(model).__name__,
+        "module": type(model).__module__,
+        "sklearn": _version("sklearn"),
+        "numpy": _version("numpy"),
+        "python": "{}.{}.{}".format(*sys.version_info[:3]),
+        "methods": own,
+        "n_features": len(names) if names else n_features(model),
+        "feature_names": names,
+        "feature_types": types or None,
+        "blanks_as": blanks_as(model, names),
+        "classes": _classes(model),
+        "n_outputs": _n_outputs(model),
+        "output_dtype": _output_dtype(model),
+        "kind": kind,
+        "item": item,
+        "estimator_type": _estimator_type(model),
+        "batchable": _batchable(model),
+        "column_types": types,
+        "categories": categories,
+        "closed_categories": closed,  # columns whose unknown categories the model refuses
+        "time_dtype": _time_dtype(kind),
+        "nullable": nullable,  # per column, where columns differ in whether they may be missing
+        "allows_nan": allows_nan(model),
+        "warnings": _notes(caught),
+        "written_by": _written_by(caught),
+    }
+
+
+def methods_of(model: Any, methods: "Sequence[str]") -> "List[str]":
+    """Those of `methods` that this instance has; conditions such as SVC's `probability` are evaluated."""
+    return [name for name in methods if callable(get(model, name))]
+
+
+def _batchable(model: Any) -> bool:
+    """Whether rows of different callers may be asked together without one seeing the other."""
+    if is_a(model, "BernoulliRBM"):  # `score_samples` draws by the row's place
+        return False
+    return not any(is_a(estimator, name) for estimator in nested(model) for name in _TOGETHER)
+
+
+def _time_dtype(kind: str) -> "Optional[str]":
+    """The unit in which pandas here reads times from text; None where no pandas is needed."""
+    if kind != "columns":
+        return None
+    try:
+        import pandas
+    except ImportError:
+        return None
+    return "<M8[us]" if int(pandas.__version__.split(".")[0]) >= 3 else "<M8[ns]"
+
+
+def _kind(model: Any, names: "Optional[List[str]]", types: "Dict[str, str]") -> "Tuple[str, Optional[str]]":
+    """array, columns or list; of a list, what it holds."""
+    for estimator in inputs(model):
+        if has(estimator, TEXT):
+            return "list", "text"
+        if any(is_a(estimator, name) for name in RECORDS):
+            return "list", "record" if get(estimator, "input_type", "dict") == "dict" else None
+        if any(is_a(estimator, name) for name in LABELS):
+            return "list", "label"
+    return ("columns" if names and _needs_frame(model, types) else "array"), None
+
+
+def _needs_frame(model: Any, types: "Dict[str, str]") -> bool:
+    """Whether a model that was fitted with names must get them again. scikit-learn's own numeric ones only compare them."""
+    if any(word != "number" for word in types.values()):
+        return True
+    for estimator in nested(model):
+        if not type(estimator).__module__.startswith("sklearn."):
+            return True
+        if is_a(estimator, "FunctionTransformer") and estimator.func is not None:
+            return True
+        if is_a(estimator, "ColumnTransformer"):
+            return True
+        mask = get(estimator, "is_categorical_")
+        if mask is not None and np.any(mask):
+            return True
+    return False
+
+
+def _classes(model: Any) -> "Optional[List[Any]]":
+    found = get(model, "classes_")
+    if isinstance(found, np.ndarray):
+        return listed(found.tolist())
+    if isinstance(found, (list, tuple)) and found:
+        return [listed(np.asarray(part).tolist()) for part in found]
+    return None
+
+
+def _n_outputs(model: Any) -> "Optional[int]":
+    found = get(_last(model), "n_outputs_")
+    if isinstance(found, (int, np.integer)):
+        return int(found)
+    classes = get(model, "classes_")
+    if isinstance(classes, (list, tuple)) and classes:
+        return len(classes)
+    coef = get(_last(model), "coef_")
+    if isinstance(coef, np.ndarray) and _estimator_type(model) == "regressor":
+        return int(coef.shape[0]) if coef.ndim == 2 else 1
+    return 1 if isinstance(classes, np.ndarray) else None
+
+
+def _output_dtype(model: Any) -> "Optional[str]":
+    """Of `predict`, where the classes tell."""
+    found = get(model, "classes_")
+    return found.dtype.str if isinstance(found, np.ndarray) and found.dtype.kind in "biuf" else None
+
+
+def _estimator_type(model: Any) -> "Optional[str]":
+    found = get(model, "_estimator_type")
+    if found is None and has(model, "__sklearn_tags__"):
+        try:
+            found = model.__sklearn_tags__().estimator_type
+        except (AttributeError, TypeError, ValueError):
+            return None
+    return str(found) if found in _KINDS else "transformer" if found is None and has(model, "transform") else None
+
+
+def _last(model: Any) -> Any:
+    if is_a(model, "Pipeline"):
+        return model.steps[-1][1]
+    inner = get(model, "best_estimator_")
+    return model if inner is None else _last(inner)
+
+
+def _written_by(caught: "Sequence[Any]") -> "Optional[str]":
+    """The scikit-learn that wrote the model, where it is not the one that loaded it."""
+    for warning in caught:
+        version = getattr(warning.message, "original_sklearn_version", None)
+        if version is None and "Trying to unpickle" in str(warning.message):  # before 1.3
+            words = str(warning.message).split()
+            version = words[words.index("version") + 1] if "version" in words[:-1] else None
+        if version is not None:
+            return str(version)
+    return None
+
+
+def _notes(caught: "Sequence[Any]") -> "List[str]":
+    """What the loading warned of, each once."""
+    notes: "List[str]" = []
+    for warning in caught:
+        text = " ".join(str(warning.message).split())[:300]
+        if text not in notes and not issubclass(warning.category, (DeprecationWarning, PendingDeprecationWarning)):
+            notes.append(text)
+    return notes[:5]
+
+
+def _class_name(model: Any) -> str:
+    module = type(model).__module__
+    return type(model).__name__ if module == "builtins" else "{}.{}".format(module.split(".")[0], type(model).__name__)
+
+
+def _version(module: str) -> "Optional[str]":
+    return getattr(sys.modules.get(module), "__version__", None)

@@ -1,0 +1,61 @@
+"""Whether a model takes missing values (NaN). Runs inside the model's own Python (3.6 and later), beside child.py."""
+
+import warnings
+from typing import Any, Optional
+
+from .pipeline import PASSING, does_something, first_inside, get, has, is_estimator, transformers
+from .shortcut_base import is_a
+
+
+def allows_nan(model: Any) -> "Optional[bool]":
+    """Whether `model` takes NaN; None when it does not tell."""
+    if is_a(model, "Pipeline"):
+        for _, step in model.steps:
+            if not does_something(step):
+                continue
+            allowed = allows_nan(step)
+            if allowed is not True:
+                return allowed
+            if not passes_nan_on(step):
+                return True
+        return True
+    if is_a(model, "ColumnTransformer"):
+        answers = {allows_nan(part) if is_estimator(part) else None for _, part, _ in transformers(model)}
+        return answers.pop() if len(answers) == 1 else None
+    if is_a(model, "FeatureUnion"):
+        answers = {allows_nan(part) for _, part in model.transformer_list if does_something(part)}
+        return answers.pop() if len(answers) == 1 else None
+    inner = first_inside(model)
+    if inner is not None:
+        several = get(model, "estimators_") if any(is_a(model, name) for name in PASSING) else None
+        answers = {allows_nan(each) for each in several or [inner] if is_estimator(each)}
+        return answers.pop() if len(answers) == 1 else False if False in answers else None
+    return _tag_allows_nan(model)
+
+
+def _tag_allows_nan(model: Any) -> "Optional[bool]":
+    if not type(model).__module__.startswith("sklearn."):
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            if has(model, "__sklearn_tags__"):
+                return bool(model.__sklearn_tags__().input_tags.allow_nan)
+            if has(model, "_get_tags"):
+                return bool(model._get_tags()["allow_nan"])
+        except (AttributeError, KeyError, TypeError):
+            return None
+    if has(model, "_more_tags"):  # 0.21
+        return bool(model._more_tags().get("allow_nan", False))
+    return None  # before: an imputer may take it, most refuse it with a sentence of their own
+
+
+def passes_nan_on(step: Any) -> bool:
+    """Scalers keep NaN as NaN; what fills or encodes does not."""
+    if type(step).__module__.startswith("sklearn.impute") or is_a(step, "OneHotEncoder"):
+        return False
+    if is_a(step, "ColumnTransformer"):
+        return any(not is_estimator(part) or passes_nan_on(part) for _, part, _ in transformers(step))
+    if is_a(step, "Pipeline"):
+        return all(passes_nan_on(inner) for _, inner in step.steps if does_something(inner))
+    return has(step, "transform")
