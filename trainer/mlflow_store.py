@@ -1,6 +1,5 @@
 """Metrics that a script logged with MLflow into a store in its working folder, appended as events of its run."""
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -61,6 +60,8 @@ def _of_files(store: Path) -> Iterator[Metric]:
 def _of_database(path: Path) -> Iterator[Metric]:
     if not path.is_file():
         return
+    import sqlite3  # late: start-up time of launchers
+
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
             for time, step, name, value in database.execute(_QUERY):

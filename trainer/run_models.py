@@ -5,7 +5,7 @@ Files are recognised by content, without executing anything. Unchanged files of 
 
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,7 @@ from trainer.shim.azureml._fitserve.wire import COLLECTED, stays_below
 
 SUFFIXES: Final = (".joblib", ".pkl", ".pickle", ".sav", ".jl", ".skops", ".model")
 _SKIPPED: Final = frozenset({"__pycache__", ".git", ".ipynb_checkpoints", ".venv", "venv", "node_modules", ".trash"})
-_LOGS: Final = ("user_logs/", "azureml-logs/", "logs/")
+_LOGS: Final = ("user_logs/", "azureml-logs/")
 _PLAIN: Final = ("builtins", "pandas", "numpy", "scipy", "collections", "datetime", "decimal")
 _PREPARING: Final = ("preprocessing", "impute", "feature_extraction", "feature_selection", "compose")
 
@@ -100,7 +100,7 @@ def find_model(folder: RunFolder, asked: str, *, beside_script: bool = True) -> 
     raise ModelPathNotFound(name, {*names, *(model.name for model in find_models(folder))})
 
 
-def _recognised(files: "Iterator[tuple[str, Path | None]]") -> list[FoundModel]:
+def _recognised(files: Iterable[tuple[str, Path | None]]) -> list[FoundModel]:
     found = []
     for name, path in files:
         rank = None if path is None else _rank(path, name)
@@ -135,7 +135,8 @@ def _written(folder: RunFolder) -> Iterator[tuple[str, Path]]:
     brought = folder.read_manifest()
     for path in _below(folder.snapshot):
         name = path.relative_to(folder.snapshot).as_posix()
-        if name.split("/")[0] not in COLLECTED and (name not in brought or file_digest(path) != brought[name]):
+        is_collected = name.startswith(tuple(f"{part}/" for part in COLLECTED))
+        if not is_collected and (name not in brought or file_digest(path) != brought[name]):
             yield name, path
     for path in _below(folder.root):
         if not _is_ours(folder, path) and folder.snapshot not in path.parents:

@@ -170,7 +170,7 @@ def test_old_ways_of_saying_what_to_run(ws: Any, project: Callable[..., Path], m
     described = ScriptRunConfig(folder, "train.py", ["--x", 1.0, True], run_config=old)._described()
     assert described["arguments"] == ["--x", "1.0", "True"]
     assert (described["environment"]["python"], described["environment"]["conda"]) == ("3.8", ["scikit-learn"])
-    with pytest.warns(UserWarning, match="are ignored, since run_config says them"):
+    with pytest.warns(UserWarning, match="are ignored, since run_config sets them"):
         ScriptRunConfig(folder, "train.py", run_config=old, environment=Environment("other"))
     bare = RunConfiguration()
     bare.environment_variables = {"A": 1}

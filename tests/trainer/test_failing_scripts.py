@@ -45,7 +45,7 @@ def test_outputs_logs_and_metrics_of_a_failed_script_are_kept(submit: Submit) ->
 
 def test_a_script_that_is_killed_names_the_signal(submit: Submit) -> None:
     run = submit("import os, signal\nprint('going')\nos.kill(os.getpid(), signal.SIGSEGV)")
-    with pytest.raises(ActivityFailed, match=r"ended by SIGSEGV \(signal 11\); its last lines:\ngoing"):
+    with pytest.raises(ActivityFailed, match=r"killed by SIGSEGV \(signal 11\); its last lines:\ngoing"):
         run.wait_for_completion()
 
 

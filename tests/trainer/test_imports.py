@@ -19,6 +19,7 @@ LATE = {
     ("operations.environments", "registry.interpreters"),
     ("folder", "hashlib"),
     ("snapshot", "pathspec"),
+    ("mlflow_store", "sqlite3"),
     ("sweep_space", "optuna"),
 }
 TRAINER = ROOT / "trainer"
@@ -73,3 +74,16 @@ def test_late_imports_of_the_trainer_are_those_for_start_up() -> None:
         for target in imports(node, {f"trainer.{each}" for each in found})
     }
     assert seen == LATE
+
+
+def test_the_shim_imports_nothing_of_itself_late() -> None:
+    """Only what a Python may not have, and what takes time that most scripts need not wait for."""
+    found = files(SHIM / "azureml", "azureml")
+    seen = {
+        target
+        for name, path in found.items()
+        if name != "azureml._bootstrap"
+        for node in late(ast.parse(path.read_text("utf-8")))
+        for target in imports(node, set(found))
+    }
+    assert seen == {"numpy", "pandas", "socket", "subprocess", "urllib.error", "urllib.request"}

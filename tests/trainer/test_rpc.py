@@ -143,7 +143,7 @@ def test_a_server_that_cannot_be_started_or_dies_has_a_sentence(
     with pytest.raises(exceptions.RunEnvironmentException, match="fitserve cannot be started"):
         server("pid")
     monkeypatch.setenv("FITSERVE_RPC", json.dumps([sys.executable, "-c", "pass"]))
-    with pytest.raises(exceptions.AzureMLException, match="fitserve ended before it answered pid"):
+    with pytest.raises(exceptions.AzureMLException, match="fitserve exited before answering pid"):
         server("pid")
 
 

@@ -54,6 +54,8 @@ def save(value: object, path: Path, age: int = 0, **given: int) -> Path:
         "../models/m.joblib",
         "outputs/model.pkl",
         "outputs/final",
+        "outputs",
+        "logs/m.pkl",
         "mlruns/0/0123/artifacts/model/model.pkl",
     ],
 )

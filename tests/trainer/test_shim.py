@@ -224,7 +224,7 @@ def test_a_dataset_of_a_run_is_refused_with_what_to_do(run_dir: Path) -> None:
     from azureml.exceptions import UserErrorException
 
     assert get_run().input_datasets == {}
-    with pytest.raises(UserErrorException, match="is the path of its file"):
+    with pytest.raises(UserErrorException, match="a dataset passed as an argument becomes the path of its file"):
         get_run().input_datasets["titanic"]
 
 
