@@ -14,6 +14,7 @@ def peak_text(limit_gb: float | None, peak_gb: float | None) -> str:
     """How much was used when a limit was hit, in brackets; one allocation that is refused leaves the peak far below the limit."""
     if not peak_gb:
         return ""
+    peak = f"{peak_gb:.3g} GB" if memory_text(limit_gb).endswith("GB") else memory_text(peak_gb)  # in one unit
     if limit_gb is not None and peak_gb < 0.95 * limit_gb:
-        return f" (it held {memory_text(peak_gb)} and asked for more than the rest)"
-    return f" (peak {memory_text(peak_gb)})"
+        return f" (it held {peak} and asked for more than the rest)"
+    return f" (peak {peak})"

@@ -46,7 +46,23 @@ _AT_ONCE: Final = 16  # pieces that are read before the loop gets its turn
 
 #: What models may see of the supervisor's environment; secrets have other names.
 ENVIRONMENT: Final = frozenset(
-    ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TZDIR", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+    (
+        *(
+            "PATH",
+            "HOME",
+            "USER",
+            "LOGNAME",
+            "LANG",
+            "LANGUAGE",
+            "TZ",
+            "TZDIR",
+            "TMPDIR",
+            "LD_LIBRARY_PATH",
+            "VIRTUAL_ENV",
+        ),
+        # Which kernels compute, and so the last bits of an answer: a model answers as it did where it was fitted.
+        *("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "NPY_DISABLE_CPU_FEATURES"),
+    )
 )
 
 
