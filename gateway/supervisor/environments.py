@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gateway.supervisor.environment_builder import REFUSED
 from gateway.supervisor.log_tail import LogPipe, LogTail, Sink
-from gateway.supervisor.worker_process import Reaper
+from gateway.supervisor.reaper import Reaper
 from registry.errors import FitserveError, OperatorError
 from registry.interpreters import ready_interpreter
 from registry.serving_environment import ServingEnvironment

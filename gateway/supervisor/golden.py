@@ -18,8 +18,8 @@ import numpy as np
 from gateway.dataplane.collate import splits
 from gateway.dataplane.connection import output_of
 from gateway.supervisor.replicas import Child
-from gateway.supervisor.worker_client import Question
-from gateway.supervisor.worker_process import ChildFailed, ScoringClient, ScoringError
+from gateway.supervisor.worker_client import Question, ScoringClient, ScoringError
+from gateway.supervisor.worker_process import ChildFailed
 from gateway.types import sliced
 from registry.errors import FitserveError
 from registry.golden import GoldenInput, Recording, compare, expected_answers, make_inputs, max_ulp_difference

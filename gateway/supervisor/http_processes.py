@@ -15,7 +15,7 @@ from gateway.dataplane.counters import merged
 from gateway.ipc.control import ControlPeer, Message, all_released, encode
 from gateway.ipc.routing_table import Publisher
 from gateway.settings import Settings
-from gateway.supervisor.worker_process import Exit, Reaper
+from gateway.supervisor.reaper import Exit, Reaper
 from registry.errors import OperatorError
 
 log = logging.getLogger("fitserve.supervisor")

@@ -21,19 +21,13 @@ from gateway.schema.methods import METHODS
 from gateway.settings import Settings
 from gateway.supervisor.environments import OWN, Interpreters, Ready
 from gateway.supervisor.golden import GoldenRows
-from gateway.supervisor.log_tail import Sink
+from gateway.supervisor.log_tail import LogTail, Sink
 from gateway.supervisor.model_dir import offer
+from gateway.supervisor.nursery import Nursery, NurseryFailed
+from gateway.supervisor.reaper import Reaper
 from gateway.supervisor.replicas import Child, FailureKind, ReplicaSet, StartFailed
 from gateway.supervisor.version import VersionController
-from gateway.supervisor.worker_process import (
-    ChildFailed,
-    ChildHandle,
-    LogTail,
-    Nursery,
-    NurseryFailed,
-    Reaper,
-    start_child,
-)
+from gateway.supervisor.worker_process import ChildFailed, ChildHandle, start_child
 from registry.errors import FitserveError
 from registry.golden_inputs import SampleRows
 from registry.inference import FOLDER_OF_MODELS

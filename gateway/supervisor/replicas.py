@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from gateway.ipc.routing_table import ChildAddress, LastDeath
-from gateway.supervisor.worker_process import ChildHandle, Exit
+from gateway.supervisor.reaper import Exit
+from gateway.supervisor.worker_process import ChildHandle
 from registry.errors import FitserveError
 from registry.golden import Recording
 from registry.limits.base import Group, Usage

@@ -28,10 +28,10 @@ from gateway.supervisor.admission import Admission
 from gateway.supervisor.http_processes import COMMAND, HttpProcesses
 from gateway.supervisor.launcher import WorkerLauncher
 from gateway.supervisor.models import ModelManager
+from gateway.supervisor.reaper import Reaper, become_subreaper
 from gateway.supervisor.registry_watch import Registered, RegistryWatch, read_registered
 from gateway.supervisor.status import gateway_status, model_status, version_metrics
 from gateway.supervisor.version import UNLOADED
-from gateway.supervisor.worker_process import Reaper, become_subreaper
 from registry.errors import FitserveError, ModelNotFound
 from registry.limits import choose_backend, machine_cores, machine_memory_bytes
 from registry.limits.base import Backend

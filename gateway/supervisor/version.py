@@ -23,9 +23,9 @@ from typing import Any, Final, Protocol
 from gateway.ipc.routing_table import OF_SERVICE, LastDeath, State, VersionEntry
 from gateway.settings import Settings
 from gateway.supervisor.backoff import RestartBackoff
+from gateway.supervisor.reaper import Exit
 from gateway.supervisor.replicas import Child, ReplicaSet, StartFailed
 from gateway.supervisor.requirements import check_size, children_of, needs_of
-from gateway.supervisor.worker_process import Exit
 from registry.errors import FitserveError
 from registry.inference import content_of
 from registry.records import Json, ModelVersion

@@ -15,9 +15,10 @@ from gateway.settings import Settings
 from gateway.supervisor import requirements, version
 from gateway.supervisor.admission import Admission
 from gateway.supervisor.models import ModelManager
+from gateway.supervisor.reaper import Exit
 from gateway.supervisor.replicas import Child, ReplicaSet, StartFailed
 from gateway.supervisor.version import VersionController
-from gateway.supervisor.worker_process import ChildHandle, Exit
+from gateway.supervisor.worker_process import ChildHandle
 from registry.inference import INFERENCE
 from registry.limits.none import UnlimitedGroup
 from registry.records import TRAINED_IN, Artifact, Json, ModelVersion, ServiceRecord
