@@ -8,8 +8,8 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from gateway.dataplane.batcher import Frame, Refusal
 from gateway.dataplane.collate import ReadyInputs
+from gateway.dataplane.frame import Frame, Refusal
 from gateway.ipc.writer import READ, BackpressuredWriter
 from gateway.types import (
     ArrayInput,

@@ -32,7 +32,7 @@ class Histogram:
         return [self.total, *self.counts]
 
 
-class Meter:
+class FrameCounters:
     """Of one version: the frames that were sent, and how long they waited and took.
 
     Attributes:

@@ -6,12 +6,14 @@ Who asks for a version that has no child waits here, while the supervisor starts
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
-from gateway.dataplane.batcher import BatchPolicy, Frame, Refusal, VersionQueue
+from gateway.dataplane.batch_policy import policy_for
+from gateway.dataplane.batcher import VersionQueue
 from gateway.dataplane.connection import ChildLink
+from gateway.dataplane.frame import Frame, Refusal
 from gateway.dataplane.request_queue import Load, Moved, Pending
 from gateway.errors import DeadlineExceeded, ModelUnavailable, ModelUnloaded, StartRefused, redact_paths
 from gateway.ipc.control import ControlClient, ControlError, Message
@@ -63,7 +65,7 @@ class Model:
     def counted(self) -> dict[str, Json]:
         """For `gateway.http.prometheus`, by way of the supervisor."""
         versions = {
-            str(number): {"answers": version.queue.answers, **version.queue.meter.to_json()}
+            str(number): {"answers": version.queue.answers, **version.queue.counters.to_json()}
             for number, version in self.versions.items()
             if version.queue.frames
         }
@@ -155,12 +157,12 @@ class ModelTable:
         for number in [number for number in model.versions if number not in entry.versions]:
             self._drop(model, model.versions.pop(number))
         for version in model.versions.values():
-            version.queue.update(version.entry, _policy(self.settings, version.entry))
+            version.queue.update(version.entry, policy_for(self.settings, version.entry))
             self._settle(model, version)
         model.wake()
 
     def _new_version(self, model: Model, entry: VersionEntry) -> Version:
-        queue = VersionQueue(entry, _policy(self.settings, entry), model.load, self)
+        queue = VersionQueue(entry, policy_for(self.settings, entry), model.load, self)
         version = self._by_queue[queue] = Version(entry, self._target(entry), queue)
         return version
 
@@ -216,7 +218,7 @@ class ModelTable:
     def _drop(self, model: Model, version: Version) -> None:
         """The version was deleted: what waits hears so, what was sent is still answered."""
         queue = version.queue
-        _turn_away(model, version)
+        _reject_waiting(model, version)
         for link in version.links.values():
             if link is not None:
                 self._retiring.add(queue)
@@ -243,7 +245,7 @@ class ModelTable:
             self.control.send("lost", child=child.id, asked=queue.asked(link, frames))
             queue.lost(link, frames)
             if queue not in self._by_queue:  # deleted in the meantime: nothing will answer there any more
-                _turn_away(model, version)
+                _reject_waiting(model, version)
             self._after_loss(queue)
 
         try:
@@ -401,7 +403,7 @@ class ModelTable:
                         link.abort()
 
 
-def _turn_away(model: Model, version: Version) -> None:
+def _reject_waiting(model: Model, version: Version) -> None:
     """What waits for a version that was deleted."""
     number = version.entry.version
     version.queue.refuse(lambda pending: Moved() if pending.movable else ModelNotFound(model.name, number))
@@ -420,21 +422,3 @@ def _refused(model: str, refusal: ControlError) -> FitserveError:
         return ModelUnloaded(model)
     sentence = redact_paths(str(refusal))
     return StartRefused(sentence) if refusal.kind == "does-not-fit" else ModelUnavailable(model, sentence)
-
-
-def _policy(settings: Settings, entry: VersionEntry) -> BatchPolicy:
-    own, description = entry.settings, entry.description or {}
-    described: Iterable[object] = (description.get("batchable"), own.get("batching"), own.get("batchable"))
-    known = not description.get("proving")  # whether rows together are answered as each alone
-    return BatchPolicy(
-        rows=settings.batch_rows,
-        nbytes=int(settings.batch_mb * 1e6),
-        batching=known and all(word is not False for word in described),
-        alone=frozenset(description.get("unbatchable") or ()),
-        max_compute_s=_positive(own.get("max_compute_s")) or settings.max_compute_s,
-    )
-
-
-def _positive(value: object) -> float | None:
-    """A number that was registered, if it is one above 0."""
-    return float(value) if isinstance(value, int | float) and value > 0 else None

@@ -8,7 +8,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from gateway.supervisor.version import Host, NoRoomNow, VersionController
+from gateway.supervisor.version import VersionController
+from gateway.supervisor.version_host import Host, NoRoomNow
+from gateway.supervisor.version_state import VersionState
 from registry.records import TRAINED_IN, ModelVersion
 
 log = logging.getLogger("fitserve.supervisor")
@@ -26,7 +28,7 @@ class BaselineRecorder:
         self._recorded = recorded
         self._running: set[VersionController] = set()
 
-    async def before(self, version: VersionController, registered: VersionController | None) -> str | None:
+    async def before(self, version: VersionState, registered: VersionController | None) -> str | None:
         """Have the answers recorded that `version` is to be compared with, where it is about to be loaded away from home.
 
         Args:
@@ -38,7 +40,7 @@ class BaselineRecorder:
         Raises:
             NoRoomNow: its memory at home is promised to others.
         """
-        home = at_home(version.record if registered is None else registered.record)
+        home = in_own_environment(version.record if registered is None else registered.record)
         if version.record.environment == home.environment or self._settled(version.record):
             return None
         if registered is not None and registered is not version and registered.wanted:
@@ -46,25 +48,25 @@ class BaselineRecorder:
             if self._settled(version.record):
                 return None
         log.info("%s: its answers are recorded in the environment that it is from first", version.id)
-        rehearsal = VersionController(home, self._host, version.service)
-        self._running.add(rehearsal)
+        recording_run = VersionController(home, self._host, version.service)
+        self._running.add(recording_run)
         try:
-            rehearsal.start(urgent=version.urgent)
-            await rehearsal.live()
+            recording_run.start(urgent=version.urgent)
+            await recording_run.live()
             if self._recorded(home):
                 return None
-            if rehearsal.crowded_out:
-                raise NoRoomNow(str(rehearsal.reason))
-            why = rehearsal.golden.get("unverified") or rehearsal.entry().reason
+            if recording_run.crowded_out:
+                raise NoRoomNow(str(recording_run.reason))
+            why = recording_run.golden.get("unverified") or recording_run.entry().reason
             return f"its own environment recorded no answers to compare with: {why}"
         finally:
-            await rehearsal.close()
-            self._running.discard(rehearsal)
+            await recording_run.close()
+            self._running.discard(recording_run)
 
     def kill(self) -> None:
         """End everything now."""
-        for rehearsal in self._running:
-            rehearsal.kill()
+        for recording_run in self._running:
+            recording_run.kill()
 
     def _settled(self, record: ModelVersion) -> bool:
         """What a script answers is never compared, and answers that were registered are true anywhere."""
@@ -72,7 +74,7 @@ class BaselineRecorder:
         return bool(settings.get("entry_script") or settings.get("expected")) or self._recorded(record)
 
 
-def at_home(registered: ModelVersion) -> ModelVersion:
+def in_own_environment(registered: ModelVersion) -> ModelVersion:
     """A registered version in the environment that its run had; without one, as it is."""
     trained = registered.facts.get(TRAINED_IN)
     return registered if trained is None else replace(registered, environment=trained.get("environment"))

@@ -32,7 +32,7 @@ _BUDGET_S: Final = 2.0  # for recording; a slow model is recorded in part
 _MOST_VALUES: Final = 100_000  # of one answer; larger ones are not recorded
 _LAST_WORDS_S: Final = 2.0
 _NOISE: Final = 1e-6
-_TOLD: Final = 2  # methods whose largest difference is told
+_MOST_REPORTED: Final = 2  # methods whose largest difference is told
 _BATCH_ULP: Final = 4
 _BATCH_ROWS: Final = 8
 _BATCH_BUDGET_S: Final = 1.0
@@ -238,7 +238,7 @@ async def _replayed(client: ScoringClient, recording: Recording) -> Report:
             if found is not None and ulp > worst.get(method, (-1.0, ""))[0]:
                 worst[method] = ulp, found
             largest = max(largest, ulp)
-    difference = "; ".join(text for _, text in list(worst.values())[:_TOLD]) or None
+    difference = "; ".join(text for _, text in list(worst.values())[:_MOST_REPORTED]) or None
     return Report(difference, None, recording.recorded_in, count, largest)
 
 

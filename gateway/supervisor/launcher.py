@@ -25,8 +25,8 @@ from gateway.supervisor.log_tail import LogTail, Sink
 from gateway.supervisor.model_dir import offer
 from gateway.supervisor.nursery import Nursery, NurseryFailed
 from gateway.supervisor.reaper import Reaper
-from gateway.supervisor.replicas import Child, FailureKind, ReplicaSet, StartFailed
-from gateway.supervisor.version import VersionController
+from gateway.supervisor.replicas import Child, FailureKind, OnDeath, ReplicaSet, StartFailed
+from gateway.supervisor.version_state import VersionState
 from gateway.supervisor.worker_process import ChildFailed, ChildHandle, start_child
 from registry.errors import FitserveError
 from registry.golden_inputs import SampleRows
@@ -77,12 +77,12 @@ class WorkerLauncher:
         self._loads = asyncio.Semaphore(max(2, round(cores) * 2))  # more at once would only wait for each other
         self._ids = itertools.count(1)
         self._files: dict[str, tuple[Files, Ready]] = {}  # by key of the replica set
-        self._proofs: dict[tuple[str | int | None, ...], dict[str, Json]] = {}  # by `_same_answers`
+        self._proofs: dict[tuple[str | int | None, ...], dict[str, Json]] = {}  # by `_proof_key`
         self._logs: dict[str, VersionLog] = {}
         self._tails: dict[str, LogTail] = {}
         self._closing = False
 
-    def log_of(self, version: VersionController) -> VersionLog:
+    def log_of(self, version: VersionState) -> VersionLog:
         if version.id not in self._logs:
             self._logs[version.id] = VersionLog(self._workspace.logs_dir, version.model, version.record.version)
         return self._logs[version.id]
@@ -103,7 +103,7 @@ class WorkerLauncher:
     # Machine, for gateway.supervisor.models
 
     async def open_replicas(
-        self, version: VersionController, key: str, admit: Callable[[], Awaitable[None]]
+        self, version: VersionState, key: str, admit: Callable[[], Awaitable[None]], on_death: OnDeath
     ) -> ReplicaSet:
         record = version.record
         version.start_ms = {"seen": max(0.0, (version.seen_time - record.created_time).total_seconds() * 1000)}
@@ -120,16 +120,16 @@ class WorkerLauncher:
             group = self._backend.create(key, version.limits, tasks=self._settings.model_tasks)
         except OSError as error:
             raise StartFailed("load", f"its limit group could not be made: {error.strerror}") from error
-        replicas = ReplicaSet(version.id, group, version.limits, version.size, version.child_died)
+        replicas = ReplicaSet(version.id, group, version.limits, version.size, on_death)
         self._files[key] = files, ready
         version.start_ms["prepare"] = _since(began)
         return replicas
 
-    async def start_child(self, version: VersionController, replicas: ReplicaSet) -> Child:
+    async def start_child(self, version: VersionState, replicas: ReplicaSet) -> Child:
         async with self._loads:
             return await self._start(version, replicas)
 
-    async def prove(self, version: VersionController, replicas: ReplicaSet, child: Child) -> None:
+    async def prove(self, version: VersionState, replicas: ReplicaSet, child: Child) -> None:
         """Find out how a child may be asked, and put it into its description: which methods have shorter ways, and which answer
         differently for rows together. Callers are answered meanwhile, by the public methods and each alone.
 
@@ -140,7 +140,7 @@ class WorkerLauncher:
         child.proved = True
         self._golden.store(version.record)
         began = time.monotonic()
-        key = _same_answers(version.record, replicas, self._files[replicas.key][1])
+        key = _proof_key(version.record, replicas, self._files[replicas.key][1])
         known = self._proofs.get(key)
         try:
             scoring = await child.handle.prove(known and known["scoring"], _PROOF_S)
@@ -161,7 +161,7 @@ class WorkerLauncher:
         """The replica set has been closed."""
         self._files.pop(replicas.key, None)
 
-    def close_log(self, version: VersionController) -> None:
+    def close_log(self, version: VersionState) -> None:
         """Nothing of it runs: until the next line its log takes neither memory nor a descriptor."""
         self._tails.pop(version.id, None)
         version_log = self._logs.pop(version.id, None)
@@ -199,7 +199,7 @@ class WorkerLauncher:
             serving=decide(record, self._own, spec=spec, code=modules),
         )
 
-    def _progress(self, version: VersionController) -> Sink:
+    def _progress(self, version: VersionState) -> Sink:
         """What the building of its interpreter says: into its log, the last line also into its status."""
         write = self.log_of(version).write
 
@@ -210,7 +210,7 @@ class WorkerLauncher:
 
         return tell
 
-    async def _start(self, version: VersionController, replicas: ReplicaSet) -> Child:
+    async def _start(self, version: VersionState, replicas: ReplicaSet) -> Child:
         files, ready = self._files[replicas.key]
         began = time.monotonic()
         handle = await self._forked(version, ready)
@@ -227,7 +227,7 @@ class WorkerLauncher:
                 raise StartFailed("load", f"model {replicas.what} was not loaded inside its limit group")
             version.start_ms["load"] = _since(began)
             child = Child(number, handle, listen, description)
-            self._say_what_is_known(version, replicas, child)
+            self._reuse_proof(version, replicas, child)
             began = time.monotonic()
             await self._learn(version, replicas, child)
             version.start_ms["golden"] = _since(began)
@@ -250,7 +250,7 @@ class WorkerLauncher:
         log.info("%s: child %d serves within %g GB", replicas.what, handle.pid, replicas.limits.memory_in_gb)
         return child
 
-    async def _forked(self, version: VersionController, ready: Ready) -> ChildHandle:
+    async def _forked(self, version: VersionState, ready: Ready) -> ChildHandle:
         """A child that waits; forked where that is possible, else in a fresh interpreter."""
         tail = self._tail(version)
         imports = _imports(version.record)[:_IMPORTS]
@@ -314,7 +314,7 @@ class WorkerLauncher:
         code = files.code or root
         return {"script": str(code / script), "app_root": str(root), "model_dir": str(models)}
 
-    async def _learn(self, version: VersionController, replicas: ReplicaSet, child: Child) -> None:
+    async def _learn(self, version: VersionState, replicas: ReplicaSet, child: Child) -> None:
         """What the loaded model says of itself, and whether it answers as it should.
 
         A replica set that is tried beside one that serves leaves no trace if it does not.
@@ -334,9 +334,9 @@ class WorkerLauncher:
         if report.problem is not None:
             raise StartFailed("golden", f"model {version.id} {report.problem}")
 
-    def _say_what_is_known(self, version: VersionController, replicas: ReplicaSet, child: Child) -> None:
+    def _reuse_proof(self, version: VersionState, replicas: ReplicaSet, child: Child) -> None:
         """Until the proof: nothing is asked together unless that is known to be right."""
-        known = self._proofs.get(_same_answers(version.record, replicas, self._files[replicas.key][1]))
+        known = self._proofs.get(_proof_key(version.record, replicas, self._files[replicas.key][1]))
         if known is not None:
             child.description["unbatchable"] = known["unbatchable"]
         elif child.description["kind"] == "script":
@@ -344,13 +344,13 @@ class WorkerLauncher:
         else:
             child.description["proving"] = True
 
-    def _adopt(self, version: VersionController, replicas: ReplicaSet) -> None:
+    def _adopt(self, version: VersionState, replicas: ReplicaSet) -> None:
         """This replica set's environment is the version's."""
         files, ready = self._files[replicas.key]
         if version.serving != files.serving:
             version.serving, version.notes = files.serving, _notes(files.serving, ready)
 
-    async def _schema(self, version: VersionController, child: Child) -> dict[str, Json]:
+    async def _schema(self, version: VersionState, child: Child) -> dict[str, Json]:
         if version.record.sample is None:
             return schema_for(child.description)
         try:
@@ -390,7 +390,7 @@ class WorkerLauncher:
     def _patience(self, record: ModelVersion) -> float:
         return self._settings.start_timeout_s + _SECONDS_PER_GB * record.artifact.size / GB
 
-    def _tail(self, version: VersionController) -> LogTail:
+    def _tail(self, version: VersionState) -> LogTail:
         if version.id not in self._tails:
             self._tails[version.id] = LogTail(lambda data: self.log_of(version).write(data))
         return self._tails[version.id]
@@ -401,7 +401,7 @@ def _notes(serving: ServingEnvironment, ready: Ready) -> list[str]:
     return list(dict.fromkeys((*serving.warnings, *ready.warnings)))
 
 
-def _same_answers(record: ModelVersion, replicas: ReplicaSet, ready: Ready) -> tuple[str | int | None, ...]:
+def _proof_key(record: ModelVersion, replicas: ReplicaSet, ready: Ready) -> tuple[str | int | None, ...]:
     """What decides how a model answers: its bytes, its code, its interpreter, its threads; and which rows were proved."""
     return record.artifact.digest, record.code, ready.digest, replicas.limits.threads, record.sample
 

@@ -13,13 +13,16 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, Protocol
 
 from gateway.ipc.control import Message
-from gateway.ipc.routing_table import OF_SERVICE, ModelEntry, Publisher, ServiceEntry
+from gateway.ipc.routing_table import OF_SERVICE, Publisher, ServiceEntry
 from gateway.settings import Settings
 from gateway.supervisor.admission import Admission, Candidate
 from gateway.supervisor.baseline import BaselineRecorder
-from gateway.supervisor.replicas import Child, ReplicaSet
+from gateway.supervisor.replicas import Child, OnDeath, ReplicaSet
+from gateway.supervisor.served_model import ServedModel
 from gateway.supervisor.services import OwnModel, read_services
-from gateway.supervisor.version import NoRoomNow, VersionController
+from gateway.supervisor.version import VersionController
+from gateway.supervisor.version_host import NoRoomNow
+from gateway.supervisor.version_state import VersionState
 from registry.errors import DoesNotFit, ModelNotFound
 from registry.records import ModelVersion, ServiceRecord
 from registry.resources import ResourceConfiguration
@@ -30,131 +33,28 @@ _NAME_IN_KEY: Final = 100  # it becomes a file name, whose length is bounded
 IN_USE_S: Final = 2.0  # HTTP processes tell once a second what answered
 
 
-class WorkerLauncher(Protocol):
+class Launcher(Protocol):
     """What starts processes: see `gateway.supervisor.launcher`."""
 
     async def open_replicas(
-        self, version: VersionController, key: str, admit: Callable[[], Awaitable[None]]
+        self, version: VersionState, key: str, admit: Callable[[], Awaitable[None]], on_death: OnDeath
     ) -> ReplicaSet:
         """Everything that a child needs made ready, then `admit`, then an empty group."""
 
-    async def start_child(self, version: VersionController, replicas: ReplicaSet) -> Child: ...
-    async def prove(self, version: VersionController, replicas: ReplicaSet, child: Child) -> None: ...
+    async def start_child(self, version: VersionState, replicas: ReplicaSet) -> Child: ...
+    async def prove(self, version: VersionState, replicas: ReplicaSet, child: Child) -> None: ...
     def recorded(self, record: ModelVersion) -> bool:
         """Whether there are golden rows of it."""
 
     def forget_replicas(self, replicas: ReplicaSet) -> None: ...
-    def close_log(self, version: VersionController) -> None: ...
+    def close_log(self, version: VersionState) -> None: ...
 
 
-class BackpressuredWriter(Protocol):
+class TableReaders(Protocol):
     """Where tables go: see `gateway.supervisor.http_processes`."""
 
     def publish(self, message: Message) -> None: ...
     async def released(self, children: Collection[int], revision: int, timeout: float) -> bool: ...
-
-
-class ServedModel:
-    """One model, or one as a service with limits of its own has it. `live` is the version that answers when none is named,
-    None until there is one."""
-
-    def __init__(self, name: str, settings: Settings, service: str | None = None) -> None:
-        self.name = name
-        self.service = service
-        self.asked: int | None = None  # the version that the service names; None: the latest that proves right
-        self.versions: dict[int, VersionController] = {}
-        self.live: int | None = None
-        self.pinned: frozenset[int] = frozenset()  # versions that services name: they run beside the live one
-        self._settings = settings
-        self._tried: set[int] = set()  # started ahead once; whatever came of it
-
-    @property
-    def live_version(self) -> VersionController | None:
-        return None if self.live is None else self.versions.get(self.live)
-
-    def entry(self) -> ModelEntry:
-        latest = max(self.versions)
-        live = self.live
-        if self.asked is not None:
-            latest = self.asked if self.asked in self.versions else latest
-        elif live is None and self.versions[latest].rejected:
-            target = self._target()
-            live = None if target is None else target.record.version
-        return ModelEntry(self.name, latest, live, {number: v.entry() for number, v in sorted(self.versions.items())})
-
-    def settle(self) -> None:
-        """Decide what answers and what should run, from what there is now. Deciding twice changes nothing."""
-        live = self.live_version
-        if self.live is not None and (live is None or live.rejected):
-            self.live = live = None
-            self._tried.difference_update(number for number, v in self.versions.items() if v.was_live)
-        target = self._target()
-        if target is None or target is live:
-            return
-        number = target.record.version
-        if target.state == "live":
-            log.info("%s: answers for %s", target.id, self.name)
-            self.live = number
-            if live is not None and live.record.version not in self.pinned:
-                live.stop()
-            self._stop_overtaken(number)
-        elif self._settings.start == "first-use" and (live is None or live.replicas is None):
-            self.live = number
-        elif number not in self._tried:
-            self._tried.add(number)
-            target.start(urgent=live is not None and live.replicas is not None)
-
-    def _stop_overtaken(self, by: int) -> None:
-        """Versions that were to answer, were overtaken while they started, and that nobody has asked for."""
-        for number, version in self.versions.items():
-            if number < by and number not in self.pinned and version.wanted and not version.last_used:
-                self._tried.discard(number)
-                version.stop()
-
-    def pin(self, numbers: frozenset[int]) -> None:
-        """Services name these versions. What is new among them starts; what is not named any more stops when idle."""
-        new, self.pinned = numbers - self.pinned, numbers
-        if self._settings.start == "ahead":
-            for number in new & self.versions.keys():
-                self._tried.add(number)
-                self.versions[number].start()
-
-    async def unload(self) -> None:
-        """None of its versions runs until `load`, or until a new one is registered. Returns when what was accepted is answered."""
-        for version in self.versions.values():
-            version.unload()
-        await asyncio.gather(*(version.stopped() for version in self.versions.values()))
-
-    def load(self) -> None:
-        """The version that answers starts, and those that services name; the others may be asked for again."""
-        for version in self.versions.values():
-            version.load()
-        for number in {self.entry().current.version, *self.pinned}:
-            self.versions[number].start(urgent=True)
-
-    def crowded_out(self) -> list[VersionController]:
-        """What should run, and found no room when it was to start."""
-        target = self._target()
-        numbers = self.pinned if target is None else self.pinned | {target.record.version}
-        found = [self.versions[number] for number in numbers & self.versions.keys()]
-        return [version for version in found if version.crowded_out and not version.wanted]
-
-    def forget_attempt(self, number: int) -> None:
-        """Its limits or environment changed: it may be started ahead again."""
-        self._tried.discard(number)
-
-    def left_behind(self) -> list[int]:
-        """Versions that a service has not asked for any more, and that need not answer for it any longer."""
-        if self.asked is None:
-            return []
-        return [number for number in self.versions if number not in {self.asked, self.live}]
-
-    def _target(self) -> VersionController | None:
-        if self.asked is not None:
-            asked = self.versions.get(self.asked)
-            return None if asked is None or asked.rejected else asked
-        usable = [number for number, version in self.versions.items() if not version.rejected]
-        return self.versions[max(usable)] if usable else None
 
 
 class ModelManager:
@@ -168,18 +68,18 @@ class ModelManager:
     def __init__(
         self,
         settings: Settings,
-        machine: WorkerLauncher,
+        launcher: Launcher,
         admission: Admission,
         publisher: Publisher,
-        outlet: BackpressuredWriter,
+        readers: TableReaders,
         keys: frozenset[str] | None = None,
     ) -> None:
         self.settings = settings
         self.models: dict[str, ServedModel] = {}
         self.admission = admission
-        self._machine = machine
+        self._launcher = launcher
         self._publisher = publisher
-        self._outlet = outlet
+        self._readers = readers
         self._keys = keys
         self._default: str | None = None
         self._services: Sequence[ServiceEntry] = ()
@@ -188,7 +88,7 @@ class ModelManager:
         self._flush_due = False
         self._room = asyncio.Lock()
         self._numbers = itertools.count(1)
-        self._rehearsals = BaselineRecorder(self, machine.recorded)
+        self._baselines = BaselineRecorder(self, launcher.recorded)
         self._closing: set[asyncio.Task[None]] = set()
 
     # the registry
@@ -264,7 +164,7 @@ class ModelManager:
 
     async def _close(self, version: VersionController) -> None:
         await version.close()
-        self._machine.close_log(version)
+        self._launcher.close_log(version)
 
     # what HTTP processes ask and tell
 
@@ -333,27 +233,27 @@ class ModelManager:
         for model in self.models.values():
             for version in model.versions.values():
                 version.kill()
-        self._rehearsals.kill()
+        self._baselines.kill()
         for task in self._closing:
             task.cancel()
 
     # Host, for the versions
 
-    def changed(self, version: VersionController) -> None:
+    def changed(self, version: VersionState) -> None:
         self._mark(version.model)
         if not self._flush_due:
             self._flush_due = True
             asyncio.get_running_loop().call_soon(self._flush_later)
 
-    async def open_replicas(self, version: VersionController) -> ReplicaSet:
+    async def open_replicas(self, version: VersionState, on_death: OnDeath) -> ReplicaSet:
         asked = version.limits.memory_bytes
         self.admission.check(f"model {version.id}", asked)
         its_model = self.models.get(version.record.name)
         registered = None if its_model is None else its_model.versions.get(version.record.version)
-        unrecorded = await self._rehearsals.before(version, registered)
+        unrecorded = await self._baselines.before(version, registered)
         key = f"{version.model[:_NAME_IN_KEY]}-{version.record.version}-{next(self._numbers)}"
         try:
-            replicas = await self._machine.open_replicas(version, key, lambda: self._make_room(version, key))
+            replicas = await self._launcher.open_replicas(version, key, lambda: self._make_room(version, key), on_death)
         except BaseException:
             self.admission.release(key)
             self._close_log(version)
@@ -361,30 +261,30 @@ class ModelManager:
         replicas.unrecorded = unrecorded
         return replicas
 
-    async def start_child(self, version: VersionController, replicas: ReplicaSet) -> Child:
-        return await self._machine.start_child(version, replicas)
+    async def start_child(self, version: VersionState, replicas: ReplicaSet) -> Child:
+        return await self._launcher.start_child(version, replicas)
 
-    async def prove(self, version: VersionController, replicas: ReplicaSet, child: Child) -> None:
-        await self._machine.prove(version, replicas, child)
+    async def prove(self, version: VersionState, replicas: ReplicaSet, child: Child) -> None:
+        await self._launcher.prove(version, replicas, child)
 
-    def has_stand_in(self, version: VersionController) -> bool:
+    def has_stand_in(self, version: VersionState) -> bool:
         model = self.models.get(version.model)
         live = None if model is None else model.live_version
         return live is not None and live is not version and live.state == "live"
 
-    async def promise(self, version: VersionController, replicas: ReplicaSet, limits: ResourceConfiguration) -> None:
+    async def promise(self, version: VersionState, replicas: ReplicaSet, limits: ResourceConfiguration) -> None:
         try:
             self.admission.promise(replicas.key, f"model {version.id}", limits.memory_bytes)
         except DoesNotFit as error:
             raise NoRoomNow(str(error)) from None
 
-    async def close_replicas(self, version: VersionController, replicas: ReplicaSet) -> None:
+    async def close_replicas(self, version: VersionState, replicas: ReplicaSet) -> None:
         children = list(replicas.children)
         self.flush()
-        if children and not await self._outlet.released(children, self._publisher.revision, self.settings.drain_s):
+        if children and not await self._readers.released(children, self._publisher.revision, self.settings.drain_s):
             log.warning("%s: still in use after %g s of draining, ended", version.id, self.settings.drain_s)
         await replicas.end()
-        self._machine.forget_replicas(replicas)
+        self._launcher.forget_replicas(replicas)
         self.admission.release(replicas.key)
         self._close_log(version)
         self._start_crowded_out()
@@ -400,9 +300,9 @@ class ModelManager:
             if free >= 0:
                 version.start()
 
-    def _close_log(self, version: VersionController) -> None:
+    def _close_log(self, version: VersionState) -> None:
         if version.replicas is None:  # else another replica set of it writes on
-            self._machine.close_log(version)
+            self._launcher.close_log(version)
 
     # publishing
 
@@ -423,7 +323,7 @@ class ModelManager:
         self._dirty.clear()
         message = self._publisher.update(entries, self._default, self._keys, self._services, self._default_service)
         if message is not None:
-            self._outlet.publish(message)
+            self._readers.publish(message)
         for name in entries.keys() & self.models.keys():
             for version in self.models[name].versions.values():
                 version.published()
@@ -437,7 +337,7 @@ class ModelManager:
 
     # room
 
-    async def _make_room(self, version: VersionController, key: str) -> None:
+    async def _make_room(self, version: VersionState, key: str) -> None:
         """Promise memory to a new group, stopping others where that is right. What is promised is what is asked for when this returns: it
         may have changed meanwhile.
 
@@ -464,7 +364,7 @@ class ModelManager:
                     raise
                 raise NoRoomNow(str(error)) from None
 
-    async def _evict(self, asked: int, spared: Collection[VersionController | None]) -> None:
+    async def _evict(self, asked: int, spared: Collection[VersionState | None]) -> None:
         """Stop the least recently used that nobody uses, if that makes room."""
         quiet = time.monotonic() - IN_USE_S
         idle = {

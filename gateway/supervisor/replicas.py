@@ -71,7 +71,7 @@ class ReplicaSet:
         group: Group,
         limits: ResourceConfiguration,
         size: int,
-        on_death: Callable[["ReplicaSet", Child, Exit], None],
+        on_death: "OnDeath",
     ) -> None:
         self.what = what
         self.group = group
@@ -100,13 +100,13 @@ class ReplicaSet:
             self.group.set_cpu(self.limits.cores)
         return True
 
-    def relimit(self, limits: ResourceConfiguration) -> None:
+    def change_limits(self, limits: ResourceConfiguration) -> None:
         """Put other limits in force without a restart; only where the kernel does all the work."""
         self.limits = limits
         self.group.set_memory(limits.memory_bytes)
         self.group.set_cpu(limits.cores)
 
-    def can_relimit(self, limits: ResourceConfiguration, size: int) -> bool:
+    def can_change_limits(self, limits: ResourceConfiguration, size: int) -> bool:
         """Threads and limits that a process sets itself are fixed for its life, and less memory might be too little."""
         same = (limits.threads, size) == (self.limits.threads, self.wanted_size)
         return same and not self.group.rlimits() and limits.memory_bytes >= self.limits.memory_bytes
@@ -152,3 +152,6 @@ class ReplicaSet:
         self.children.pop(child.id, None)
         if not self._closed:
             self._on_death(self, child, end)
+
+
+OnDeath = Callable[[ReplicaSet, Child, Exit], None]

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 from gateway.ipc.routing_table import LastDeath
 from gateway.rundir.version_log import VersionLog
-from gateway.supervisor.models import ModelManager, ServedModel
-from gateway.supervisor.version import VersionController
+from gateway.supervisor.models import ModelManager
+from gateway.supervisor.served_model import ServedModel
+from gateway.supervisor.version_state import VersionState
 from registry.limits.base import Enforcement, Usage
 from registry.records import Json
 from registry.resources import GB
@@ -15,7 +16,7 @@ LOG_LINES = 20
 
 def model_status(
     model: ServedModel,
-    log_of: Callable[[VersionController], VersionLog],
+    log_of: Callable[[VersionState], VersionLog],
     enforcement: Enforcement,
     services: Sequence[ServedModel] = (),
 ) -> dict[str, Json]:
@@ -52,14 +53,14 @@ def model_status(
 
 
 def _service_status(
-    model: ServedModel, log_of: Callable[[VersionController], VersionLog], enforcement: Enforcement
+    model: ServedModel, log_of: Callable[[VersionState], VersionLog], enforcement: Enforcement
 ) -> dict[str, Json]:
     """What answers for a service alone, in full."""
     version = model.versions[model.entry().current.version]
     return {"service": model.service, **version_status(version, log_of(version), enforcement)}
 
 
-def version_status(version: VersionController, log: VersionLog, enforcement: Enforcement) -> dict[str, Json]:
+def version_status(version: VersionState, log: VersionLog, enforcement: Enforcement) -> dict[str, Json]:
     """One version in full. Sizes in bytes where the name says so, else in GB (2**30 bytes)."""
     replicas, record = version.replicas, version.record
     limits = version.limits if replicas is None else replicas.limits
@@ -83,9 +84,9 @@ def version_status(version: VersionController, log: VersionLog, enforcement: Enf
             "oom_kills": usage.oom_kills,
         },
         "pids": sorted(child.pid for child in version.children),
-        "restarts": version.deaths.by_cause.total(),
-        "restarts_by_cause": dict(version.deaths.by_cause),
-        "last_death": death_json(version.deaths.last),
+        "restarts": version.backoff.by_cause.total(),
+        "restarts_by_cause": dict(version.backoff.by_cause),
+        "last_death": death_json(version.backoff.last),
         "answers": version.answers,
         "golden": version.golden,
         "unverified": version.unverified,
@@ -107,19 +108,19 @@ def version_status(version: VersionController, log: VersionLog, enforcement: Enf
     }
 
 
-def _batching(version: VersionController) -> dict[str, Json]:
+def _batching(version: VersionState) -> dict[str, Json]:
     """Which methods are asked for one request at a time, and why: by the largest difference, None for one in a label."""
     description = version.description or {}
     by_hand = version.record.settings.get("batching") is False or description.get("batchable") is False
     return {"on": not by_hand, "alone": description.get("unbatchable") or {}}
 
 
-def _decided(version: VersionController) -> dict[str, Json]:
+def _decided(version: VersionState) -> dict[str, Json]:
     """Which environment serves it, and by which rule."""
     return {} if version.serving is None else {"environment": version.serving.to_json()}
 
 
-def version_metrics(version: VersionController) -> dict[str, Json]:
+def version_metrics(version: VersionState) -> dict[str, Json]:
     """One version in numbers, for ``/metrics``."""
     replicas = version.replicas
     usage = Usage() if replicas is None else replicas.usage()
@@ -132,7 +133,7 @@ def version_metrics(version: VersionController) -> dict[str, Json]:
         "memory_limit_bytes": (version.limits if replicas is None else replicas.limits).memory_bytes,
         "cpu_seconds": usage.cpu_seconds,
         "throttled_seconds": usage.throttled_seconds,
-        "restarts_by_cause": dict(version.deaths.by_cause),
+        "restarts_by_cause": dict(version.backoff.by_cause),
     }
 
 

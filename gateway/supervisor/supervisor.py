@@ -31,7 +31,7 @@ from gateway.supervisor.models import ModelManager
 from gateway.supervisor.reaper import Reaper, become_subreaper
 from gateway.supervisor.registry_watch import Registered, RegistryWatch, read_registered
 from gateway.supervisor.status import gateway_status, model_status, version_metrics
-from gateway.supervisor.version import UNLOADED
+from gateway.supervisor.version_state import UNLOADED
 from registry.errors import FitserveError, ModelNotFound
 from registry.limits import choose_backend, machine_cores, machine_memory_bytes
 from registry.limits.base import Backend
@@ -106,7 +106,7 @@ class Supervisor:
         self._backend = backend
         self._runtime = runtime
         self._stop_signals = 0
-        self._noted = asyncio.Event()
+        self._signalled = asyncio.Event()
         self._wants: set[asyncio.Task[None]] = set()
 
     async def run(self, on_ready: Callable[[str], None] | None, http_command: Sequence[str]) -> int:
@@ -117,17 +117,17 @@ class Supervisor:
         reaper = Reaper()
         reaper.start()
         publisher = Publisher()
-        self._machine = WorkerLauncher(
+        self._launcher = WorkerLauncher(
             self._workspace, self._settings, self._backend, reaper, self._runtime, machine_cores()
         )
         self._http = HttpProcesses(self._settings, self._listening, publisher, self._received, reaper, http_command)
         admission = Admission(machine_memory_bytes(), int(self._settings.reserve_gb * GB))
-        self._models = ModelManager(self._settings, self._machine, admission, publisher, self._http, self._keys)
+        self._models = ModelManager(self._settings, self._launcher, admission, publisher, self._http, self._keys)
         registered = await asyncio.to_thread(read_registered, self._workspace)
         watch = RegistryWatch(
             self._workspace, lambda now: _call_in(loop, self._reconcile, now), seen=registered.revision
         )
-        warm = asyncio.create_task(self._machine.warm(registered.models))
+        warm = asyncio.create_task(self._launcher.warm(registered.models))
         try:
             self._reconcile(registered)
             await self._started(on_ready, [warm] if self._settings.start == "first-use" else [])
@@ -139,14 +139,14 @@ class Supervisor:
             await self._stop()
             warm.cancel()
             await asyncio.wait([warm])
-            await self._machine.close()
+            await self._launcher.close()
             reaper.stop()
 
     async def _started(self, on_ready: Callable[[str], None] | None, also: Iterable[asyncio.Task[None]]) -> None:
         """Wait until all HTTP processes accept connections, and what must be done `also`, or a signal came, then say so to the
         world."""
         starting = asyncio.create_task(self._ready(also))
-        noted = asyncio.create_task(self._noted.wait())
+        noted = asyncio.create_task(self._signalled.wait())
         await asyncio.wait([starting, noted], return_when=asyncio.FIRST_COMPLETED)
         noted.cancel()
         if not starting.done():
@@ -168,7 +168,7 @@ class Supervisor:
         """Until a signal was noted."""
         while not self._stop_signals:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._noted.wait(), _TICK_S)
+                await asyncio.wait_for(self._signalled.wait(), _TICK_S)
             self._models.stop_idle()
 
     async def _stop(self) -> None:
@@ -178,8 +178,8 @@ class Supervisor:
         self._lock.withdraw()
         draining = asyncio.create_task(self._drain())
         while not draining.done() and self._stop_signals < 2:
-            self._noted.clear()
-            noted = asyncio.create_task(self._noted.wait())
+            self._signalled.clear()
+            noted = asyncio.create_task(self._signalled.wait())
             await asyncio.wait([draining, noted], return_when=asyncio.FIRST_COMPLETED)
             noted.cancel()
         if not draining.done():
@@ -199,7 +199,7 @@ class Supervisor:
 
     def _note_signal(self) -> None:
         self._stop_signals += 1
-        self._noted.set()
+        self._signalled.set()
 
     def _reconcile(self, registered: Registered) -> None:
         if self._stop_signals:
@@ -282,13 +282,13 @@ class Supervisor:
     def _status(self, name: str | None) -> dict[str, Json]:
         enforcement = self._backend.enforcement
         if name is None:
-            nurseries = self._machine.nursery_pids
+            nurseries = self._launcher.nursery_pids
             pids = {"supervisor": os.getpid(), "http": self._http.pids, "nurseries": nurseries}
             return gateway_status(self._models, enforcement, pids)
         model = self._models.models.get(name)
         if model is None:
             raise ModelNotFound(name, known=sorted(self._models.models))
-        return model_status(model, self._machine.log_of, enforcement, self._models.of_services(name))
+        return model_status(model, self._launcher.log_of, enforcement, self._models.of_services(name))
 
     async def _metrics(self, peer: ControlPeer, message: Message) -> None:
         counted = await self._http.counted(_COUNT_S)
@@ -298,7 +298,7 @@ class Supervisor:
 
     def _logs(self, message: Message) -> list[str]:
         version = self._models.version(message["model"], message.get("version"))
-        return self._machine.log_of(version).tail(min(int(message.get("lines", 200)), _LOG_LINES))
+        return self._launcher.log_of(version).tail(min(int(message.get("lines", 200)), _LOG_LINES))
 
     def _replace(self, number: int) -> None:
         """A child computes longer than it may: end it, another takes its place."""

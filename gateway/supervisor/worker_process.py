@@ -146,21 +146,21 @@ class ChildHandle:
             if b"\n" in data:
                 *lines, self._buffer = self._buffer.split(b"\n")
                 for line in lines:
-                    self._heard(line)
+                    self._received(line)
             elif len(self._buffer) > _LONGEST_MESSAGE:
-                self._distrust()
+                self._drop()
 
-    def _heard(self, line: bytearray) -> None:
+    def _received(self, line: bytearray) -> None:
         try:
             message = json.loads(line)
             future = self._expected.get(message["event"])
         except (ValueError, LookupError, TypeError):
-            self._distrust()
+            self._drop()
             return
         if future is not None and not future.done():
             future.set_result(message)
 
-    def _distrust(self) -> None:
+    def _drop(self) -> None:
         """What a model loaded can say anything here; nothing of it may cost the supervisor its memory or its time."""
         self._buffer.clear()
         self._close_control()
