@@ -32,5 +32,5 @@ def policy_for(settings: Settings, entry: VersionEntry) -> BatchPolicy:
 
 
 def _positive(value: object) -> float | None:
-    """A number that was registered, if it is one above 0."""
+    """A registered value, if it is a positive number."""
     return float(value) if isinstance(value, int | float) and value > 0 else None

@@ -1,8 +1,7 @@
-"""All models in the supervisor: which version of each answers, which ones run, and who makes room for whom.
+"""All models in the supervisor: kept in step with the registry, published to the HTTP processes, and given memory.
 
-The rules: the latest version that proved right answers; a version that never did is passed over. Versions start ahead, if their
-memory can be promised, or at first use. For what is asked for, the least recently used of those that nobody asks for are
-stopped.
+Versions start ahead if their memory can be promised, or at first use. To make room for a requested version, the least recently
+used of the idle ones are stopped.
 """
 
 import asyncio
@@ -30,28 +29,28 @@ from registry.resources import ResourceConfiguration
 log = logging.getLogger("fitserve.supervisor")
 
 _NAME_IN_KEY: Final = 100  # it becomes a file name, whose length is bounded
-IN_USE_S: Final = 2.0  # HTTP processes tell once a second what answered
+IN_USE_S: Final = 2.0  # HTTP processes report once a second which versions answered
 
 
 class Launcher(Protocol):
-    """What starts processes: see `gateway.supervisor.launcher`."""
+    """Starts processes: see `gateway.supervisor.launcher.WorkerLauncher`."""
 
     async def open_replicas(
         self, version: VersionState, key: str, admit: Callable[[], Awaitable[None]], on_death: OnDeath
     ) -> ReplicaSet:
-        """Everything that a child needs made ready, then `admit`, then an empty group."""
+        """Prepare everything that a child needs, then await `admit`, then give an empty replica set."""
 
     async def start_child(self, version: VersionState, replicas: ReplicaSet) -> Child: ...
     async def prove(self, version: VersionState, replicas: ReplicaSet, child: Child) -> None: ...
     def recorded(self, record: ModelVersion) -> bool:
-        """Whether there are golden rows of it."""
+        """Whether golden rows of it were recorded."""
 
     def forget_replicas(self, replicas: ReplicaSet) -> None: ...
     def close_log(self, version: VersionState) -> None: ...
 
 
 class TableReaders(Protocol):
-    """Where tables go: see `gateway.supervisor.http_processes`."""
+    """Receives routing tables: see `gateway.supervisor.http_processes.HttpProcesses`."""
 
     def publish(self, message: Message) -> None: ...
     async def released(self, children: Collection[int], revision: int, timeout: float) -> bool: ...
@@ -61,8 +60,8 @@ class ModelManager:
     """The supervisor's models; the `Host` of their versions.
 
     Args:
-        outlet: the HTTP processes.
-        keys: digests of the accepted keys, None when none is asked for.
+        readers: the HTTP processes.
+        keys: digests of the accepted keys, None when no key is required.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class ModelManager:
     def reconcile(
         self, records: Sequence[ModelVersion], default: str | None, deployed: Sequence[ServiceRecord] = ()
     ) -> None:
-        """These are registered and deployed now, and `default`, a service or a model, answers ``/score``."""
+        """Make the running set match these records. `default`, a service or a model, answers ``/score``."""
         self._services, own = read_services(deployed, records)
         means = next((service.model for service in self._services if service.name == default), None)
         self._default = default if means is None else means
@@ -111,7 +110,7 @@ class ModelManager:
             model = self.models.setdefault(name, ServedModel(name, self.settings))
             try:
                 self._take(model, number, record)
-            except Exception:  # the other models must not suffer from one odd record
+            except Exception:  # one invalid record must not affect the other models
                 log.exception("%s: its record cannot be used", record.id)
                 if number in model.versions:
                     model.versions[number].refuse("its record cannot be used; the gateway's log has the traceback")
@@ -125,7 +124,7 @@ class ModelManager:
         self.flush()
 
     def _take(self, model: ServedModel, number: int, record: ModelVersion) -> None:
-        """A record that is new, or may have changed."""
+        """Take over a record that is new or may have changed."""
         version = model.versions.get(number)
         if version is None:
             model.versions[number] = VersionController(record, self, model.service)
@@ -139,14 +138,14 @@ class ModelManager:
             version.update(record)
 
     def _ask(self, name: str, own: OwnModel) -> None:
-        """What a service wants of a model of its own."""
+        """Set which version a service asks for of its own copy of a model."""
         model = self.models.setdefault(name, ServedModel(name, self.settings, own.service))
         if model.asked != own.asked:
             model.asked = own.asked
             self._mark(name)
 
     def _runs(self, name: str, own: OwnModel) -> list[int]:
-        """All versions where it follows the live one; else what it asks for, and what answers until that does."""
+        """All versions where the service follows the live one; else the one it names, and the one that answers until then."""
         if own.asked is None:
             return list(own.records)
         model = self.models.get(name)
@@ -166,10 +165,10 @@ class ModelManager:
         await version.close()
         self._launcher.close_log(version)
 
-    # what HTTP processes ask and tell
+    # requests and reports of HTTP processes
 
     def of_services(self, name: str) -> list[ServedModel]:
-        """That model as services with limits of their own have it."""
+        """The copies of that model that services with limits of their own run."""
         return [model for key, model in sorted(self.models.items()) if key.startswith(f"{name}{OF_SERVICE}")]
 
     def version(self, name: str, number: int | None) -> VersionController:
@@ -214,7 +213,7 @@ class ModelManager:
     # time
 
     def stop_idle(self) -> None:
-        """Stop what nobody has asked for in `idle_s`: on-demand versions, and all that started at first use."""
+        """Stop versions without requests for `idle_s`: on-demand ones, and with ``start = "first-use"`` all of them."""
         since = time.monotonic() - self.settings.idle_s
         for model in self.models.values():
             for number, version in model.versions.items():
@@ -290,7 +289,7 @@ class ModelManager:
         self._start_crowded_out()
 
     def _start_crowded_out(self) -> None:
-        """Memory is free again: for those that should have started ahead and did not fit, the smallest first."""
+        """Memory became free: start versions that did not fit before, the smallest first."""
         if self.settings.start != "ahead":
             return
         waiting = [v for model in self.models.values() for v in model.crowded_out()]
@@ -301,13 +300,13 @@ class ModelManager:
                 version.start()
 
     def _close_log(self, version: VersionState) -> None:
-        if version.replicas is None:  # else another replica set of it writes on
+        if version.replicas is None:  # else another replica set still writes to it
             self._launcher.close_log(version)
 
     # publishing
 
     def flush(self) -> None:
-        """Settle and publish now what changed."""
+        """Settle the changed models and publish their entries now."""
         dirty, self._dirty = self._dirty, set()
         for name in dirty & self.models.keys():
             model = self.models[name]
@@ -318,7 +317,7 @@ class ModelManager:
         for name in dirty | self._dirty:
             try:
                 entries[name] = self.models[name].entry() if name in self.models else None
-            except Exception:  # the others' entries must go out
+            except Exception:  # the entries of the others must still be published
                 log.exception("model %s: it cannot be published", name)
         self._dirty.clear()
         message = self._publisher.update(entries, self._default, self._keys, self._services, self._default_service)
@@ -338,12 +337,12 @@ class ModelManager:
     # room
 
     async def _make_room(self, version: VersionState, key: str) -> None:
-        """Promise memory to a new group, stopping others where that is right. What is promised is what is asked for when this returns: it
-        may have changed meanwhile.
+        """Promise memory to a new group, stopping other versions where allowed. The limits may change meanwhile; those in force when
+        this returns are promised.
 
         Raises:
             NoRoomNow: it does not fit beside what is promised.
-            DoesNotFit: it is to replace a version that runs, and both together do not fit.
+            DoesNotFit: it replaces a running version, and both together do not fit.
         """
         what = f"model {version.id}"
         async with self._room:
@@ -365,7 +364,7 @@ class ModelManager:
                 raise NoRoomNow(str(error)) from None
 
     async def _evict(self, asked: int, spared: Collection[VersionState | None]) -> None:
-        """Stop the least recently used that nobody uses, if that makes room."""
+        """Stop the least recently used idle versions, if that makes enough room."""
         quiet = time.monotonic() - IN_USE_S
         idle = {
             version.replicas.key: version

@@ -95,7 +95,7 @@ class Nursery:
         try:
             ours, theirs, pipe = open_channel(socket.SOCK_STREAM, log)
         except OSError as error:
-            raise NurseryFailed(f"there is nothing to talk to a child with: {error.strerror}") from None
+            raise NurseryFailed(f"no control socket for a child could be made: {error.strerror}") from None
         number = next(self._numbers)
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         message = json.dumps({"op": "fork", "id": number, "imports": list(imports)}).encode()
@@ -110,9 +110,9 @@ class Nursery:
             ours.close()
             pipe.close()
             if isinstance(error, TimeoutError):
-                self.kill()  # the next one may answer
+                self.kill()  # a new one may answer
             raise NurseryFailed(str(error) or f"the nursery did not answer within {timeout:g} s") from None
-        except BaseException:  # nobody wants it any more; it ends when it finds its control socket closed
+        except BaseException:  # cancelled: the child ends when it finds its control socket closed
             ours.close()
             pipe.close()
             raise
@@ -121,7 +121,7 @@ class Nursery:
         return ChildHandle(event["pid"], ours, pipe, log, self._reaper.watch(event["pid"]))
 
     async def bring(self, imports: Iterable[str], timeout: float = READY_TIMEOUT_S) -> None:
-        """Have modules imported that models will need, and a child wait that has them.
+        """Have it import modules that models will need, and fork a child ahead that has them.
 
         Raises:
             NurseryFailed: the nursery died, or does not answer and is ended for it.
@@ -147,7 +147,7 @@ class Nursery:
                 os.kill(self.pid, 9)
 
     async def close(self) -> None:
-        """End it in good order."""
+        """End it in an orderly way."""
         self._close_control()
         try:
             await asyncio.wait_for(asyncio.shield(self.exited), 2.0)
@@ -160,7 +160,7 @@ class Nursery:
             try:
                 socket.send_fds(self._control, [message], descriptors)
             except BlockingIOError:
-                await asyncio.sleep(0.001)  # it has many requests before it; each takes it a millisecond
+                await asyncio.sleep(0.001)  # its socket is full of requests, each of which takes it a millisecond
             else:
                 return
 

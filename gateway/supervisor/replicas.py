@@ -15,14 +15,14 @@ from registry.records import Json
 from registry.resources import GB, ResourceConfiguration
 
 _KILLED: Final = 9
-_REAP_S: Final = 5.0  # a process in an uninterruptible call dies when it returns
+_REAP_S: Final = 5.0  # a process in an uninterruptible system call dies only when that returns
 _SAME_OOM_S: Final = 2.0  # deaths by SIGKILL this soon after an out-of-memory kill belong to it
 
 FailureKind = Literal["digest", "load", "memory", "died", "timeout", "golden", "machine"]
 
 
 class StartFailed(FitserveError):
-    """A child did not come to serve. The sentence is for people; `death` is set where the child died."""
+    """A child failed to start. The message is for people; `death` is set if the child died."""
 
     def __init__(self, kind: FailureKind, sentence: str, death: LastDeath | None = None) -> None:
         self.kind = kind
@@ -45,7 +45,7 @@ class Child:
         self.socket = socket
         self.description = description
         self.recording: Recording | None = None  # its golden rows
-        self.proved = False  # how it may be asked was found out, or given up
+        self.proved = False  # shortcuts and batching were proved, or the proof was given up
         self.answered = False
         self.over_request = False
         self.stuck = False  # killed because it computed too long
@@ -57,7 +57,7 @@ class Child:
 
 
 class ReplicaSet:
-    """Children that share a group. It holds their limit and tells what a death was.
+    """Children that share a limit group. It applies their limits and classifies their deaths.
 
     Args:
         what: the version's id, for sentences.
@@ -77,8 +77,8 @@ class ReplicaSet:
         self.group = group
         self.limits = limits
         self.size = size
-        self.wanted_size = size  # what was asked for; `size` gets less when so many do not fit into the limit
-        self.unrecorded: str | None = None  # why what its children answer must not become golden rows
+        self.wanted_size = size  # as requested; `size` is lowered when so many do not fit into the limit
+        self.unrecorded: str | None = None  # why its children's answers must not become golden rows
         self.children: dict[int, Child] = {}
         self._on_death = on_death
         self._closed = False
@@ -101,13 +101,13 @@ class ReplicaSet:
         return True
 
     def change_limits(self, limits: ResourceConfiguration) -> None:
-        """Put other limits in force without a restart; only where the kernel does all the work."""
+        """Put other limits in force without a restart; only where the kernel enforces all of them."""
         self.limits = limits
         self.group.set_memory(limits.memory_bytes)
         self.group.set_cpu(limits.cores)
 
     def can_change_limits(self, limits: ResourceConfiguration, size: int) -> bool:
-        """Threads and limits that a process sets itself are fixed for its life, and less memory might be too little."""
+        """False where a restart is needed: threads and rlimits are fixed for a process's life, and less memory may be too little."""
         same = (limits.threads, size) == (self.limits.threads, self.wanted_size)
         return same and not self.group.rlimits() and limits.memory_bytes >= self.limits.memory_bytes
 
@@ -115,7 +115,7 @@ class ReplicaSet:
         return self.group.usage()
 
     def verdict(self, end: Exit, child: Child | None = None) -> LastDeath:
-        """What a child died of, by how it ended and what the group says of memory."""
+        """Classify a death, by how the child ended and by the group's memory events."""
         if child is not None and child.stuck:
             return LastDeath("stuck", f"model {self.what} computed for too long and is being restarted")
         usage = self.group.usage()
@@ -134,7 +134,7 @@ class ReplicaSet:
         self.group.kill()
 
     async def end(self) -> None:
-        """`close`, after its processes have really gone: their memory is free then."""
+        """`close`, after its processes have ended and their memory is free."""
         self._closed = True
         exits = [child.handle.exited for child in self.children.values()]
         self.group.kill()
@@ -143,7 +143,7 @@ class ReplicaSet:
         self.close()
 
     def close(self) -> None:
-        """End everything and remove the group. Deaths are no news any more."""
+        """End everything and remove the group. Deaths are no longer reported."""
         self._closed = True
         self.children.clear()
         self.group.close()

@@ -14,18 +14,18 @@ log = logging.getLogger("fitserve.supervisor")
 
 
 class ServedModel:
-    """One model, or one as a service with limits of its own has it. `live` is the version that answers when none is named,
-    None until there is one."""
+    """One model, or a service's own copy of one. `live` is the version that answers when a request names none; None until there
+    is one."""
 
     def __init__(self, name: str, settings: Settings, service: str | None = None) -> None:
         self.name = name
         self.service = service
-        self.asked: int | None = None  # the version that the service names; None: the latest that proves right
+        self.asked: int | None = None  # the version that the service names; None: the latest that gets live
         self.versions: dict[int, VersionController] = {}
         self.live: int | None = None
-        self.pinned: frozenset[int] = frozenset()  # versions that services name: they run beside the live one
+        self.pinned: frozenset[int] = frozenset()  # versions that services name; they run beside the live one
         self._settings = settings
-        self._tried: set[int] = set()  # started ahead once; whatever came of it
+        self._tried: set[int] = set()  # started ahead once, whatever the outcome
 
     @property
     def live_version(self) -> VersionController | None:
@@ -42,7 +42,7 @@ class ServedModel:
         return ModelEntry(self.name, latest, live, {number: v.entry() for number, v in sorted(self.versions.items())})
 
     def settle(self) -> None:
-        """Decide what answers and what should run, from what there is now. Deciding twice changes nothing."""
+        """Decide which version answers and which should run. Idempotent."""
         live = self.live_version
         if self.live is not None and (live is None or live.rejected):
             self.live = live = None
@@ -64,14 +64,14 @@ class ServedModel:
             target.start(urgent=live is not None and live.replicas is not None)
 
     def _stop_overtaken(self, by: int) -> None:
-        """Versions that were to answer, were overtaken while they started, and that nobody has asked for."""
+        """Stop older versions that were overtaken while they started and that had no requests."""
         for number, version in self.versions.items():
             if number < by and number not in self.pinned and version.wanted and not version.last_used:
                 self._tried.discard(number)
                 version.stop()
 
     def pin(self, numbers: frozenset[int]) -> None:
-        """Services name these versions. What is new among them starts; what is not named any more stops when idle."""
+        """Set the versions that services name: new ones start; ones no longer named stop when idle."""
         new, self.pinned = numbers - self.pinned, numbers
         if self._settings.start == "ahead":
             for number in new & self.versions.keys():
@@ -79,31 +79,31 @@ class ServedModel:
                 self.versions[number].start()
 
     async def unload(self) -> None:
-        """None of its versions runs until `load`, or until a new one is registered. Returns when what was accepted is answered."""
+        """Stop all versions until `load`, or until a new one is registered. Returns when accepted requests are answered."""
         for version in self.versions.values():
             version.unload()
         await asyncio.gather(*(version.stopped() for version in self.versions.values()))
 
     def load(self) -> None:
-        """The version that answers starts, and those that services name; the others may be asked for again."""
+        """Start the answering version and those that services name, and allow starts of the others."""
         for version in self.versions.values():
             version.load()
         for number in {self.entry().current.version, *self.pinned}:
             self.versions[number].start(urgent=True)
 
     def crowded_out(self) -> list[VersionController]:
-        """What should run, and found no room when it was to start."""
+        """Versions that should run and did not fit when they were to start."""
         target = self._target()
         numbers = self.pinned if target is None else self.pinned | {target.record.version}
         found = [self.versions[number] for number in numbers & self.versions.keys()]
         return [version for version in found if version.crowded_out and not version.wanted]
 
     def forget_attempt(self, number: int) -> None:
-        """Its limits or environment changed: it may be started ahead again."""
+        """Allow another start ahead: its limits or environment changed."""
         self._tried.discard(number)
 
     def left_behind(self) -> list[int]:
-        """Versions that a service has not asked for any more, and that need not answer for it any longer."""
+        """Versions that the service no longer names and that no longer answer for it."""
         if self.asked is None:
             return []
         return [number for number in self.versions if number not in {self.asked, self.live}]

@@ -43,7 +43,7 @@ def spawn(
                 pass_fds=[theirs.fileno()],
                 stdout=pipe.writing,
                 stderr=pipe.writing,
-                start_new_session=True,  # Ctrl-C in a terminal is for the supervisor alone
+                start_new_session=True,  # Ctrl-C in a terminal must reach the supervisor only
             )
     except OSError:
         ours.close()
@@ -54,7 +54,7 @@ def spawn(
 
 
 def open_channel(kind: int, log: LogTail) -> tuple[socket.socket, socket.socket, LogPipe]:
-    """Both ends of a control socket, and a pipe for what is printed. Raises OSError."""
+    """Both ends of a control socket, and a pipe for the output. Raises OSError."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
     try:
         return ours, theirs, LogPipe(log)

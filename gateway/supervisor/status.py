@@ -1,4 +1,4 @@
-"""What the supervisor tells of models: the value of a "status" answer. Plain JSON, made when somebody asks."""
+"""The value of a "status" answer: plain JSON about models, made on request."""
 
 from collections.abc import Callable, Sequence
 
@@ -20,10 +20,10 @@ def model_status(
     enforcement: Enforcement,
     services: Sequence[ServedModel] = (),
 ) -> dict[str, Json]:
-    """One model in full: what its answering version says, and all versions.
+    """One model in full: the facts of the version that answers, and all versions.
 
     Args:
-        services: it, as services with limits of their own have it.
+        services: the copies of it that services with limits of their own run.
     """
     versions = {number: version_status(v, log_of(v), enforcement) for number, v in sorted(model.versions.items())}
     entry = model.entry()
@@ -55,7 +55,7 @@ def model_status(
 def _service_status(
     model: ServedModel, log_of: Callable[[VersionState], VersionLog], enforcement: Enforcement
 ) -> dict[str, Json]:
-    """What answers for a service alone, in full."""
+    """The version that answers for one service alone, in full."""
     version = model.versions[model.entry().current.version]
     return {"service": model.service, **version_status(version, log_of(version), enforcement)}
 
@@ -109,14 +109,14 @@ def version_status(version: VersionState, log: VersionLog, enforcement: Enforcem
 
 
 def _batching(version: VersionState) -> dict[str, Json]:
-    """Which methods are asked for one request at a time, and why: by the largest difference, None for one in a label."""
+    """Which methods are called for one request at a time, each with its largest difference (None: in a label)."""
     description = version.description or {}
     by_hand = version.record.settings.get("batching") is False or description.get("batchable") is False
     return {"on": not by_hand, "alone": description.get("unbatchable") or {}}
 
 
 def _decided(version: VersionState) -> dict[str, Json]:
-    """Which environment serves it, and by which rule."""
+    """Which environment serves it, and by which rule that was decided."""
     return {} if version.serving is None else {"environment": version.serving.to_json()}
 
 

@@ -1,7 +1,7 @@
 """The supervisor: one process that owns the socket, the HTTP processes, the scoring children and their limits.
 
-It decides and starts; it never answers a scoring call and never unpickles. One thread runs one loop; another watches the
-registry; signal handlers only note.
+It decides and starts; it never answers a scoring call and never unpickles. One thread runs one loop, another watches the
+registry. Signal handlers only set flags.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ _Work = Callable[[ControlPeer, Message], Coroutine[Any, Any, None]]
 _TICK_S: Final = 1.0
 _STOP_CHILDREN_S: Final = 5.0
 _LOG_LINES: Final = 1000
-_COUNT_S: Final = 2.0  # how long an HTTP process may take to tell what it counted
+_COUNT_S: Final = 2.0  # longest time for an HTTP process to send its counters
 
 
 def serve(
@@ -143,8 +143,7 @@ class Supervisor:
             reaper.stop()
 
     async def _started(self, on_ready: Callable[[str], None] | None, also: Iterable[asyncio.Task[None]]) -> None:
-        """Wait until all HTTP processes accept connections, and what must be done `also`, or a signal came, then say so to the
-        world."""
+        """Wait until all HTTP processes accept connections and `also` is done, or until a signal; then announce the gateway."""
         starting = asyncio.create_task(self._ready(also))
         noted = asyncio.create_task(self._signalled.wait())
         await asyncio.wait([starting, noted], return_when=asyncio.FIRST_COMPLETED)
@@ -165,16 +164,16 @@ class Supervisor:
         await asyncio.gather(*map(asyncio.shield, also))
 
     async def _serve(self) -> None:
-        """Until a signal was noted."""
+        """Run until a stopping signal."""
         while not self._stop_signals:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._signalled.wait(), _TICK_S)
             self._models.stop_idle()
 
     async def _stop(self) -> None:
-        """Drain within bounds; at once when a second signal comes."""
+        """Drain within bounds; stop at once on a second signal."""
         log.info("stopping")
-        self._listening.close()  # HTTP processes close theirs; after that nobody is accepted any more
+        self._listening.close()  # HTTP processes close theirs; then no connection is accepted any more
         self._lock.withdraw()
         draining = asyncio.create_task(self._drain())
         while not draining.done() and self._stop_signals < 2:
@@ -210,7 +209,7 @@ class Supervisor:
             self._background(asyncio.to_thread(_set_default, self._workspace, default))
         self._models.reconcile(registered.models, default, registered.services)
 
-    # what HTTP processes say
+    # messages of HTTP processes
 
     def _received(self, peer: ControlPeer, message: Message) -> None:
         try:
@@ -235,18 +234,18 @@ class Supervisor:
                     self._models.child_answered(message["child"])
                 case "stuck":
                     self._replace(message["child"])
-                case "lost":  # a death is seen by the reaper, with its cause
+                case "lost":  # the reaper sees the death itself, with its cause
                     if message.get("asked"):
                         self._models.child_lost(message["child"])
                 case other:
-                    log.warning("an HTTP process sent an unknown %r", other)
+                    log.warning("an HTTP process sent an unknown message: %r", other)
         except ModelNotFound as error:
             peer.refuse(message, str(error), "not-found")
-        except Exception:  # ours to mend; raised on, it would close the channel, and with that end the HTTP process
+        except Exception:  # if it propagated, it would close the channel and so end the HTTP process
             _refuse_after_error(peer, message)
 
     async def _answered(self, work: _Work, peer: ControlPeer, message: Message) -> None:
-        """Whatever happens in `work`: who asked must not wait for ever."""
+        """Answer even if `work` fails, so that the caller does not wait for ever."""
         try:
             await work(peer, message)
         except Exception:
@@ -261,7 +260,7 @@ class Supervisor:
         version.used()
         version.start(urgent=True)
         if await version.live():
-            self._models.flush()  # the table first, so that the answer finds a child
+            self._models.flush()  # the table first, so that a child is known when the answer arrives
             peer.answer(message, {"state": "live"})
             return
         if version.unloaded:
@@ -272,7 +271,7 @@ class Supervisor:
 
     async def _unload(self, peer: ControlPeer, message: Message) -> None:
         await self._models.model(message["model"]).unload()
-        self._models.flush()  # the table first: whoever asks next finds it so
+        self._models.flush()  # the table first, so that the next request sees it
         peer.answer(message, None)
 
     def _load(self, name: str) -> None:
@@ -301,7 +300,7 @@ class Supervisor:
         return self._launcher.log_of(version).tail(min(int(message.get("lines", 200)), _LOG_LINES))
 
     def _replace(self, number: int) -> None:
-        """A child computes longer than it may: end it, another takes its place."""
+        """End a child that computes for too long; another takes its place."""
         owner = self._models.child_owner(number)
         if owner is not None:
             version, child = owner
@@ -316,7 +315,7 @@ class Supervisor:
 
 
 def _refuse_after_error(peer: ControlPeer, message: Message) -> None:
-    log.exception("a message of an HTTP process: %r", message["op"])
+    log.exception("a %r message of an HTTP process could not be handled", message["op"])
     if "id" in message:
         peer.refuse(message, "an internal error of the gateway; its log has the traceback", "failed")
 
@@ -328,11 +327,11 @@ def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[[Registered], N
 
 
 def _set_default(workspace: Workspace, name: str) -> None:
-    """The first model stays behind ``/score`` until the operator names another."""
+    """Keep the first model behind ``/score`` until the operator names another."""
     try:
         workspace.metadata.set_value("default_service", name, only_if_absent=True)
     except FitserveError as error:
-        log.warning("the default model could not be noted: %s", error)
+        log.warning("the default model could not be stored: %s", error)
 
 
 def _show(keys: Keys) -> None:
@@ -341,7 +340,7 @@ def _show(keys: Keys) -> None:
 
 
 def _allow_many_files() -> None:
-    """Three descriptors for each child: up to what the hard limit gives."""
+    """Raise the limit of open files to its hard limit: each child needs three descriptors."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):

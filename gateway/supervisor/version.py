@@ -1,4 +1,4 @@
-"""One model version in the supervisor: what should be, what is, and the next step from the one to the other.
+"""One model version in the supervisor: a state machine between what should run and what does.
 
 ::
 
@@ -7,8 +7,8 @@
                           ▼             ▼  └ death ┘  (back-off; `quarantine_after` in a row without an answer: quarantined)
                         failed        failed
 
-A version's own task takes one step after the other and looks again after each, so that whatever happens in the meantime only
-has to be noted. What a step needs of the machine is behind `Host`.
+A task per version takes one step at a time and decides anew after each one. Whatever happens during a step is therefore only
+recorded. What a step needs of the rest of the supervisor is behind `gateway.supervisor.version_host.Host`.
 """
 
 import asyncio
@@ -32,31 +32,31 @@ from registry.resources import ResourceConfiguration
 log = logging.getLogger("fitserve.supervisor")
 
 QUARANTINE_S: Final = 300.0
-_INTERRUPTIBLE: Final = frozenset({"_open", "_fill", "_prove"})  # steps that `stop` need not wait for
-_REPORT_DELAY_S: Final = 0.2  # HTTP processes tell what a child died over, a moment after its death
-_SOUND_AFTER_S: Final = 60.0  # a child that lived this long was sound, asked or not
+_INTERRUPTIBLE: Final = frozenset({"_open", "_fill", "_prove"})  # steps that `stop` cancels
+_REPORT_DELAY_S: Final = 0.2  # HTTP processes report which request a child died over shortly after its death
+_SOUND_AFTER_S: Final = 60.0  # a child that lived this long was sound, whether or not it had requests
 
 
 class VersionController(VersionState):
-    """See the module's text. `live()` and the attributes are for the supervisor's loop; nothing here is thread-safe."""
+    """See the module's docstring. Not thread-safe: use it in the supervisor's loop only."""
 
     def __init__(self, record: ModelVersion, host: Host, service: str | None = None) -> None:
         super().__init__(record, service)
         self._host = host
-        self._refused: tuple[ResourceConfiguration, str] | None = None  # what could not be put in force
+        self._refused: tuple[ResourceConfiguration, str] | None = None  # the change that could not be put in force
         self._wake = asyncio.Event()
         self._settled: list[asyncio.Future[None]] = []
         self._step: asyncio.Task[None] | None = None
-        self._trying = False  # a replica set beside the one that serves
+        self._trying = False  # a second replica set is starting beside the one that serves
         self._closing = False
-        self._loaded_at: float | None = None  # until the table that says so went out
+        self._loaded_at: float | None = None  # until the routing table with it was published
         self._timer: asyncio.TimerHandle | None = None
         self._driver = asyncio.create_task(self._drive(), name=f"version {self.id}")
 
-    # intents: noted at once, acted upon by the version's own task
+    # intents: recorded at once, carried out by the version's task
 
     def start(self, *, urgent: bool = False) -> None:
-        """It should be live. `urgent`: somebody waits, or the model is in use."""
+        """Bring it to life. `urgent`: a caller waits, or the model is in use."""
         if self.state in RESTING or self.unloaded or self._closing:
             return
         self.urgent = self.urgent or urgent
@@ -67,25 +67,25 @@ class VersionController(VersionState):
             self._wake.set()
 
     def stop(self) -> None:
-        """It should not run: drained if it is live, given up if it is only starting."""
+        """Stop it: drain it if it is live, cancel the start if it is starting."""
         self.wanted = self.urgent = False
         self._wake.set()
         if self._step is not None and (self._trying or self._step.get_name() in _INTERRUPTIBLE):
             self._step.cancel()
 
     def unload(self) -> None:
-        """It should not run, whoever asks for it, until `load`."""
+        """Stop it, and refuse to start it until `load`."""
         self.unloaded = True
         self.stop()
         self._host.changed(self)
 
     def load(self) -> None:
-        """Whoever asks for it may start it again."""
+        """Allow it to be started again."""
         self.unloaded = False
         self._host.changed(self)
 
     async def live(self) -> bool:
-        """Wait until it is live (True), or clearly not going to be (False; `state` and `reason` say why)."""
+        """Wait until it is live (True), or will not get live (False; `state` and `reason` say why)."""
         while self.wanted and self.state not in {"live", *RESTING}:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._settled.append(future)
@@ -93,14 +93,14 @@ class VersionController(VersionState):
         return self.state == "live"
 
     async def stopped(self) -> None:
-        """Wait until nothing of it runs, or it was started again."""
+        """Wait until none of its processes runs, or it was started again."""
         while (self.replicas is not None or self.state == "draining") and not self.wanted:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._settled.append(future)
             await future
 
     async def close(self) -> None:
-        """Stop it for good; returns when nothing of it runs."""
+        """Stop it for good; returns when none of its processes runs."""
         self._closing = True
         self.stop()
         if self._timer is not None:
@@ -116,17 +116,17 @@ class VersionController(VersionState):
             self.replicas = None
 
     def update(self, record: ModelVersion) -> None:
-        """The registry has another record of it."""
+        """Take over the registry's new record of it."""
         before, self.record = self.record, record
         if needs_of(before) != needs_of(record):
             self._refused = None
             if self.state == "live":
-                self.reason = None  # it was about what had been asked for before
+                self.reason = None  # it explained the previous request
             self._recover()
         self._host.changed(self)
 
     def refuse(self, sentence: str) -> None:
-        """The registry's record of it cannot be used: what is live goes on, anything else has failed."""
+        """The registry's record cannot be used: keep serving the live copy; mark anything else failed."""
         self._set_state("live" if self.state == "live" else "failed", sentence)
 
     def used(self, answers: int = 0) -> None:
@@ -134,7 +134,7 @@ class VersionController(VersionState):
         self.last_used = time.monotonic()
 
     def child_answered(self, child: int) -> bool:
-        """Its first answer to a caller; also when the news of its death came first. False: not a child of this version."""
+        """Record a child's first answer to a caller, also when its death was reported first. False: not a child of this version."""
         if self.replicas is None or child not in self.replicas.children:
             return self.backoff.answered(child)
         self.replicas.children[child].answered = True
@@ -142,15 +142,15 @@ class VersionController(VersionState):
         return True
 
     def child_lost(self, child: int) -> bool:
-        """It was computing a request when it died; also when the news of its death came first. False: not a child of this
-        version."""
+        """Record that a child died while it computed a request, also when its death was reported first. False: not a child of
+        this version."""
         if self.replicas is None or child not in self.replicas.children:
             return self.backoff.over_request(child)
         self.replicas.children[child].over_request = True
         return True
 
     def published(self) -> None:
-        """HTTP processes were told of its entry."""
+        """Its entry was sent to the HTTP processes."""
         if self._loaded_at is not None:
             self.start_ms["published"] = (time.monotonic() - self._loaded_at) * 1000
             self._loaded_at = None
@@ -173,7 +173,7 @@ class VersionController(VersionState):
                 self._step.cancel()
                 raise
             error = None if self._step.cancelled() else self._step.exception()
-            if error is not None:  # ours to mend, but only this version suffers
+            if error is not None:  # a defect of the gateway; only this version is affected
                 log.error("%s: unexpected %s", self.id, type(error).__name__, exc_info=error)
                 self._fail("an internal error of the gateway; its log has the traceback")
             self._step = None
@@ -216,18 +216,18 @@ class VersionController(VersionState):
             self._set_state("starting")
 
     async def _fill(self, replicas: ReplicaSet) -> None:
-        """Start one child that is missing."""
+        """Start one of the missing children."""
         await asyncio.sleep(self.backoff.pause_s)
         if not replicas.children and self._gives_up:
-            await asyncio.sleep(_REPORT_DELAY_S)  # of what the last one died over
+            await asyncio.sleep(_REPORT_DELAY_S)  # for the report of what the last one died over
             if self._gives_up:
                 self._quarantine()
                 return
         if not replicas.children:
-            replicas.group.set_cpu(None)  # a small quota must not slow a start
+            replicas.group.set_cpu(None)  # a small CPU quota must not slow the start
         try:
             child = await self._host.start_child(self, replicas)
-            if replicas.children or self._host.has_stand_in(self):  # nobody waits: it comes when it is at its best
+            if replicas.children or self._host.has_stand_in(self):  # nobody waits for it: prove it before it serves
                 await self._host.prove(self, replicas, child)
         except StartFailed as error:
             self._not_started(replicas, error)
@@ -238,12 +238,12 @@ class VersionController(VersionState):
                 self._count_death(replicas, replicas.verdict(child.handle.exited.result()))
 
     async def _prove(self, replicas: ReplicaSet, child: Child) -> None:
-        """The rest of a start that callers did not have to wait for."""
+        """Do the part of a start that callers need not wait for."""
         await self._host.prove(self, replicas, child)
         self._host.changed(self)
 
     async def _change_limits(self, replicas: ReplicaSet) -> None:
-        """Other limits, another number of children or another environment, without losing a request."""
+        """Change limits, number of children or environment without losing a request."""
         moved = (content := content_of(self.record)) != self.content
         if (
             not moved
@@ -254,8 +254,8 @@ class VersionController(VersionState):
         try:
             with self._giving_up_when_stopped():
                 new = await self._host.open_replicas(self, self.child_died)
-        except NoRoomNow as error:  # old and new do not fit together
-            if moved:  # it might not answer rightly there, and then nothing would
+        except NoRoomNow as error:  # old and new do not fit at the same time
+            if moved:  # the new environment might give other answers; stopping the old one first could leave nothing
                 self._keep_current(str(error))
                 return
             log.info("%s: starts again with other limits", self.id)
@@ -273,7 +273,7 @@ class VersionController(VersionState):
             await self._host.close_replicas(self, new)
             self._keep_current(str(error))
             return
-        except BaseException:  # also an error of ours: the group and the memory promised to it must not stay
+        except BaseException:  # also a defect of ours must not leave the group and its promised memory behind
             await self._host.close_replicas(self, new)
             raise
         self.replicas, self.content = new, content
@@ -282,7 +282,7 @@ class VersionController(VersionState):
 
     @contextlib.contextmanager
     def _giving_up_when_stopped(self) -> Iterator[None]:
-        """Whoever makes room by stopping this version may hold what the new replica set waits for."""
+        """Let `stop` cancel this: who stops this version to make room may hold the lock that the new replica set waits for."""
         self._trying = True
         try:
             yield
@@ -300,7 +300,7 @@ class VersionController(VersionState):
         return True
 
     def _keep_current(self, sentence: str) -> None:
-        """What was asked for cannot be had or held: what serves goes on."""
+        """The requested change failed: keep serving as before, and say so."""
         self._refused = self._asked
         content = "scoring script" if self.record.settings.get("entry_script") else "environment"
         what = "limits" if content_of(self.record) == self.content else content
@@ -310,7 +310,7 @@ class VersionController(VersionState):
         )
 
     async def _retire(self) -> None:
-        """Take the replica set out of the table, then end it when no HTTP process waits for it."""
+        """Take the replica set out of the routing table, then end it once no HTTP process waits for it."""
         replicas, self.replicas = self.replicas, None
         assert replicas is not None
         if self.state not in RESTING:
@@ -329,7 +329,7 @@ class VersionController(VersionState):
         if replicas is not self.replicas:
             return
         if not replicas.children and (self._step is None or self._step.get_name() != "_fill"):
-            replicas.kill()  # what the child started; no next child is on its way already
+            replicas.kill()  # also what the child started; no other child is starting in this group
         steady = time.monotonic() - child.since > _SOUND_AFTER_S
         self._count_death(replicas, death, sound=child.answered or steady, child=child)
         self._wake.set()
@@ -370,13 +370,13 @@ class VersionController(VersionState):
         self._timer = asyncio.get_running_loop().call_later(QUARANTINE_S, self._try_again)
 
     def _try_again(self) -> None:
-        """After a long pause in quarantine: one attempt."""
+        """Make one attempt after the pause in quarantine."""
         before = self.backoff.in_a_row
         self._recover()
         self.backoff.in_a_row = before - 1
 
     def _recover(self) -> None:
-        """Something changed that may mend it."""
+        """Something changed that may have removed the cause: allow starts again."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -386,7 +386,7 @@ class VersionController(VersionState):
         self._wake.set()
 
     def _loaded(self, replicas: ReplicaSet) -> None:
-        """A child joined."""
+        """A child joined the replica set."""
         if len(replicas.children) >= replicas.size:
             self.backoff.last = None
         if self.state != "live":
@@ -399,7 +399,7 @@ class VersionController(VersionState):
     def _fail(self, sentence: str) -> None:
         log.error("%s: failed: %s", self.id, sentence)
         self._set_state("failed", sentence)
-        if self.was_live:  # it could answer once: what is wrong, such as a disk that is away, may be mended
+        if self.was_live:  # it has answered before: the cause, such as a missing disk, may pass
             self._timer = asyncio.get_running_loop().call_later(QUARANTINE_S, self._recover)
 
     def _set_state(self, state: State, reason: str | None = None) -> None:
@@ -410,7 +410,7 @@ class VersionController(VersionState):
         self._host.changed(self)
 
     def _wake_waiters(self) -> None:
-        """Let `live` and `stopped` look again."""
+        """Have `live` and `stopped` check again."""
         settled, self._settled = self._settled, []
         for future in settled:
             if not future.done():

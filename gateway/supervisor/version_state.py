@@ -51,11 +51,12 @@ class VersionState:
 
     @property
     def id(self) -> str:
+        """For people: "iris:3", or "iris:3 of service web"."""
         return self.record.id if self.service is None else f"{self.record.id} of service {self.service}"
 
     @property
     def model(self) -> str:
-        """Its model's name in the table."""
+        """Its model's name in the routing table."""
         name = self.record.name
         return name if self.service is None else f"{name}{OF_SERVICE}{self.service}"
 
@@ -65,7 +66,7 @@ class VersionState:
 
     @property
     def shown(self) -> tuple[State, str | None]:
-        """State and reason as others are told."""
+        """State and reason as they are published."""
         if self.unloaded and self.state == "idle":
             return "unloaded", UNLOADED
         return self.state, self.reason
@@ -77,12 +78,12 @@ class VersionState:
 
     @property
     def rejected(self) -> bool:
-        """It has never been live and will not get so by itself: another version should answer."""
+        """It was never live and will not get live by itself: another version should answer."""
         return self.state in RESTING and not self.was_live
 
     @property
     def proven(self) -> bool:
-        """It is known to answer: callers, or its golden rows."""
+        """It is known to answer, from callers' requests or from its golden rows."""
         return self.answers > 0 or (self.was_live and not self.unverified)
 
     @property
@@ -90,7 +91,7 @@ class VersionState:
         return [] if self.replicas is None else list(self.replicas.children.values())
 
     def entry(self) -> VersionEntry:
-        """It as HTTP processes see it."""
+        """Its entry in the routing table."""
         record, limits = self.record, self.limits
         state, reason = self.shown
         return VersionEntry(

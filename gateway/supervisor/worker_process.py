@@ -25,7 +25,7 @@ _READS_PER_TURN: Final = 16  # of the loop
 
 
 class ChildFailed(Exception):
-    """A child did not come to life. `kind`: digest, load or memory as it said itself, else died or timeout."""
+    """A child failed before it served. `kind`: digest, load or memory as the child reports, else died or timeout."""
 
     def __init__(self, kind: str, reason: str, exit: Exit | None = None) -> None:
         super().__init__(reason)
@@ -33,7 +33,7 @@ class ChildFailed(Exception):
 
 
 class ChildHandle:
-    """One scoring child. `exited` is done when it has ended and been reaped; `events` were heard before.
+    """One scoring child. `exited` is done when it has ended and been reaped; its last messages were received before.
 
     Order of calls: `hello`, then (after it has joined its group) `go`, then `send("serve")`; `send("exit")` or `kill` ends it.
     """
@@ -58,20 +58,21 @@ class ChildHandle:
         return not self.exited.done()
 
     async def hello(self, timeout: float = HELLO_TIMEOUT_S) -> int:
-        """Its pid, when it is adopted and waits for `go`; it has allocated nothing of its own yet.
+        """Wait until it is adopted and waits for `go`; gives its pid. It has allocated no memory of its own yet.
 
         Raises:
-            ChildFailed: it ended, or said nothing in time.
+            ChildFailed: it ended, or did not report in time.
         """
         message = await self._awaited(self._hello, timeout, "start")
         self.pid, self.threads = int(message["pid"]), message["threads"]
         return self.pid
 
     async def go(self, order: Mapping[str, Any], timeout: float) -> dict[str, Any]:
-        """Let it load: `order` as in child.py, with ``artifact, digest, format, listen, methods`` at least. Its description.
+        """Have it load the model; gives its description. `order` is as in child.py, with at least ``artifact, digest, format, listen,
+        methods``.
 
         Raises:
-            ChildFailed: with the child's own sentence, or how it ended, or that it took longer than `timeout` seconds.
+            ChildFailed: with the child's message, or how it ended, or that it took longer than `timeout` seconds.
         """
         self.socket_path = str(order["listen"])
         self.send("go", **order)
@@ -83,7 +84,7 @@ class ChildHandle:
         return description
 
     async def prove(self, known: Mapping[str, Any] | None, timeout: float) -> dict[str, Any]:
-        """Have it find shorter ways to its answers, while it answers. By method: path, gain and number of its way.
+        """Have it prove shortcuts while it answers; gives path, gain and number of the shortcut by method.
 
         Args:
             known: what an earlier child found with the same bytes in the same environment.
@@ -92,12 +93,12 @@ class ChildHandle:
             ChildFailed: it ended, or took longer than `timeout` seconds.
         """
         self.send("prove", known=known)
-        message = await self._awaited(self._proved, timeout, "prove shorter ways")
+        message = await self._awaited(self._proved, timeout, "prove its shortcuts")
         scoring: dict[str, Any] = message["scoring"]
         return scoring
 
     def send(self, op: str, **values: Any) -> None:
-        """A control message; lost when the child has ended, of which `exited` tells."""
+        """Send a control message; it is dropped if the child has ended."""
         with contextlib.suppress(OSError):
             self._control.sendall(json.dumps({"op": op, **values}).encode() + b"\n")
 
@@ -106,7 +107,7 @@ class ChildHandle:
         if self.alive:
             kill_tree(self.pid)
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(self.pid, signal.SIGKILL)  # just forked, it may lead no group yet
+                os.kill(self.pid, signal.SIGKILL)  # just forked, it may not lead a process group yet
 
     async def end(self, grace: float = 1.0) -> Exit:
         """Ask it to finish its frames and exit; kill it after `grace` seconds."""
@@ -120,7 +121,7 @@ class ChildHandle:
     async def _awaited(self, event: "asyncio.Future[dict[str, Any]]", timeout: float, what: str) -> dict[str, Any]:
         await asyncio.wait((event, self.exited), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if self.exited.done():
-            self._readable()  # its last words may still lie in the socket
+            self._readable()  # its last message may still be in the socket
         if event.done():
             return event.result()
         if self.exited.done():
@@ -161,7 +162,7 @@ class ChildHandle:
             future.set_result(message)
 
     def _drop(self) -> None:
-        """What a model loaded can say anything here; nothing of it may cost the supervisor its memory or its time."""
+        """Kill a child that sends invalid messages: a model can write anything here, at the cost of the supervisor."""
         self._buffer.clear()
         self._close_control()
         self.kill()
@@ -190,7 +191,7 @@ def start_child(
     threads: int = 1,
     log: LogTail | None = None,
 ) -> ChildHandle:
-    """A child in a fresh interpreter, without a nursery: slower and larger, but the same in all that it says and does.
+    """Start a child in a fresh interpreter, without a nursery: slower and larger, with the same protocol.
 
     Raises:
         OSError: `python` could not be started.
