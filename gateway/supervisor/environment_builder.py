@@ -19,7 +19,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def main(arguments: list[str]) -> int:
-    if sys.platform == "linux":  # what nobody waits for is not built to its end
+    if sys.platform == "linux":  # end with the supervisor
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     root, text = arguments
     wanted = json.loads(text)

@@ -1,7 +1,7 @@
-"""Golden rows in the supervisor: recorded by the first limited child of a version, asked again at every load.
+"""Golden rows in the supervisor: recorded by the first limited child of a version, replayed at every load.
 
-`registry.golden` makes inputs and compares; here a child is asked. These answers are nobody's: they count neither as use nor as
-a sign that the child is sound.
+`registry.golden` makes inputs and compares answers; this module asks the child. Golden answers count neither as use of the model
+nor as a sign that the child is sound.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ import numpy as np
 from gateway.dataplane.collate import splits
 from gateway.dataplane.connection import output_of
 from gateway.supervisor.replicas import Child
-from gateway.supervisor.worker_client import Question
-from gateway.supervisor.worker_process import ChildFailed, ScoringClient, ScoringError
+from gateway.supervisor.worker_client import Question, ScoringClient, ScoringError
+from gateway.supervisor.worker_process import ChildFailed
 from gateway.types import sliced
 from registry.errors import FitserveError
 from registry.golden import GoldenInput, Recording, compare, expected_answers, make_inputs, max_ulp_difference
@@ -32,7 +32,7 @@ _BUDGET_S: Final = 2.0  # for recording; a slow model is recorded in part
 _MOST_VALUES: Final = 100_000  # of one answer; larger ones are not recorded
 _LAST_WORDS_S: Final = 2.0
 _NOISE: Final = 1e-6
-_TOLD: Final = 2  # methods whose largest difference is told
+_MOST_REPORTED: Final = 2  # methods whose largest difference is reported
 _BATCH_ULP: Final = 4
 _BATCH_ROWS: Final = 8
 _BATCH_BUDGET_S: Final = 1.0
@@ -41,10 +41,10 @@ _VERSIONS: Final = ("python", "sklearn", "numpy")
 
 @dataclass(frozen=True)
 class Report:
-    """What the golden rows said of one load.
+    """Result of the golden rows at one load.
 
-    `difference` is the sentence of the largest difference, None where all answers were right. `unverified` says why there was
-    nothing to compare with, None where there was. `implausible` says what no model of its kind answers.
+    `difference` describes the largest difference, None if all answers were right. `unverified` says why there was nothing to
+    compare with, None if there was. `implausible` describes an answer that no model of its kind gives.
     """
 
     difference: str | None = None
@@ -56,7 +56,7 @@ class Report:
 
     @property
     def problem(self) -> str | None:
-        """Why the version must not answer, as the rest of a sentence about it."""
+        """Why the version must not answer, to follow "model iris:3" in a sentence."""
         if self.implausible is not None:
             return self.implausible
         if self.difference is None:
@@ -76,26 +76,25 @@ class Report:
 
 
 class GoldenRows:
-    """Records and replays for all versions of a workspace.
+    """Records and replays golden rows for all versions of a workspace.
 
     Args:
-        timeout_s: a child that needs longer to answer what was recorded is given up.
+        timeout_s: longest time that a child may take to answer its golden rows.
     """
 
     def __init__(self, workspace: Workspace, timeout_s: float) -> None:
         self._workspace = workspace
         self._timeout_s = timeout_s
         self._recorded: dict[str, Recording] = {}  # by version, until the registry's record names them
-        self._fatal: set[tuple[str, str | None]] = (
-            set()
-        )  # versions that died, in which environment, over rows that we drew
+        # Versions that died over rows of ours, with their environment.
+        self._fatal: set[tuple[str, str | None]] = set()
         self._storing: set[asyncio.Task[None]] = set()
 
     def recorded(self, record: ModelVersion) -> bool:
         return record.golden is not None or record.id in self._recorded
 
     async def check(self, record: ModelVersion, child: Child, sample: Any, unrecorded: str | None = None) -> Report:
-        """Replay what was recorded; record, when this is the first load.
+        """Replay the recorded rows; at the first load, record them.
 
         Args:
             sample: the registered sample's rows (`registry.golden_inputs.SampleRows`), or None.
@@ -121,14 +120,14 @@ class GoldenRows:
                     unverified=f"the model did not answer the rows that were made for it within {patience:g} s"
                 )
             raise ChildFailed("timeout", f"it did not answer its golden rows within {self._timeout_s:g} s") from None
-        except OSError:  # the connection broke, or nobody listens any more
+        except OSError:  # the connection broke, or the child no longer listens
             if recording is None:
                 self._fatal.add((record.id, record.environment))
             end = await child.handle.end(_LAST_WORDS_S)
             raise ChildFailed("died", "its process ended over its golden rows", end) from None
 
     def store(self, record: ModelVersion) -> None:
-        """Write down what was recorded, in the background: when nobody waits for the version any more."""
+        """Store what was recorded, in the background: called when no caller waits for the version."""
         recording = self._recorded.get(record.id)
         if recording is not None and record.golden is None:
             task = asyncio.create_task(asyncio.to_thread(_store, self._workspace, record, recording))
@@ -136,7 +135,7 @@ class GoldenRows:
             task.add_done_callback(self._storing.discard)
 
     async def together(self, child: Child) -> dict[str, Json]:
-        """What `unbatchable` says of a child that has been checked.
+        """The result of `unbatchable` for a child that has been checked.
 
         Raises:
             OSError, TimeoutError: the child died or did not answer in time.
@@ -187,7 +186,7 @@ class GoldenRows:
     async def _checked(
         self, record: ModelVersion, child: Child, client: ScoringClient, inputs: Sequence[GoldenInput] | None
     ) -> Report:
-        """The truth came from outside, with the registration; it is kept when the model answers so."""
+        """Compare with the answers given at registration; keep them as golden rows if the model agrees."""
         truth = await asyncio.to_thread(self._workspace.artifacts.read_bytes, record.settings["expected"])
         if not inputs:
             return Report(unverified="the answers that were registered need a sample as their input")
@@ -201,7 +200,7 @@ class GoldenRows:
 async def _recorded(
     client: ScoringClient, inputs: Sequence[GoldenInput], methods: Sequence[str], recorded_in: Mapping[str, Json]
 ) -> Recording:
-    """All answers that are given and stay the same when asked twice."""
+    """All successful answers that are the same when asked twice."""
     until = time.monotonic() + _BUDGET_S
     kept: list[tuple[GoldenInput, dict[str, Any]]] = []
     steady: dict[str, bool] = {}
@@ -223,7 +222,7 @@ async def _recorded(
 
 
 def _times(method: str, steady: Mapping[str, bool]) -> tuple[bool, ...]:
-    """Whether it is asked again, beside once."""
+    """One entry per call: False for the first, True for the repetition."""
     return (False,) if method in steady else (False, True)
 
 
@@ -238,12 +237,12 @@ async def _replayed(client: ScoringClient, recording: Recording) -> Report:
             if found is not None and ulp > worst.get(method, (-1.0, ""))[0]:
                 worst[method] = ulp, found
             largest = max(largest, ulp)
-    difference = "; ".join(text for _, text in list(worst.values())[:_TOLD]) or None
+    difference = "; ".join(text for _, text in list(worst.values())[:_MOST_REPORTED]) or None
     return Report(difference, None, recording.recorded_in, count, largest)
 
 
 def _difference(method: str, expected: Any, got: Any) -> tuple[str | None, float]:
-    """What is wrong with one answer now, if anything, and how far it is off in units in the last place."""
+    """How one answer differs, if it does, and by how many units in the last place."""
     if isinstance(got, ScoringError):
         return f"{method} fails with {got}", math.inf
     found = compare(expected, got)
@@ -251,8 +250,8 @@ def _difference(method: str, expected: Any, got: Any) -> tuple[str | None, float
 
 
 async def unbatchable(client: ScoringClient, recording: Recording) -> dict[str, Json]:
-    """Methods that answer differently for rows together than for each alone, with the difference (None: in a label) in units
-    in the last place of the row's largest value. Up to `_BATCH_ULP` they are the same: BLAS picks its kernels by the batch's size."""
+    """Methods that answer batched rows differently than single ones, with the difference (None: in a label) in units in the last
+    place of the row's largest value. Differences up to `_BATCH_ULP` are ignored: BLAS picks its kernels by batch size."""
     until = time.monotonic() + _BATCH_BUDGET_S
     found: dict[str, Json] = {}
     for given, answers in zip(recording.inputs, recording.answers, strict=True):
@@ -274,17 +273,17 @@ async def _apart(client: ScoringClient, method: str, given: GoldenInput, rows: i
         return math.inf
     whole = output_of(together)
     if not splits(whole, rows):
-        return 0.0  # such a method is never batched
+        return 0.0  # answers of such a method are never batched
     if any(isinstance(answer, ScoringError) for answer in alone):
         return math.inf
     return max(max_ulp_difference(output_of(answer), sliced(whole, row, row + 1)) for row, answer in enumerate(alone))
 
 
 async def _ask(client: ScoringClient, given: GoldenInput, methods: Sequence[str], until: float = math.inf) -> list[Any]:
-    """What the public `methods` answer, or their errors, in order; fewer when the time is over.
+    """The answers of the public `methods`, or their errors, in order; fewer if the time is over.
 
     Raises:
-        ConnectionError: the child died, or ends itself for want of memory.
+        ConnectionError: the child died, or ends itself because it ran out of memory.
     """
     answers = await client.ask_all([_question(method, given, remember=True) for method in methods], until)
     if any(isinstance(answer, ScoringError) and answer.kind == "memory" for answer in answers):
@@ -304,7 +303,7 @@ def _question(method: str, given: GoldenInput, *, remember: bool = False) -> Que
 
 
 def _implausible(record: ModelVersion, child: Child, recording: Recording) -> str | None:
-    """Where another scikit-learn than the one that wrote the file loads it, it may load wrongly and silently."""
+    """Another scikit-learn than the one that wrote the file may load it wrongly without an error."""
     written_by, served = record.facts.get("sklearn_version"), child.description.get("sklearn")
     if written_by is None or written_by == served:
         return None
@@ -329,7 +328,7 @@ def _read(workspace: Workspace, digest: str) -> Recording:
 
 
 def _store(workspace: Workspace, record: ModelVersion, recording: Recording) -> None:
-    """Called in a thread. A version that got golden rows in the meantime keeps them."""
+    """Called in a thread. Golden rows that were stored in the meantime are kept."""
     try:
         stored = workspace.artifacts.put_bytes(recording.to_bytes(), f"{record.name}-{record.version}.golden.json")
         workspace.metadata.update_model(

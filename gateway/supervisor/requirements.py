@@ -1,4 +1,4 @@
-"""What a version's record asks of the machine: how many children, which file of which size, what decides how it runs."""
+"""The resource requirements of a version's record: number of children, size, and everything that decides how it runs."""
 
 import functools
 import math
@@ -26,12 +26,12 @@ class TooLargeForLimit(FitserveError):
 
 @functools.cache
 def most_cores() -> int:
-    """Cores of the machine that a version can have at most."""
+    """The largest number of children by cores: those of the machine."""
     return math.ceil(machine_cores())
 
 
 def children_of(record: ModelVersion) -> int:
-    """How many children it should have: as many as it says, else one for each of its cores that the machine has."""
+    """How many children it should have: as many as were registered, else one for each whole core, at most the machine's."""
     children = record.settings.get("children")
     if isinstance(children, int | float) and 1 <= children <= MOST_CHILDREN:  # registration takes no others
         return int(children)
@@ -41,7 +41,7 @@ def children_of(record: ModelVersion) -> int:
 def check_size(what: str, record: ModelVersion) -> None:
     """
     Raises:
-        TooLargeForLimit: what it is loaded from alone would not fit.
+        TooLargeForLimit: the file alone exceeds the memory limit.
     """
     size, limit = record.artifact.size, record.resource_configuration.memory_bytes
     if size > limit:
@@ -49,5 +49,5 @@ def check_size(what: str, record: ModelVersion) -> None:
 
 
 def needs_of(record: ModelVersion) -> tuple[Json, ...]:
-    """What of a record decides how it runs."""
+    """The parts of a record that decide how it runs."""
     return record.resource_configuration, record.settings.get("children"), content_of(record), record.golden

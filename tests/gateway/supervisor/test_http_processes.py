@@ -11,7 +11,7 @@ from gateway.ipc.routing_table import Publisher
 from gateway.settings import Settings
 from gateway.supervisor import http_processes
 from gateway.supervisor.http_processes import HttpProcesses, HttpProcessFailed
-from gateway.supervisor.worker_process import Exit, Reaper
+from gateway.supervisor.reaper import Exit, Reaper
 from tests.gateway.supervisor.small_supervisor import eventually
 
 

@@ -12,16 +12,11 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.supervisor.reaper import PR_SET_CHILD_SUBREAPER
-from gateway.supervisor.worker_process import (
-    ChildHandle,
-    LogTail,
-    Nursery,
-    Reaper,
-    ScoringClient,
-    become_subreaper,
-    start_child,
-)
+from gateway.supervisor.log_tail import LogTail
+from gateway.supervisor.nursery import Nursery
+from gateway.supervisor.reaper import PR_SET_CHILD_SUBREAPER, Reaper, become_subreaper
+from gateway.supervisor.worker_client import ScoringClient
+from gateway.supervisor.worker_process import ChildHandle, start_child
 from tests.gateway.worker.models import Stored
 
 T = TypeVar("T")

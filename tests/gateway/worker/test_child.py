@@ -20,7 +20,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
-from gateway.supervisor.worker_process import ChildFailed, ChildHandle, ScoringClient, ScoringError
+from gateway.supervisor.worker_client import ScoringClient, ScoringError
+from gateway.supervisor.worker_process import ChildFailed, ChildHandle
 from gateway.worker import wire
 from tests.gateway.worker.models import (
     IRIS,
