@@ -47,6 +47,6 @@ USER 10001:0
 VOLUME /workspace
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-m", "gateway.rundir.healthcheck"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["fitserve", "healthcheck"]
 ENTRYPOINT ["fitserve"]
 CMD ["serve"]

@@ -28,6 +28,7 @@ own leaves (`gateway.errors`, `trainer.errors`). HTTP statuses are not known her
 """
 
 from collections.abc import Iterable
+from shlex import quote
 from typing import ClassVar
 
 from registry.units import memory_text
@@ -236,7 +237,8 @@ class WorkspaceNotOurs(WorkspaceError):
 class WorkspaceTooNew(WorkspaceError):
     def __init__(self, where: str, found: str) -> None:
         super().__init__(
-            f"the workspace {where} was written by a newer fitserve (schema {found}); upgrade fitserve to open it"
+            f"the workspace {where} was written by a newer fitserve (schema {found}); upgrade fitserve to open it, or restore "
+            "the backup that was made before the upgrade"
         )
 
 
@@ -262,11 +264,14 @@ class LimitsUnavailable(OperatorError):
 
 
 class MissingExtra(OperatorError):
-    """`extra` names one of fitserve's; None where the package itself is what is to be installed."""
+    """A package that only some need. `extra` is fitserve's extra that brings it, None where there is none.
+
+    The sentence names the package itself: that can be installed wherever fitserve itself came from.
+    """
 
     def __init__(self, package: str, extra: str | None, purpose: str) -> None:
-        what = f"'fitserve[{extra}]'" if extra else package
-        super().__init__(f"{purpose} needs {package}, which is not installed: pip install {what}")
+        brought = f" (fitserve's extra {extra!r} brings it too)" if extra else ""
+        super().__init__(f"{purpose} needs {package}, which is not installed: pip install {quote(package.lower())}{brought}")
 
 
 class EnvironmentBuildError(OperatorError):

@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "logs": ("gateway.cli.logs:logs", "Show the log of a run or of a served model."),
     "score": ("gateway.cli.score:score", "Send rows to a served model and print its answer."),
     "prune": ("gateway.cli.prune:prune", "Free artifacts, interpreters and run folders that nothing needs."),
+    "healthcheck": ("gateway.cli.healthcheck:healthcheck", "Ask the running gateway whether it is healthy."),
     "doctor": ("gateway.cli.doctor:doctor", "Tell what this machine can enforce, and what is installed."),
 }
 

@@ -208,12 +208,12 @@ def test_a_bayesian_sampling_comes_near_the_best() -> None:
     assert best > -0.5
 
 
-def test_without_optuna_the_sentence_names_the_extra(
+def test_without_optuna_the_sentence_names_the_package(
     monkeypatch: pytest.MonkeyPatch, project: Callable[..., Path]
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     config = ScriptRunConfig(project({"train.py": ""}), "train.py")
-    with pytest.raises(MissingExtra, match=r"fitserve\[sweep\]"):
+    with pytest.raises(MissingExtra, match=r"pip install optuna \(fitserve's extra 'sweep'"):
         Sweep(config, Sampling("bayesian", {"x": uniform(0, 1)}), "score").check()
 
 

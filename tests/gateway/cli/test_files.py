@@ -95,7 +95,7 @@ def test_parquet_in_and_out_or_the_extra_that_is_missing(tmp_path: Path, monkeyp
         for name in [name for name in sys.modules if name.split(".")[0] == "pyarrow"]:
             patch.setitem(sys.modules, name, None)
         patch.setitem(sys.modules, "pyarrow", None)
-        with pytest.raises(MissingExtra, match=r"fitserve\[parquet\]"):
+        with pytest.raises(MissingExtra, match=r"pip install pyarrow \(fitserve's extra 'parquet'"):
             write_answers(answers, file)
     write_answers(answers, file)
     assert json.loads(read_rows(str(file), sys.stdin, {}).body(0, 2))["data"] == {
