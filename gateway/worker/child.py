@@ -104,10 +104,11 @@ def _model(order: "Header", threads: "Optional[int]") -> "Tuple[Any, Header]":
     """What answers with the methods of the model that `order` names, and its description."""
     describe, loading, scoring, wire = [sibling(name) for name in ("describe", "loading", "scoring", "wire")]
     model, caught = loading.load_model(order["artifact"], order["digest"], order["format"], order.get("code") or "")
+    model = sibling("boosters").servable(model)
     loading.run_on_one_core(model)
     if threads is not None:
         sibling("process_setup").limit_threads(threads)
-    description = describe.describe(model, order["methods"], caught)
+    description = describe.describe(model, order["methods"], caught, order.get("sample"))
     dense_limit, shorter = order.get("dense_limit_bytes") or scoring.DENSE_LIMIT, order.get("fast") is not False
     scorer = scoring.Scorer(model, description, wire.arrays_from, wire.Body, dense_limit, shorter)
     description["scoring"] = scorer.scoring()
