@@ -47,7 +47,7 @@ def _from_file(what: str, path: Path) -> tuple[bytes, str]:
 
 
 def _from_frame(frame: Any) -> bytes:
-    return json.dumps(frame_form(frame)).encode()
+    return json.dumps(frame_form(frame), separators=(",", ":")).encode()
 
 
 def frame_form(frame: Any) -> dict[str, Json]:

@@ -337,6 +337,7 @@ class Run(Recording, Downloads):
         snapshot = self._folder.snapshot  # an interactive run has none
         environment = None if run.details.get("interpreter_path") else run.environment
         given = {"code": snapshot if snapshot.is_dir() else None, "environment": environment, **kwargs}
+        given.setdefault("training_script", script_in(snapshot, run))
         if run.details.get("strict_python"):
             given["settings"] = {"strict_python": True, **(given.get("settings") or {})}
         return Model.register(
@@ -369,6 +370,13 @@ class Run(Recording, Downloads):
 
     def _log_names(self) -> _Names:
         return [name for name in self.get_file_names() if name.split("/")[0] in ("user_logs", "azureml-logs")]
+
+
+def script_in(snapshot: Path, run: RunRecord) -> Path | None:
+    """The script that ran, in the run's snapshot; of a command, the Python file that it names first."""
+    words = [run.script] if run.script else [str(word) for word in run.details.get("command") or ()]
+    found = (snapshot / word for word in words if word.endswith(".py") and not Path(word).is_absolute())
+    return next((path for path in found if path.is_file()), None)
 
 
 def definition_of(run: RunRecord) -> dict[str, Json]:

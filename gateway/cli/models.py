@@ -26,7 +26,11 @@ from registry.workspace import Workspace
 @click.option(
     "--entry-script", metavar="FILE", help="A script with init() and run() that answers in place of the model."
 )
-@click.option("--code", metavar="FOLDER", help="Folder with the modules that the model's classes come from.")
+@click.option(
+    "--code",
+    metavar="FOLDER|SCRIPT",
+    help="Folder with the modules that the model's classes come from, or the training script that defines them.",
+)
 @click.option(
     "--expected", metavar="FILE", help="Right answers to the sample's rows (JSON); it must agree to be served."
 )

@@ -39,6 +39,8 @@ def served_class(model: Any) -> type:
 
 
 def library(model: Any) -> "Optional[str]":
+    if isinstance(model, type):
+        return None
     root = served_class(model).__module__.split(".")[0]
     return root if root in ("lightgbm", "xgboost", "catboost") else None
 

@@ -121,6 +121,8 @@ def _script(order: "Header") -> "Tuple[Any, Header]":
     os.environ["AZUREML_MODEL_DIR"], os.environ["AML_APP_ROOT"] = order["model_dir"], order["app_root"]
     for folder in (os.path.dirname(order["script"]), order["code"]):
         sys.path.insert(0, folder)
+    if order["code"]:
+        sibling("loading").use_definitions(order["code"])
     if importlib.util.find_spec("azureml") is None:  # for `Model.get_model_path` and the like
         ours = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         sys.path.append(os.path.join(ours, "trainer", "shim"))
