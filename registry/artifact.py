@@ -53,6 +53,14 @@ _KNOWN_STARTS: Final = (
     (b"\x89PNG", "it is a PNG image"),
     (b"SQLite format 3", "it is an SQLite database"),
     (b"tree\nversion=", "it is LightGBM's own text format: save the fitted estimator with joblib.dump instead"),
+    (
+        b"CBM1",
+        "it is CatBoost's own format (.cbm): load it with CatBoost's load_model, and save the object with joblib.dump instead",
+    ),
+    (
+        b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner",
+        "it is XGBoost's own binary format: save the fitted estimator with joblib.dump instead",
+    ),
     (b'{"learner"', "it is XGBoost's own JSON format: save the fitted estimator with joblib.dump instead"),
 )
 

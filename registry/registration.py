@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 # Declared to be one of these, or nothing, a file must be what scikit-learn's users save.
 _READ: Final = (None, "ScikitLearn")
+_NOT_SERVED: Final = {"skops": "skops", "onnx": "ONNX"}
 _TOLD: Final = frozenset({"scikit-learn", "numpy", "scipy", "pandas", "joblib"})
 
 
@@ -143,11 +144,30 @@ class Registration:
         from registry.artifact import ArtifactFacts, read_artifact
 
         try:
-            return read_artifact(self.path)
+            facts = read_artifact(self.path)
+            self._check_format(facts.format)
+            return facts
         except NotAnArtifact:
             if self.framework in _READ and not self._script:
                 raise
             return ArtifactFacts(format="other", complete=False)
+
+    def _check_format(self, form: str) -> None:
+        """Some formats are recognised and not served: an environment for them would be built in vain.
+
+        Raises:
+            NotAnArtifact
+        """
+        if form == "folder":
+            suffixes = {file.suffix.lower() for file in self.path.rglob("*")}
+            form = next((name for name in _NOT_SERVED if f".{name}" in suffixes), form)
+            if suffixes & {".joblib", ".pkl"}:
+                return
+        if form in _NOT_SERVED:
+            raise NotAnArtifact(
+                self.path.name,
+                f"models in the format of {_NOT_SERVED[form]} are not served yet: save the fitted estimator with joblib.dump",
+            )
 
     def _put_model(self, artifacts: ArtifactStore) -> Artifact:
         if self.path.is_dir():

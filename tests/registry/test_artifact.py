@@ -207,6 +207,8 @@ NOT_MODELS = {
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
     "npy": (b"\x93NUMPY\x01\x00", "numpy array file"),
     "noise": (bytes(range(200, 256)), "starts with the bytes c8 c9"),
+    "catboost": (b"CBM1\xf0 \x00\x00", r"it is CatBoost's own format \(\.cbm\): load it with CatBoost's load_model"),
+    "xgboost": (b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner{L", "it is XGBoost's own binary format"),
     "zip": (b"PK\x03\x04" + bytes(50), "skops archive is damaged"),
     "number": (pickle.dumps(42), "a value of type int"),
     "none": (pickle.dumps(None), "it holds None"),

@@ -1,4 +1,5 @@
 import json
+import zipfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,26 @@ def test_a_class_of_the_script_itself_is_refused(workspace: Workspace, tmp_path:
     (tmp_path / "model.pkl").write_bytes(b"c__main__\nMyModel\n)\x81}b.")
     with pytest.raises(MainModuleClass, match=r"MyModel was defined in the training script itself: .*--code train\.py"):
         register(workspace, tmp_path / "model.pkl")
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.skops", "folder"])
+def test_a_format_that_is_not_served_yet_is_refused_at_once(workspace: Workspace, tmp_path: Path, name: str) -> None:
+    onnx = b"\x08\x08\x12\x08skl2onnx\x3a\x02\x0a\x00\x42\x02\x10\x0f"
+    path = tmp_path / name
+    if name == "m.skops":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("schema.json", json.dumps({"__class__": "SVC", "__module__": "sklearn.svm._classes"}))
+    elif name == "folder":
+        path.mkdir()
+        (path / "model.onnx").write_bytes(onnx)
+    else:
+        path.write_bytes(onnx)
+    with pytest.raises(NotAnArtifact, match="are not served yet: save the fitted estimator"):
+        register(workspace, path)
+    assert workspace.revision() == 0
+    (tmp_path / "score.py").write_text("def init(): pass\ndef run(data): return data\n")
+    script = {"settings": {"entry_script": "score.py"}, "code": tmp_path}
+    assert register(workspace, path, **script).record.version == 1  # a script reads what it likes
 
 
 def test_the_definitions_of_the_training_script_travel_with_its_classes(workspace: Workspace, tmp_path: Path) -> None:
