@@ -20,7 +20,7 @@
     │   ├── MissingExtra
     │   └── EnvironmentBuildError
     └── ModelError                  whoever wrote the script or the model can mend it
-        ├── ArtifactError           NotAnArtifact · ArtifactChanged · ArtifactMissing · MainModuleClass
+        ├── ArtifactError           NotAnArtifact · ArtifactChanged · ArtifactMissing · MainModuleClass · NeedsRunning
         └── RunFailed
 
 Each class writes its own sentence from its arguments, so the sentence exists once. Packages above add their
@@ -271,7 +271,9 @@ class MissingExtra(OperatorError):
 
     def __init__(self, package: str, extra: str | None, purpose: str) -> None:
         brought = f" (fitserve's extra {extra!r} brings it too)" if extra else ""
-        super().__init__(f"{purpose} needs {package}, which is not installed: pip install {quote(package.lower())}{brought}")
+        super().__init__(
+            f"{purpose} needs {package}, which is not installed: pip install {quote(package.lower())}{brought}"
+        )
 
 
 class EnvironmentBuildError(OperatorError):
@@ -302,9 +304,28 @@ class ArtifactMissing(ArtifactError):
 
 
 class MainModuleClass(ArtifactError):
-    def __init__(self, class_name: str) -> None:
+    """`class_name` is a class or function of the training script, whose definition is not known."""
+
+    def __init__(self, class_name: str, script: str | None = None) -> None:
+        if "<" in class_name:
+            problem = f"{class_name} was made while the script ran: define it at the script's top level, by a name, and retrain"
+        elif script is None:
+            problem = (
+                f"{class_name} was defined in the training script itself: register the model with the script "
+                "(--code train.py), whose definitions travel with it then"
+            )
+        else:
+            problem = f"the model needs {class_name} of the training script, and {script} does not define it"
+        super().__init__(problem)
+
+
+class NeedsRunning(ArtifactError):
+    """A definition of the training script uses what only running the script gives."""
+
+    def __init__(self, script: str, user: str, name: str, line: int) -> None:
         super().__init__(
-            f"class {class_name} was defined in the script itself: move it to a module beside it and retrain"
+            f"the model needs {user} of {script}, which uses {name}, and only running the script gives {name} (line {line}): "
+            f"keep it as an attribute of the estimator, or make it a constant"
         )
 
 

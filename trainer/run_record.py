@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from registry.locate import Identity
@@ -102,3 +103,10 @@ def meets(have: Mapping[str, str], asked: Any) -> bool:
 
 def _iso(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
+
+
+def script_in(snapshot: Path, run: RunRecord) -> Path | None:
+    """The script that ran, in the run's snapshot. For a command: the first Python file in it."""
+    words = [run.script] if run.script else [str(word) for word in run.details.get("command") or ()]
+    found = (snapshot / word for word in words if word.endswith((".py", ".ipynb")) and not Path(word).is_absolute())
+    return next((path for path in found if path.is_file()), None)

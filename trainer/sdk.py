@@ -27,7 +27,7 @@ from trainer.folder import RunFolder
 from trainer.history import CHILD_TYPE, INTERACTIVE_TYPE, OVER, TERMINAL, metrics_of, move
 from trainer.recording import Recording
 from trainer.run_models import choose_model, find_model, find_models
-from trainer.run_record import details_of, log_names, meets
+from trainer.run_record import details_of, log_names, meets, script_in
 from trainer.script import ScriptRunConfig
 from trainer.stream import Stream, follow
 from trainer.sweep import Sweep
@@ -314,6 +314,12 @@ class Run(Recording, Downloads):
         run = self._record
         return None if run.details.get("interpreter_path") else run.environment
 
+    @property
+    def training_script(self) -> Path | None:
+        """The script that ran, in the run's snapshot."""
+        folder = self.snapshot_folder
+        return None if folder is None else script_in(folder, self._record)
+
     def model_files(self) -> dict[str, Path]:
         """The files with models, or parts of one, that the script saved: name → path, the most likely model first."""
         return {found.name: found.path for found in find_models(self._folder)}
@@ -361,6 +367,7 @@ class Run(Recording, Downloads):
         laid = kwargs.pop("folder", None)
         path = laid or find_model(self._folder, model_path or model_name, beside_script=model_path is not None)
         given = {"code": self.snapshot_folder, "environment": self.environment_digest, **kwargs}
+        given.setdefault("training_script", self.training_script)
         if run.details.get("strict_python"):
             given["settings"] = {"strict_python": True, **(given.get("settings") or {})}
         return Model.register(

@@ -19,13 +19,14 @@ from gateway.client.inspection import inspect_files
 from registry.artifact import ArtifactFacts, read_artifact
 from registry.composition.files import ModelFile, gather, is_container, is_model_file, merged, writers
 from registry.composition.parts import Part
-from registry.composition.plan import PLAN, Plan
+from registry.composition.plan import OF_SCRIPT, PLAN, Plan
 from registry.composition.search import CannotCompose, Choices, find_plan
 from registry.environment import Environment
 from registry.errors import FitserveError, InvalidArgument
 from registry.interpreters import interpreter_for
 from registry.model import Model
 from registry.records import Artifact, ModelVersion
+from registry.registration import script_definitions
 from registry.resources import ResourceConfiguration
 from registry.serving_environment import WITH, Own, decide
 from registry.workspace import Workspace
@@ -76,10 +77,24 @@ def choices_from(given: dict[str, Any]) -> Choices:
         labels=_listed(given["labels"]),
         threshold=given["threshold"],
         dummies=_listed(given["dummies"]),
-        before=given["before"],
+        before=None if given["before"] is None else OF_SCRIPT + script_and_function(given["before"])[1],
         after=_function(given["after"]),
         maps={} if given["maps"] is None else _maps(Path(given["maps"])),
     )
+
+
+def script_and_function(place: str) -> tuple[Path, str]:
+    """``app.py:clean`` in two.
+
+    Raises:
+        InvalidArgument: it is not of that form, or there is no such script.
+    """
+    script, _, function = place.rpartition(":")
+    if not script or not function.isidentifier():
+        raise InvalidArgument("--before", f"{place!r} is not SCRIPT:FUNCTION, such as app.py:clean")
+    if not Path(script).is_file():
+        raise InvalidArgument("--before", f"{script} does not exist")
+    return Path(script), function
 
 
 def _listed(text: str | None) -> tuple[str, ...]:
@@ -133,6 +148,7 @@ def compose(
     environment: Environment | str | None = None,
     more: Sequence[str] = (),
     code: Path | None = None,
+    script: Path | None = None,
     say: Any = print,
 ) -> Composed:
     """The one chain that the objects in `paths` make; see `registry.composition`.
@@ -144,7 +160,7 @@ def compose(
     files = [*gather(paths), *kept]
     if twice := {file.name for file in kept} & {path.name for path in paths}:
         raise InvalidArgument("--keep", f"{', '.join(sorted(twice))} is given anew and kept too; choose one")
-    parts = _parts(workspace, files, environment, code, say, more)
+    parts = _parts(workspace, files, environment, code, say, more, script)
     plan = find_plan(parts, choices)
     for line in plan.lines():
         say(line)
@@ -209,13 +225,16 @@ def _parts(
     code: Path | None,
     say: Any,
     more: Sequence[str] = (),
+    script: Path | None = None,
 ) -> list[Part]:
     objects = [file for file in files if file.facts is not None]
     if not objects:
         seen = ", ".join(file.name for file in files) or "an empty folder"
         raise CannotCompose(f"there is no model in {seen}")
     python = _python(workspace, [file.facts for file in objects if file.facts], environment, code, say, more)
-    facts = inspect_files(python, [(file.name, file.path) for file in objects], code)
+    names = merged(file.facts for file in objects if file.facts).main_names
+    source = script_definitions(script, names).source if names and script is not None else ""
+    facts = inspect_files(python, [(file.name, file.path) for file in objects], code, source)
     parts = [Part.from_facts(each) for each in facts]
     parts += [_names_part(file) for file in files if file.names is not None]
     parts += [_idle(file) for file in files if file.facts is None and file.names is None]
@@ -246,7 +265,13 @@ def register_from_run(
         return run.register_model(name, chosen, **given), chosen
     try:
         composed = compose(
-            workspace, paths, Choices(), environment=run.environment_digest, code=run.snapshot_folder, say=click.echo
+            workspace,
+            paths,
+            Choices(),
+            environment=run.environment_digest,
+            code=run.snapshot_folder,
+            script=run.training_script,
+            say=click.echo,
         )
     except CannotCompose as problem:
         if model_path is not None:

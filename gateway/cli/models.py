@@ -15,6 +15,7 @@ from gateway.cli.compose import (
     kept_files,
     needs_composing,
     overlooked,
+    script_and_function,
 )
 from gateway.cli.options import pairs, resource_options, resources, strict_python_option
 from gateway.cli.output import age, print_json, print_table
@@ -41,7 +42,11 @@ from registry.workspace import Workspace
 @click.option(
     "--entry-script", metavar="FILE", help="A script with init() and run() that answers in place of the model."
 )
-@click.option("--code", metavar="FOLDER", help="Folder with the modules that the model's classes come from.")
+@click.option(
+    "--code",
+    metavar="FOLDER|SCRIPT",
+    help="Folder with the modules that the model's classes come from, or the training script that defines them.",
+)
 @click.option(
     "--expected", metavar="FILE", help="Right answers to the sample's rows (JSON); it must agree to be served."
 )
@@ -128,6 +133,10 @@ def _register(
         if code is not None:
             common["code"] = code
         return Run.get(workspace, run_id).register_model(name, files[0], **common)
+    script_of_code = Path(code) if code is not None and Path(code).is_file() else None
+    folder_of_code = None if code is None else script_of_code.parent if script_of_code is not None else Path(code)
+    if given["before"] is not None:
+        common["training_script"] = script_and_function(given["before"])[0]
     choices, paths = choices_from(given), [Path(file) for file in files]
     if (
         given["entry_script"] is None
@@ -141,7 +150,8 @@ def _register(
             kept=kept_files(workspace, name, given["keep"]) if given["keep"] else (),
             environment=environment,
             more=common["settings"].get(WITH) or (),
-            code=None if code is None else Path(code),
+            code=folder_of_code,
+            script=script_of_code,
             say=click.echo,
         )
         common["settings"][PLAN] = composed.plan.to_json()

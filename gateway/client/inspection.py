@@ -4,11 +4,13 @@ import contextlib
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from gateway import worker
+from registry.definitions import MODULE
 from registry.errors import ModelError
 from registry.limits import choose_backend, machine_memory_bytes
 from registry.resources import GB, ResourceConfiguration
@@ -34,12 +36,15 @@ class InspectionFailed(ModelError):
         super().__init__(f"the files could not be looked at: {reason}")
 
 
-def inspect_files(python: Path, files: Sequence[tuple[str, Path]], code: Path | None = None) -> list[dict[str, Any]]:
+def inspect_files(
+    python: Path, files: Sequence[tuple[str, Path]], code: Path | None = None, definitions: str = ""
+) -> list[dict[str, Any]]:
     """What the objects in `files` (name, path) are; see `gateway.worker.parts`.
 
     Args:
         python: an interpreter that has what the files need.
         code: folder with the modules that they name.
+        definitions: source of what they name of their training script.
 
     Raises:
         InspectionFailed: the process died, took more memory than it may have, or did not end in time.
@@ -47,6 +52,8 @@ def inspect_files(python: Path, files: Sequence[tuple[str, Path]], code: Path | 
     size = sum(path.stat().st_size for _, path in files)
     limit_gb = min(max(2.0, 6 * size / GB), 0.8 * machine_memory_bytes() / GB)
     with contextlib.ExitStack() as stack:
+        of_script = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fitserve-inspect-")))
+        (of_script / MODULE).write_text(definitions, encoding="utf-8")
         backend = choose_backend("fitserve-inspect")
         stack.callback(backend.close)
         group = backend.create(f"inspect-{os.getpid()}", ResourceConfiguration(cpu=1, memory_in_gb=limit_gb), tasks=200)
@@ -64,6 +71,7 @@ def inspect_files(python: Path, files: Sequence[tuple[str, Path]], code: Path | 
         order = {
             "files": [[name, str(path.resolve())] for name, path in files],
             "code": None if code is None else str(code.resolve()),
+            "definitions": str(of_script) if definitions else None,
             "rlimits": group.rlimits(),
         }
         try:

@@ -70,7 +70,8 @@ def _estimator(value: Any) -> "Dict[str, Any]":
     roles = [role for role, method in (("model", "predict"), ("stage", "transform")) if has(value, method)]
     names = feature_names(value)
     text = any(has(each, TEXT) for each in inputs(value))
-    types, categories, _, _ = columns_of(value, names)
+    known = columns_of(value, names)
+    types, categories = known.types, known.categories
     found = {
         "roles": roles,
         "fitted": is_fitted(value),
@@ -207,12 +208,13 @@ def _plain(values: Any) -> "Optional[List[Any]]":
     return [each if isinstance(each, (str, bool, int, float)) or each is None else str(each) for each in listed]
 
 
-def look(files: "List[Tuple[str, str]]", code: str) -> "List[Dict[str, Any]]":
+def look(files: "List[Tuple[str, str]]", code: str, definitions: str = "") -> "List[Dict[str, Any]]":
     """The facts of all parts of `files` (name, path); of a file that cannot be loaded ``problem``, a sentence."""
     from . import loading
 
-    if code:
-        sys.path.append(code)
+    for folder in (code, definitions):
+        if folder:
+            loading.add_code(folder)
     found = []  # type: List[Dict[str, Any]]
     for name, path in files:
         try:
@@ -237,7 +239,7 @@ def main() -> None:
 
     process_setup.confine(order.get("rlimits") or {})
     scoring.quiet_warnings()
-    answer = json.dumps(look(order["files"], order.get("code") or ""))
+    answer = json.dumps(look(order["files"], order.get("code") or "", order.get("definitions") or ""))
     with os.fdopen(said, "w") as out:
         out.write(answer + "\n")
         out.flush()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from registry.records import Json
 
@@ -11,6 +11,16 @@ After = Literal["labels", "threshold", "inverse", "function"]
 
 #: The setting of a model version that holds its plan.
 PLAN = "plan"
+
+
+#: How a plan names a function of the script, whose definitions travel with the version.
+OF_SCRIPT: Final = "__main__:"
+
+
+def functions_of_script(plan: Mapping[str, Json] | None) -> list[str]:
+    """The names of the script's functions that a plan calls."""
+    named = [step["values"] for step in (plan or {}).get("steps") or () if step["do"] == "before"]
+    return [place.removeprefix(OF_SCRIPT) for place in named if place.startswith(OF_SCRIPT)]
 
 
 @dataclass(frozen=True)

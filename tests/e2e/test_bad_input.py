@@ -76,16 +76,17 @@ def test_options_of_the_script_are_told_where_they_belong(tmp_path: Path) -> Non
     assert "Did you mean '--experiment'?" in done.stderr
 
 
-def test_a_class_of_the_script_itself_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_class_that_needs_the_script_to_run_is_refused_with_what_to_do(tmp_path: Path) -> None:
     path = script(
         tmp_path,
         "import os, joblib\n"
-        "class Mine:\n    def predict(self, X): return [0] * len(X)\n"
+        "table = open(__file__).read()\n"
+        "class Mine:\n    def predict(self, X): return [len(table)] * len(X)\n"
         "os.makedirs('outputs', exist_ok=True)\njoblib.dump(Mine(), 'outputs/model.joblib')\n",
     )
     done = fitserve("up", path, "--port", "0", workspace=tmp_path / "ws")
     assert done.returncode == 1
-    assert "class Mine was defined in the script itself: move it to a module beside it and retrain" in done.stderr
+    assert "uses table, and only running the script gives table (line 2): keep it as an attribute" in done.stderr
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>not here</html>", b"\x80\x04corrupt", os.urandom(1000)])
