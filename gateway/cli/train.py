@@ -19,8 +19,9 @@ from registry.requirements import normalized, package_name
 from registry.workspace import Workspace
 from trainer import Experiment, Run, ScriptRunConfig
 from trainer.completion import settle
-from trainer.errors import NoModelInRun, SeveralModelsInRun
+from trainer.errors import ActivityFailed, NoModelInRun, SeveralModelsInRun
 from trainer.script_imports import missing_imports
+from trainer.snapshot import left_out
 
 _LONGEST_FILE_NAME: Final = 255  # asking the system for a longer one is an error, not a no
 
@@ -58,7 +59,7 @@ def script_path(script: str) -> Path:
     if not path.is_file():
         near = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
         hint = f"; in that folder: {', '.join(near[:8])}" if near else ""
-        raise InvalidArgument("SCRIPT", f"there is no file {script}{hint}")
+        raise InvalidArgument("SCRIPT", f"{script} does not exist{hint}")
     return path
 
 
@@ -88,10 +89,21 @@ def run_script(
         strict_python=strict_python,
         resource_configuration=resources(*limits) if limits != (None, None) else None,
     )
+    ignore, stayed = left_out(path.resolve().parent)
+    if stayed:
+        several = f"{len(stayed):,} files and folders stay" if len(stayed) > 1 else "1 file stays"
+        click.echo(f"{several} out because of {ignore}: {', '.join(stayed[:8])}{' …' if len(stayed) > 8 else ''}")
     run = Experiment(workspace, experiment or _experiment_name(path)).submit(config, tags=tags)
     try:
         with status_line(run):
             run.wait_for_completion(show_output=True)
+    except ActivityFailed as failure:
+        text = str(failure)
+        missed = [name for name in stayed if name.rstrip("/") in text]
+        if missed and "No such file" in text:
+            hint = f"{', '.join(missed[:8])} stayed out of the run because of {ignore}: take it out of that file, or add an .amlignore"
+            failure.args = (f"{text}\n{hint}", *failure.args[1:])
+        raise
     except KeyboardInterrupt:
         run.cancel()
         raise
