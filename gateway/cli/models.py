@@ -26,6 +26,7 @@ from registry.composition.plan import PLAN
 from registry.errors import FitserveError, InvalidArgument, ModelError
 from registry.model import Model
 from registry.requirements import checked
+from registry.resources import DEFAULT_MEMORY_IN_GB
 from registry.serving_environment import WITH
 from registry.units import memory_text
 from registry.workspace import Workspace
@@ -97,7 +98,12 @@ def register(
             raise InvalidArgument("FILE", f"{file} does not exist")
     with Workspace.open(obj["workspace"]) as workspace:
         model = _register(workspace, files, name, run_id, given)
-        click.echo(f"registered {model.id}")
+        limits = model.resource_configuration
+        chosen = given["memory"] is None and limits.memory_in_gb != DEFAULT_MEMORY_IN_GB
+        click.echo(
+            f"registered {model.id}"
+            + (f", with {memory_text(limits.memory_in_gb)} for a file of its size" if chosen else "")
+        )
         if as_default:
             workspace.metadata.set_value("default_service", name)
         if not no_wait:

@@ -106,6 +106,7 @@ def up(
                 "settings": settings_of_model({**given, "strict_python": strict_python}),
             },
         )
+        wanted = model.resource_configuration
         cores = "core" if wanted.cpu == 1 else "cores"
         click.echo(
             f"\nregistered {model.id} from {model_path}: {wanted.cpu:g} {cores}, {memory_text(wanted.memory_in_gb)}"
