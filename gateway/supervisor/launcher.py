@@ -31,6 +31,7 @@ from gateway.supervisor.version_state import VersionState
 from gateway.supervisor.worker_process import ChildFailed, ChildHandle, start_child
 from registry.composition.plan import PLAN
 from registry.errors import FitserveError
+from registry.golden import answer_forms
 from registry.inference import FOLDER_OF_MODELS
 from registry.limits.base import Backend
 from registry.records import Json, ModelVersion
@@ -333,6 +334,8 @@ class WorkerLauncher:
             version.schema = await self._schema(version, child)
         sample = await asyncio.to_thread(self._rows, record) if record.sample and not record.golden else None
         report = await self._golden.check(record, child, sample, replicas.unrecorded)
+        if child.recording is not None:
+            child.description["answers"] = answer_forms(child.recording)
         if report.problem is None or not version.children:
             self._adopt(version, replicas)
             version.description = child.description
