@@ -51,6 +51,7 @@ def _described(description: Mapping[str, Json]) -> ModelSchema:
         allows_nan=description.get("allows_nan"),
         blanks_as=description.get("blanks_as"),
         classes=tuple(classes) if isinstance(classes, list) else None,
+        unused=tuple(unused) if isinstance(unused := description.get("unused"), list) else None,
         flat=bool(description.get("flat")),
         n_outputs=description.get("n_outputs"),
         output_dtype=description.get("output_dtype"),

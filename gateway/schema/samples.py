@@ -125,6 +125,8 @@ def widened(schema: ModelSchema, sample: Sample) -> ModelSchema:
     if schema.kind == "list":
         return _widened_list(schema, sample)
     if not sample.table:
+        if schema.width is None and not schema.columns and all(isinstance(value, str) for value in sample.rows):
+            return _widened_list(replace(schema, kind="list"), sample)
         if schema.width not in (None, 1):
             raise BadSample(sample.name, "it holds single values, and the model takes rows")
         sample = replace(sample, rows=[[value] for value in sample.rows], table=True)
@@ -181,6 +183,8 @@ def _widened_list(schema: ModelSchema, sample: Sample) -> ModelSchema:
 
 def _in_order(schema: ModelSchema, sample: Sample) -> Sample:
     """The sample's columns in the model's order."""
+    if schema.unused is not None and sample.names is not None:
+        sample = _as_needed(schema, sample)
     if schema.width is not None and sample.width != schema.width:
         raise BadSample(sample.name, f"it has {sample.width} columns, and the model takes {schema.width}")
     if schema.blanks_as is not None and sample.names is not None:
@@ -193,6 +197,14 @@ def _in_order(schema: ModelSchema, sample: Sample) -> Sample:
         )
     order = [sample.names.index(name) for name in schema.names]
     return replace(sample, names=schema.names, rows=[[row[index] for index in order] for row in sample.rows])
+
+
+def _as_needed(schema: ModelSchema, sample: Sample) -> Sample:
+    """Without the columns that the model ignores, and with null in those that it does not look at."""
+    places = {name: index for index, name in enumerate(sample.names or ())}
+    names = tuple(name for name in schema.names if name in places or name in (schema.unused or ()))
+    rows = [[row[places[name]] if name in places else None for name in names] for row in sample.rows]
+    return replace(sample, names=names, rows=rows)
 
 
 def _type_of(values: Sequence[Any]) -> ColumnType | None:

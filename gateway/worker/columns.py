@@ -22,6 +22,7 @@ from .pipeline import (
     inputs,
     is_estimator,
     is_missing,
+    is_sklearn,
     nested,
     transformers,
 )
@@ -128,7 +129,7 @@ def columns_of(model: Any, names: "Optional[List[str]]") -> Known:
                     if get(inner, "handle_unknown", "error") == "error" and not _converted(spec):
                         closed.append(column)
             if (
-                _is_sklearn(inner) and get(inner, "missing_values", np.nan) is None
+                is_sklearn(inner) and get(inner, "missing_values", np.nan) is None
             ):  # an imputer's, which takes None alone for missing
                 for column in columns:
                     specs.setdefault(column, {"dtype": "object", "missing": "None"})
@@ -142,7 +143,7 @@ def columns_of(model: Any, names: "Optional[List[str]]") -> Known:
                 parts = [part for _, part, _ in transformers(inner) if is_estimator(part)]
                 refused_later = overall is False and all(allows_nan(part) for part in parts)
                 for _, part, chosen in transformers(inner):
-                    inside = _column_keys(chosen, columns)
+                    inside = column_keys(chosen, columns)
                     if is_estimator(part):
                         look(part, inside)
                         nullable.update(_nullable(part, inside, refused_later))
@@ -187,7 +188,7 @@ def _names_in_transformers(model: Any) -> "Optional[List[str]]":
     return names or None
 
 
-def _column_keys(columns: Any, keys: "List[str]") -> "List[str]":
+def column_keys(columns: Any, keys: "List[str]") -> "List[str]":
     """The names (or positions, as text) that a ColumnTransformer's `columns` stands for."""
     if isinstance(columns, str):
         return [columns]
@@ -226,16 +227,12 @@ def _keeps_columns(step: Any, width: int) -> bool:
 
 def _takes_numbers(estimator: Any) -> bool:
     """True for scikit-learn's own that turn everything into numbers at once."""
-    if not _is_sklearn(estimator):
+    if not is_sklearn(estimator):
         return False
     return any(is_a(estimator, name) for name in _NUMERIC) or any(
         get(estimator, name) is not None
         for name in ("mean_", "scale_", "coef_", "center_", "data_min_", "quantiles_", "tree_")
     )
-
-
-def _is_sklearn(estimator: Any) -> bool:
-    return type(estimator).__module__.startswith("sklearn.")
 
 
 def _type_of(values: Any, spec: "Optional[Dict[str, Any]]") -> "Optional[str]":

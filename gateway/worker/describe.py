@@ -14,6 +14,7 @@ from .boosters import served_class
 from .columns import blanks_as, columns_of, feature_names, listed, n_features
 from .missing_values import allows_nan
 from .pipeline import LABELS, RECORDS, TEXT, get, has, inputs, is_estimator, nested
+from .selection import own_first, takes_texts, unused_columns
 from .shortcut_base import is_a
 
 # Iterate until all rows together change little: a row's answer depends on the rows beside it.
@@ -73,6 +74,9 @@ def describe(
         "column_types": known.types,
         "categories": known.categories,
         "closed_categories": known.closed,  # columns whose unknown categories the model refuses
+        "unused": unused_columns(
+            model, names
+        ),  # may be absent, as others may be there too; null: all are wanted, and no others
         "dtypes": dtypes,  # per column, where the model got another dtype than JSON gives; see frames.py
         "flat": flat,  # one value a row, in an array of one dimension
         "time_dtype": _time_dtype(kind),
@@ -151,6 +155,10 @@ def _kind(
             return "list", "record" if get(estimator, "input_type", "dict") == "dict" else None
         if any(is_a(estimator, name) for name in LABELS):
             return "list", "label"
+    if not names and takes_texts(model):
+        return "list", "text"
+    if not names and own_first(model) and n_features(model) is None:
+        return "columns", None
     if names and (dtypes or _needs_frame(model, types)):
         return "columns", None
     return "array", None

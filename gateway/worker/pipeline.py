@@ -110,6 +110,10 @@ def is_estimator(item: Any) -> bool:
     return hasattr(type(item), "get_params") and not isinstance(item, type)
 
 
+def is_sklearn(item: Any) -> bool:
+    return type(item).__module__.split(".")[0] == "sklearn"
+
+
 def does_something(step: Any) -> bool:
     return step is not None and not isinstance(step, str)
 

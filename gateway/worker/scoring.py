@@ -66,6 +66,7 @@ class Scorer(object):
         self._unsure = {
             name: spec["unsure"] for name, spec in (description.get("dtypes") or {}).items() if "unsure" in spec
         }
+        self._series = False
         self._labels = description.get("item") == "label"
         self._arrays_from, self._new_body = arrays_from, new_body
         self._dense_limit = dense_limit
@@ -91,7 +92,13 @@ class Scorer(object):
         try:
             X = self._input(header["input"], body, header["method"])
             started = _clock()
-            result = self._called(header["method"], method, X, header)
+            try:
+                result = self._called(header["method"], method, X, header)
+            except AttributeError as error:
+                if type(X) is not list or "'list' object has no attribute" not in str(error):
+                    raise
+                self._series = True  # somebody's own step was written for a column of a DataFrame
+                result = self._called(header["method"], method, _pandas().Series(X), header)
             spent = _clock() - started
             answered = True
             output = self._output(result, out)
@@ -195,6 +202,8 @@ class Scorer(object):
         if kind == "columns":
             columns = [self._arrays_from(spec, body) for spec in given["columns"]]
             return self._columns(given["names"], columns)
+        if self._series:
+            return _pandas().Series(given["values"])
         return _labels(given["values"]) if self._labels else given["values"]
 
     def _columns(self, names: "List[str]", columns: "List[Array]") -> Any:
