@@ -50,7 +50,10 @@ def spec_of(values: "Array") -> "Optional[Spec]":
     if not present or all(isinstance(value, _PLAIN) for value in present):
         return dict(none, dtype="object") if none else None
     dtype = _dtype_of(present)
-    return {"lookup": True, **none} if dtype is None else {"dtype": str(dtype)}
+    if dtype is not None:
+        return {"dtype": str(dtype)}
+    text = {} if any(isinstance(value, Decimal) or isinstance(value, _PLAIN) for value in present) else {"text": True}
+    return dict(none, lookup=True, **text)
 
 
 def _dtype_of(present: "List[Any]") -> Any:
@@ -143,7 +146,10 @@ def _converter(spec: "Spec", known: "Optional[Array]" = None) -> "Converter":
         return _categories(spec)
     if word == "object":
         return _objects(spec)
-    dtype = _resolved(word, known)
+    try:
+        dtype = _resolved(word, known)
+    except BadColumn as error:
+        return _refusing(str(error))
     if word.startswith("datetime64[") and "," in word:
         return lambda values: _zoned(values, dtype)
     if word.startswith("timedelta64"):
@@ -169,7 +175,8 @@ def _resolved(word: str, known: "Optional[Array]") -> Any:
     try:
         return pandas.Series([], dtype=word).dtype
     except (TypeError, ValueError, ImportError) as error:
-        return _refusing("the dtype {} that the model was fitted on cannot be made here: {}".format(word, error))
+        sentence = "the dtype {} that the model was fitted on cannot be made in its environment: {}"
+        raise BadColumn(sentence.format(word, error)) from None
 
 
 def _refusing(sentence: str) -> "Converter":

@@ -180,6 +180,15 @@ def parsed_hour(X: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"hour": [float(text[11:13]) for text in X["x"]]})
 
 
+def test_a_dtype_that_the_models_environment_cannot_make_is_refused_by_name() -> None:
+    form = {"columns": ["x", "n"], "data": [["a", 0.5]], "dtypes": {"x": {"dtype": "hours[decimal]"}}}
+    model = make_pipeline(FunctionTransformer(seen), Ridge()).fit(frame_of("object"), np.arange(N))
+    with pytest.raises(
+        AssertionError, match=r"column 'x': the dtype hours\[decimal\] .* cannot be made in its environment"
+    ):
+        served(model, [{"x": "a", "n": 0.5}], "predict", (json.dumps(form).encode(), "s.json"))
+
+
 def test_what_is_no_category_of_a_sample_is_refused_by_name() -> None:
     frame = frame_of("category of text")
     model = make_pipeline(FunctionTransformer(seen), Ridge()).fit(frame, np.arange(N))
