@@ -74,12 +74,12 @@ class Sample:
         return not self.table and all(isinstance(value, int | float) for value in self.rows)
 
     def told(self) -> dict[str, Json]:
-        """What it tells the model's process of the input that the model was fitted on; see `gateway.worker.describe.describe`."""
+        """The facts for the model's process about the input at fitting; see `gateway.worker.describe.describe`."""
         return {"dtypes": {name: dict(spec) for name, spec in self.dtypes.items()}, "flat": self.flat}
 
 
 def read_sample(content: bytes, name: str) -> Sample:
-    """The sample in `content`; its format is told by the ending of `name`.
+    """The sample in `content`; the suffix of `name` tells its format.
 
     Raises:
         BadSample: it is in no known format, empty, or ragged.
@@ -110,17 +110,17 @@ def _with_doubts(sample: Sample) -> Sample:
 
 
 def has_offsets(values: Sequence[Any]) -> bool:
-    """Whether all that is there are times as text, some with an offset from UTC."""
+    """Whether all values that are not missing are times as text, some of them with an offset from UTC."""
     present = [value for value in values if value is not None]
     times = bool(present) and all(isinstance(value, str) and _TIME.fullmatch(value) for value in present)
     return times and any(_OFFSET.search(value) for value in present)
 
 
 def widened(schema: ModelSchema, sample: Sample) -> ModelSchema:
-    """`schema` with the names, types and rows of `sample` where the model itself said nothing.
+    """`schema` with the names, types and rows of `sample` where the model itself tells nothing.
 
     Raises:
-        BadSample: it has not the columns that the model takes.
+        BadSample: its columns are not those of the model.
     """
     if schema.kind == "list":
         return _widened_list(schema, sample)

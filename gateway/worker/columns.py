@@ -1,4 +1,4 @@
-"""What a model knows of its columns: names, types, categories, which may be missing.
+"""What a model tells of its columns: names, types, categories, dtypes, and which may be missing.
 
 Runs inside the model's own Python (3.6 and later), beside child.py, with any scikit-learn since 0.19.
 """
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-# Transformers of numbers that learn nothing which would tell.
+# Numeric transformers whose fitted attributes do not show that they take numbers.
 _NUMERIC = (
     "Binarizer",
     "IterativeImputer",
@@ -157,7 +157,7 @@ def columns_of(model: Any, names: "Optional[List[str]]") -> Known:
             own = boosters.names_of(inner)
             if own:
                 add({column: spec for column, spec in boosters.specs_of(inner, own).items() if column in keys})
-    except (KeyError, ValueError, IndexError, TypeError):  # an unusual choice of columns: nothing is known of them
+    except (KeyError, ValueError, IndexError, TypeError):  # an unusual column selection: nothing is known
         return Known({}, {}, [], {}, {}, {})
     for column, spec in specs.items():
         kind = type_of(spec)
@@ -172,14 +172,14 @@ def _converted(spec: "Optional[Dict[str, Any]]") -> bool:
 
 
 def blanks_as(model: Any, names: "Optional[List[str]]") -> "Optional[str]":
-    """What stands for blanks in `names`: LightGBM puts underscores there, and forgets the names that people gave."""
+    """The replacement of blanks in `names`: LightGBM writes underscores and forgets the original names."""
     if not names or any(" " in name for name in names):
         return None
     return "_" if any(type(step).__module__.startswith("lightgbm") for step in inputs(model)) else None
 
 
 def _names_in_transformers(model: Any) -> "Optional[List[str]]":
-    """Before scikit-learn 0.24 a ColumnTransformer kept no names but those it was told."""
+    """Before scikit-learn 0.24 a ColumnTransformer kept only the names in its column selections."""
     names: "List[str]" = []
     for _, _, columns in transformers(model):
         for column in [columns] if isinstance(columns, str) else columns if isinstance(columns, (list, tuple)) else []:
@@ -217,7 +217,7 @@ def _nullable(part: Any, columns: "List[str]", refused_later: bool) -> "Dict[str
 
 
 def _keeps_columns(step: Any, width: int) -> bool:
-    """Whether what `step` gives has the columns that it got: it fills holes, or scales."""
+    """Whether the output of `step` has the same columns as its input: imputers and scalers."""
     fill = get(step, "statistics_")
     if fill is not None:
         kept = not any(is_missing(value) for value in np.asarray(fill, object).tolist())
@@ -226,7 +226,7 @@ def _keeps_columns(step: Any, width: int) -> bool:
 
 
 def _takes_numbers(estimator: Any) -> bool:
-    """True for scikit-learn's own that turn everything into numbers at once."""
+    """Whether this is an estimator of scikit-learn that converts its input to numbers at once."""
     if not is_sklearn(estimator):
         return False
     return any(is_a(estimator, name) for name in _NUMERIC) or any(
@@ -249,7 +249,7 @@ def _type_of(values: Any, spec: "Optional[Dict[str, Any]]") -> "Optional[str]":
 
 
 def _width_of_attributes(estimator: Any) -> "Optional[int]":
-    """Before 0.23 the number of columns shows only in the shape of what was learnt."""
+    """Before 0.23 the number of columns shows only in the shapes of fitted attributes."""
     shape = get(estimator, "shape_fit_")
     if shape is not None and len(shape) == 2:
         return int(shape[1])

@@ -1,6 +1,6 @@
-"""Which columns a model really looks at, and whether a model with a step of somebody's own takes texts.
+"""Which columns a model uses, and what a model takes whose first step is a custom one.
 
-Runs inside the model's own Python (3.6 and later), beside child.py.
+Runs inside the model's custom Python (3.6 and later), beside child.py.
 """
 
 import sys
@@ -17,8 +17,7 @@ _MEMBERS = ("VotingClassifier", "VotingRegressor", "StackingClassifier", "Stacki
 def unused_columns(model: Any, names: "Optional[List[str]]") -> "Optional[List[str]]":
     """The columns of `names` that may be absent; None where the public methods want exactly `names`.
 
-    A ColumnTransformer looks at the columns of its transformers only, since scikit-learn 1.0. Whatever else sees the input first
-    checks all of its names.
+    Since scikit-learn 1.0 a ColumnTransformer only needs the columns of its transformers. Other estimators check all names.
     """
     if not names or _release() < (1, 0):
         return None
@@ -63,30 +62,30 @@ def _release() -> "Any":
 
 
 def takes_texts(model: Any) -> bool:
-    """Whether steps of somebody's own, which do not tell what they take, end at a vectorizer of texts."""
+    """Whether a text vectorizer follows custom steps, which do not tell what they take."""
     for estimator in inputs(model):
-        if any(has(step, TEXT) for step in _after_own_steps(estimator)):
+        if any(has(step, TEXT) for step in _after_custom_steps(estimator)):
             return True
     return False
 
 
-def own_first(model: Any) -> bool:
-    """Whether the input goes to a step of somebody's own, which may want a DataFrame."""
+def custom_first(model: Any) -> bool:
+    """Whether the input goes to a custom estimator, which may need a DataFrame."""
     last = list(inputs(model))[-1]
     return not is_sklearn(last) and library(last) is None
 
 
-def _after_own_steps(model: Any) -> "Iterator[Any]":
+def _after_custom_steps(model: Any) -> "Iterator[Any]":
     if is_a(model, "Pipeline"):
-        own = False
+        custom = False
         for _, step in model.steps:
             if not does_something(step):
                 continue
-            if own and not _is_own(step):
+            if custom and not _is_custom(step):
                 for inner in inputs(step):
                     yield inner
-            own = _is_own(step)
-            if not own:
+            custom = _is_custom(step)
+            if not custom:
                 return
     elif not is_sklearn(model) and get(model, "feature_names_in_") is None:
         for part in attributes(model).values():
@@ -95,5 +94,5 @@ def _after_own_steps(model: Any) -> "Iterator[Any]":
                     yield inner
 
 
-def _is_own(step: Any) -> bool:
+def _is_custom(step: Any) -> bool:
     return is_estimator(step) and (not is_sklearn(step) or is_a(step, "FunctionTransformer"))
