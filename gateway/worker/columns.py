@@ -10,7 +10,7 @@ import numpy as np
 
 from . import boosters
 from .frames import as_json, spec_of, type_of
-from .missing_values import allows_nan, encoder_allows_nan, passes_nan_on
+from .missing_values import allows_nan, encoder_allows_nan, passes_nan_on, refuses_unknown
 from .pipeline import (
     LABELS,
     MANY,
@@ -126,7 +126,7 @@ def columns_of(model: Any, names: "Optional[List[str]]") -> Known:
                     if len(values) <= MANY:
                         categories[column] = listed(as_json(values))
                     # Times and intervals can be written in several ways: the model itself refuses those that it does not know.
-                    if get(inner, "handle_unknown", "error") == "error" and not _converted(spec):
+                    if refuses_unknown(inner) and not _converted(spec):
                         closed.append(column)
             if (
                 is_sklearn(inner) and get(inner, "missing_values", np.nan) is None

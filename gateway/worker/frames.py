@@ -122,7 +122,7 @@ def _is_plain(spec: "Spec") -> bool:
     """Whether the wire's arrays have this dtype already."""
     if set(spec) != {"dtype"}:
         return "dtype" not in spec and "unsure" in spec
-    return bool(re.match(r"(u?int|float)\d+$|datetime64\[\w+\]$|bool$", spec["dtype"]))
+    return bool(re.match(r"(u?int|float)\d+$|bool$", spec["dtype"]))
 
 
 def _named(name: str, spec: "Spec", make: "Converter") -> "Converter":
@@ -146,6 +146,8 @@ def _converter(spec: "Spec", known: "Optional[Array]" = None) -> "Converter":
         return _categories(spec)
     if word == "object":
         return _objects(spec)
+    if word.startswith("datetime64[") and "," not in word:
+        return lambda values: _naive(values, word)
     try:
         dtype = _resolved(word, known)
     except BadColumn as error:
@@ -247,6 +249,13 @@ def _cast(values: Any, of: "Optional[str]") -> Any:
     if of is None:
         return values
     return _converter({"dtype": of})(objects(values) if isinstance(values, list) else values)
+
+
+def _naive(values: "Array", word: str) -> "Array":
+    """Times without a zone: as they are, or from the text or the numbers that they are among other objects."""
+    if values.dtype.kind == "M":
+        return values
+    return np.array(["NaT" if is_missing(value) else value for value in values.tolist()], word)
 
 
 def _zoned(values: "Array", dtype: Any) -> Any:
