@@ -1,7 +1,7 @@
 """One frozen `Settings` with every option of the gateway; the CLI options and the table in the docs are made from it.
 
-Precedence of values: a command-line flag, ``FITSERVE_<NAME>`` in the environment, ``settings.toml`` in the workspace, the default
-below.
+Precedence of values: a command-line flag, ``FITSERVE_<NAME>`` in the environment, ``settings.toml`` in the workspace,
+the default below.
 """
 
 import ipaddress

@@ -1,7 +1,8 @@
-"""`python -m gateway.rundir.healthcheck`: exit code 0 when the gateway of this workspace answers ``/healthz``, else 1 and a line why.
+"""`python -m gateway.rundir.healthcheck`: exit code 0 when the gateway of this workspace answers ``/healthz``, else 1
+and a line why.
 
-For a container's health check, which runs every few seconds: it reads the port from the workspace's ``gateway.json`` and
-imports nothing but parts of the standard library.
+For a container's health check, which runs every few seconds: it reads the port from the workspace's ``gateway.json``
+and imports nothing but parts of the standard library.
 """
 
 import http.client

@@ -1,7 +1,7 @@
 """Golden rows in the supervisor: recorded by the first limited child of a version, replayed at every load.
 
-`registry.golden` makes inputs and compares answers; this module asks the child. Golden answers count neither as use of the model
-nor as a sign that the child is sound.
+`registry.golden` makes inputs and compares answers; this module asks the child. Golden answers count neither as use of
+the model nor as a sign that the child is sound.
 """
 
 import asyncio
@@ -43,8 +43,8 @@ _VERSIONS: Final = ("python", "sklearn", "numpy")
 class Report:
     """Result of the golden rows at one load.
 
-    `difference` describes the largest difference, None if all answers were right. `unverified` says why there was nothing to
-    compare with, None if there was. `implausible` describes an answer that no model of its kind gives.
+    `difference` describes the largest difference, None if all answers were right. `unverified` says why there was
+    nothing to compare with, None if there was. `implausible` describes an answer that no model of its kind gives.
     """
 
     difference: str | None = None
@@ -250,8 +250,9 @@ def _difference(method: str, expected: Any, got: Any) -> tuple[str | None, float
 
 
 async def unbatchable(client: ScoringClient, recording: Recording) -> dict[str, Json]:
-    """Methods that answer batched rows differently than single ones, with the difference (None: in a label) in units in the last
-    place of the row's largest value. Differences up to `_BATCH_ULP` are ignored: BLAS picks its kernels by batch size."""
+    """Methods that answer batched rows differently than single ones, with the difference (None: in a label) in units
+    in the last place of the row's largest value. Differences up to `_BATCH_ULP` are ignored: BLAS picks its kernels by
+    batch size."""
     until = time.monotonic() + _BATCH_BUDGET_S
     found: dict[str, Json] = {}
     for given, answers in zip(recording.inputs, recording.answers, strict=True):

@@ -1,6 +1,7 @@
 """Starts the processes of a version: files, interpreters, nurseries, limit groups, children.
 
-It decides nothing: `gateway.supervisor.models` says what to start, `gateway.supervisor.version` what to do when that fails.
+It decides nothing: `gateway.supervisor.models` says what to start, `gateway.supervisor.version` what to do when that
+fails.
 """
 
 import asyncio
@@ -93,7 +94,8 @@ class WorkerLauncher:
         return [nursery.pid for nursery in started if nursery.alive]
 
     async def warm(self, records: Iterable[ModelVersion]) -> None:
-        """Start the nursery of the gateway's own interpreter ahead of its first use, with the modules that these versions import."""
+        """Start the nursery of the gateway's own interpreter ahead of its first use, with the modules that these
+        versions import."""
         try:
             nursery = await self._nursery(OWN)
             await nursery.bring(islice(dict.fromkeys(chain(*map(_imports, records))), _IMPORTS))
@@ -130,8 +132,8 @@ class WorkerLauncher:
             return await self._start(version, replicas)
 
     async def prove(self, version: VersionState, replicas: ReplicaSet, child: Child) -> None:
-        """Find out how a child may be asked, and put it into its description: which methods have shortcuts, and which answer
-        batched rows differently. Until then callers are answered by the public methods, one request at a time.
+        """Find out how a child may be asked, and put it into its description: which methods have shortcuts, and which
+        answer batched rows differently. Until then callers are answered by the public methods, one request at a time.
 
         The result of an earlier child with the same bytes in the same environment is reused.
         """
@@ -274,7 +276,8 @@ class WorkerLauncher:
         return await asyncio.shield(task)
 
     async def _start_nursery(self, ready: Ready) -> Nursery:
-        """Start a nursery that is replaced when it dies, so that the next start of a model need not wait for imports."""
+        """Start a nursery that is replaced when it dies, so that the next start of a model need not wait for
+        imports."""
         nursery = await Nursery.start(ready.python, self._reaper, variables=ready.variables)
         since = time.monotonic()
         nursery.exited.add_done_callback(lambda _: self._nursery_died(ready, since))
@@ -306,7 +309,8 @@ class WorkerLauncher:
         }
 
     def _script_order(self, record: ModelVersion, files: Files, script: str) -> dict[str, Json]:
-        """The scoring script, and a folder with its model laid out as in Azure's containers: `<name>/<version>/<model>`."""
+        """The scoring script, and a folder with its model laid out as in Azure's containers:
+        `<name>/<version>/<model>`."""
         root = self._runtime / f"app-{record.artifact.digest[:16]}"
         several = bool(record.settings.get(FOLDER_OF_MODELS))
         models = root / "azureml-models" if several else root / "azureml-models" / record.name / str(record.version)
@@ -402,7 +406,8 @@ def _notes(serving: ServingEnvironment, ready: Ready) -> list[str]:
 
 
 def _proof_key(record: ModelVersion, replicas: ReplicaSet, ready: Ready) -> tuple[str | int | None, ...]:
-    """Everything that decides how a model answers (bytes, code, interpreter, threads), and the rows it was proved with."""
+    """Everything that decides how a model answers (bytes, code, interpreter, threads), and the rows it was proved
+    with."""
     return record.artifact.digest, record.code, ready.digest, replicas.limits.threads, record.sample
 
 
@@ -413,7 +418,8 @@ def _imports(record: ModelVersion) -> list[str]:
 
 
 def _join(replicas: ReplicaSet, handle: ChildHandle) -> list[str]:
-    """Put a child into its limit group before it loads anything; gives the files by which it joins by itself, if it must."""
+    """Put a child into its limit group before it loads anything; gives the files by which it joins by itself, if it
+    must."""
     if handle.threads == 1:
         return list(replicas.group.expect(handle.pid))
     replicas.group.add(handle.pid)

@@ -1,4 +1,5 @@
-"""The resource requirements of a version's record: number of children, size, and everything that decides how it runs."""
+"""The resource requirements of a version's record: number of children, size, and everything that decides how it
+runs."""
 
 import functools
 import math
@@ -30,7 +31,8 @@ def most_cores() -> int:
 
 
 def children_of(record: ModelVersion) -> int:
-    """How many children it should have: as many as were registered, else one for each whole core, at most the machine's."""
+    """How many children it should have: as many as were registered, else one for each whole core, at most the
+    machine's."""
     children = record.settings.get("children")
     if isinstance(children, int | float) and 1 <= children <= MOST_CHILDREN:  # registration takes no others
         return int(children)

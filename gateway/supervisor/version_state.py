@@ -20,8 +20,9 @@ _PATH: Final = re.compile(r"(?<![\w.])/[\w.+-]+(?:/[\w.+-]*)+")  # callers must 
 
 
 class VersionState:
-    """Attributes of a version and what follows from them. `VersionController` is the only one that changes them, except for
-    `description`, `schema`, `golden`, `unverified`, `serving`, `progress`, `notes` and `start_ms`, which the launcher fills in."""
+    """Attributes of a version and what follows from them. `VersionController` is the only one that changes them,
+    except for `description`, `schema`, `golden`, `unverified`, `serving`, `progress`, `notes` and `start_ms`, which
+    the launcher fills in."""
 
     def __init__(self, record: ModelVersion, service: str | None = None) -> None:
         self.record = record
