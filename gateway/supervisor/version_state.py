@@ -1,10 +1,10 @@
 """What the supervisor knows of one model version, and how HTTP processes see it."""
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
+from gateway.errors import redact_paths
 from gateway.ipc.routing_table import OF_SERVICE, State, VersionEntry
 from gateway.supervisor.backoff import RestartBackoff
 from gateway.supervisor.replicas import Child, ReplicaSet
@@ -16,7 +16,6 @@ from registry.serving_environment import ServingEnvironment
 
 RESTING: Final = frozenset({"failed", "quarantined"})
 UNLOADED: Final = "`load` of the Open Inference protocol starts it again"
-_PATH: Final = re.compile(r"(?<![\w.])/[\w.+-]+(?:/[\w.+-]*)+")  # callers must not learn where files lie here
 
 
 class VersionState:
@@ -99,7 +98,7 @@ class VersionState:
             name=self.model,
             version=record.version,
             state=state,
-            reason=None if reason is None else _PATH.sub("…", reason),
+            reason=None if reason is None else redact_paths(reason),
             children=tuple(child.address for child in self.children),
             description=self.description,
             schema=self.schema,
