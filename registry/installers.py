@@ -62,6 +62,19 @@ class UvInstaller:
         command = ["pip", "install", "--python", str(python), *self._settings.uv_flags(), *options]
         self._run([*command, *_files(wanted, folder)], folder, progress)
 
+    def resolve(self, python: Path, wanted: Wanted, folder: Path) -> list[str]:
+        """The releases that `wanted` comes to for that Python, as ``name==version``; nothing is installed.
+
+        Raises:
+            InstallFailed: there is no solution.
+        """
+        command = ["pip", "compile", "--python", str(python), "--no-header", "--no-annotate", "--quiet"]
+        files = _files(wanted, folder)
+        printed = self._run(
+            [*command, *self._settings.uv_flags(), *(file for file in files if file != "-r")], folder, lambda _: None
+        )
+        return [line.strip() for line in printed if "==" in line and not line.startswith(" ")]
+
     def freeze(self, python: Path) -> list[str]:
         printed = self._run(["pip", "freeze", "--python", str(python)], python.parent, lambda _: None)
         return [line for line in printed if not line.startswith("Using Python ")]  # said on standard error

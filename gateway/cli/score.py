@@ -1,5 +1,6 @@
 """`fitserve score`: rows from the shell to a served model."""
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -9,7 +10,16 @@ import click
 
 from gateway.cli.client import connect
 from gateway.cli.errors import ScoringRefused
-from gateway.client.table_files import PART_ROWS, check_output, column_types, in_parts, is_csv, read_rows, write_answers
+from gateway.client.table_files import (
+    PART_ROWS,
+    check_output,
+    column_types,
+    in_parts,
+    is_csv,
+    looks_like_json,
+    read_rows,
+    write_answers,
+)
 from registry.names import check_name
 from registry.workspace import Workspace
 
@@ -27,18 +37,20 @@ def score(
 ) -> None:
     """Send DATA to the model NAME and print its answer.
 
-    DATA is JSON, either rows such as '[[5.1, 3.5, 1.4, 0.2]]' or a whole body; or the name of a .json, .jsonl, .csv,
-    .parquet or .npy file; or - for JSON on standard input. Large input is sent in parts; the answers keep its order.
+    DATA is JSON, either rows such as '[[5.1, 3.5, 1.4, 0.2]]' or a whole body; or the name of a .json, .jsonl, .csv, .tsv,
+    .parquet or .npy file; or - for JSON or CSV on standard input. Large input is sent in parts; the answers keep its order.
     """
     check_name("model", name)  # it becomes part of a URL
     if output is not None:
         check_output(output)
-    given = None if is_csv(data) else read_rows(data, sys.stdin, {})
+    stdin = io.StringIO(sys.stdin.read()) if data == "-" else sys.stdin
+    by_types = is_csv(data) or (data == "-" and not looks_like_json(stdin.getvalue()))  # type: ignore[union-attr]
+    given = None if by_types else read_rows(data, stdin, {})
     model = f"/models/{name}"
     path = f"{model}/versions/{version}/score" if version is not None else f"{model}/score"
     with Workspace.open(obj["workspace"], create=False) as workspace, connect(workspace) as client:
         if given is None:
-            given = read_rows(data, sys.stdin, column_types(client.document(f"{model}/swagger.json?version=3.1")))
+            given = read_rows(data, stdin, column_types(client.document(f"{model}/swagger.json?version=3.1")))
         if method is not None:
             given.rest["method"] = method
 
@@ -52,5 +64,5 @@ def score(
     if output is None:
         click.echo(json.dumps(answers.body))
     else:
-        write_answers(answers, output)
+        write_answers(answers, output, len(given) or None)
         click.echo(f"{len(given):,} rows answered: {output}", err=True)

@@ -10,6 +10,7 @@ from gateway.client.daemon import stop_gateway
 from gateway.client.webservice import Webservice
 from registry import services as desired
 from registry.resources import parse_memory
+from registry.units import memory_text
 from registry.workspace import Workspace
 
 
@@ -107,7 +108,7 @@ def services(obj: dict[str, Any], as_json: bool) -> None:
 
 def _limits(service: Webservice) -> str:
     limits = service.limits
-    return f"{limits.cpu:g} cpu, {limits.memory_in_gb:g} GB"
+    return f"{limits.cpu:g} cpu, {memory_text(limits.memory_in_gb)}"
 
 
 @click.command()

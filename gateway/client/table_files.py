@@ -4,14 +4,18 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, cast
 
 import orjson
 from tqdm import tqdm
 
+from gateway.errors import InvalidRequest
+from gateway.schema.columns import Column, ColumnType
+from gateway.schema.csv_reader import read_csv, table_of
 from registry.errors import FitserveError, InvalidArgument, MissingExtra
 
-INPUTS: Final = (".json", ".jsonl", ".csv", ".parquet", ".npy")
+INPUTS: Final = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".npy")
+_CSV: Final = (".csv", ".tsv")
 OUTPUTS: Final = (".csv", ".jsonl", ".parquet")
 PART_ROWS: Final = 5_000
 _TOO_LARGE: Final = 413
@@ -106,11 +110,16 @@ def is_file(value: object) -> bool:
 
 def is_csv(text: str) -> bool:
     """Whether `text` names a file whose fields are read by the types of the model's columns."""
-    return is_file(text) and text.lower().endswith(".csv")
+    return is_file(text) and text.lower().endswith(_CSV)
+
+
+def looks_like_json(text: str) -> bool:
+    """Whether `text` begins as rows in JSON do, and not as CSV does."""
+    return text.lstrip("\ufeff \t\r\n").startswith(("[", "{")) or not text.strip()
 
 
 def read_rows(text: str, stdin: IO[str], types: Types) -> Rows:
-    """Rows from JSON text, from ``-`` (JSON on standard input), or from a .json, .jsonl, .csv, .parquet or .npy file.
+    """Rows from JSON text, from ``-`` (JSON or CSV on standard input), or from a .json, .jsonl, .csv, .tsv, .parquet or .npy file.
 
     Args:
         types: how a CSV's fields are read.
@@ -120,7 +129,8 @@ def read_rows(text: str, stdin: IO[str], types: Types) -> Rows:
         MissingExtra: Parquet, without pyarrow.
     """
     if text == "-":
-        return _from_json(stdin.read(), "standard input")
+        given = stdin.read()
+        return _from_json(given, "standard input") if looks_like_json(given) else _from_csv(given.encode(), types)
     return _from_path(Path(text), types) if is_file(text) or _exists(text) else _from_json(text, "DATA")
 
 
@@ -156,25 +166,21 @@ def _from_file(path: Path, types: Types) -> Rows:
             import numpy as np
 
             return Rows(np.load(path, mmap_mode="r", allow_pickle=False))
+        case ".csv" | ".tsv":
+            return _from_csv(path.read_bytes(), types)
     import pandas as pd
 
-    return Rows(_from_csv(path, types) if path.suffix.lower() == ".csv" else pd.read_parquet(path))
+    return Rows(pd.read_parquet(path))
 
 
-def _from_csv(path: Path, types: Types) -> Any:
-    """Texts stay as they are written: a code such as 007, or NA. Among numbers what is none stays text, for the gateway to name."""
-    import pandas as pd
-
-    frame = pd.read_csv(path, low_memory=False)
-    texts = [name for name in frame.columns if types.get(name) == "string"]
-    if texts:
-        written = pd.read_csv(path, usecols=texts, dtype=str, keep_default_na=False, na_values=[""])
-        frame[texts] = written[texts]
-    for name in frame.columns:
-        if types.get(name) == "number" and not pd.api.types.is_numeric_dtype(frame[name]):
-            numbers = pd.to_numeric(frame[name], errors="coerce")
-            frame[name] = numbers.astype(object).where(numbers.notna(), frame[name].astype(object))
-    return frame
+def _from_csv(content: bytes, types: Types) -> Rows:
+    """As `text/csv` is read over HTTP: a header line or none, fields by the types of the model's columns."""
+    columns = {name: Column(name, cast("ColumnType", kind)) for name, kind in types.items()}
+    try:
+        names, rows = table_of(read_csv(content), columns)
+    except InvalidRequest as error:
+        raise ValueError(str(error)) from None
+    return Rows(rows if names is None else {"columns": list(names), "data": rows})
 
 
 def _from_json(text: str, where: str) -> Rows:
@@ -228,7 +234,10 @@ class Answers:
         if self.body is None:
             self.body = body
             if isinstance(body, dict):
-                self._several = {key: isinstance(part, list) and len(part) != rows for key, part in body.items()}
+                self._several = {
+                    key: isinstance(part, list) and len(part) != rows and all(isinstance(array, list) for array in part)
+                    for key, part in body.items()
+                }
             return
         if isinstance(body, list):
             self.body.extend(body)
@@ -261,14 +270,21 @@ def _flat(name: str, values: list[Any]) -> Iterator[tuple[str, list[Any]]]:
         yield name, values
 
 
-def write_answers(answers: Answers, path: Path) -> None:
+def write_answers(answers: Answers, path: Path, rows: int | None = None) -> None:
     """As CSV, JSON lines or Parquet, by the ending of `path`; one row an input row.
 
+    Args:
+        rows: how many were sent.
+
     Raises:
-        InvalidArgument: another ending.
+        InvalidArgument: another ending, or another number of answers.
         MissingExtra: Parquet, without pyarrow.
     """
     columns = answers.columns()
+    if rows is not None and (odd := {len(values) for values in columns.values()} - {rows}):
+        raise InvalidArgument(
+            "output", f"{rows:,} rows were sent and {min(odd):,} were answered: the answers do not belong to rows"
+        )
     if path.suffix.lower() == ".jsonl":
         with path.open("wb") as file:
             for row in zip(*columns.values(), strict=True):

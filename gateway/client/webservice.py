@@ -15,6 +15,7 @@ from gateway.client.daemon import ensure_gateway
 from gateway.client.errors import DeploymentFailed, DeploymentTimedOut, GatewaySilent, KeysAreOff, ServiceCallFailed
 from gateway.client.http_call import ask
 from gateway.client.table_files import check_output, column_types, in_parts, is_file, rows_of, write_answers
+from gateway.rundir.applied import wait_until_in_force
 from gateway.rundir.state import GatewayState, running_gateway
 from gateway.rundir.version_log import service_log
 from registry import services
@@ -385,6 +386,7 @@ class Webservice(Described[ServiceRecord]):
             raise KeysAreOff(self.name)
         settings = service_keys.renewed(self.workspace.root, self.name, self._record.settings, key, set_key)
         self._record = services.update(self.workspace, self.name, settings=settings)
+        wait_until_in_force(self.workspace)
 
     @property
     def key(self) -> str | None:
@@ -427,11 +429,13 @@ class Webservice(Described[ServiceRecord]):
             properties=properties,
             description=description,
         )
+        wait_until_in_force(self.workspace)
         self.update_deployment_state()
 
     def delete(self) -> None:
         """The model stays registered, and answers under its own name."""
         services.delete(self.workspace, self.name)
+        wait_until_in_force(self.workspace)
 
 
 def _bearer(key: str | None) -> dict[str, str]:

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from gateway.package import manifest
+from gateway.package import manifest, written
 from gateway.package.contents import Contents
 from gateway.package.errors import FolderInUse
 from gateway.package.patterns import checked
@@ -77,6 +77,8 @@ def write(
 ) -> Path:
     """Write the context to `folder`, in place of an earlier package there; complete or not at all.
 
+    What others added to an earlier package, or changed in it, is never deleted: such a folder is refused.
+
     Args:
         base: the image of fitserve that it is built on.
         manifests: what stands in its folder ``kubernetes``, by file name.
@@ -86,8 +88,10 @@ def write(
     """
     base = checked("an image", base or default_base())
     target = folder.absolute()
-    if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not (target / manifest.NAME).is_file())):
+    if target.exists() and not target.is_dir():
         raise FolderInUse(str(folder))
+    if target.exists() and (foreign := written.foreign(target, frozenset({KEY_FILE}))):
+        raise FolderInUse(str(folder), foreign)
     with disk.writing(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -95,13 +99,17 @@ def write(
             _fill(workspace, contents, draft, base)
             for name, text in (manifests or {}).items():
                 _write(draft / _KUBERNETES / name, text.encode())
+            _write(draft / written.NAME, written.record(draft))
             _same_times(draft)
             if (target / KEY_FILE).exists():
                 (draft / KEY_FILE).parent.mkdir(exist_ok=True)
                 shutil.copy2(target / KEY_FILE, draft / KEY_FILE)
             if target.exists():
-                shutil.rmtree(target)
-            draft.rename(target)
+                target.rename(old := draft.with_name(f"{draft.name}.old"))
+                draft.rename(target)
+                shutil.rmtree(old)
+            else:
+                draft.rename(target)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
@@ -112,7 +120,7 @@ def _fill(workspace: Workspace, contents: Contents, draft: Path, base: str) -> N
     files: dict[str, bytes] = {
         "Dockerfile": dockerfile(contents, base).encode("ascii"),
         "README.md": _README.format(**_names(contents)).encode("ascii"),
-        ".dockerignore": b"Dockerfile\n.dockerignore\nREADME.md\nkubernetes\n",
+        ".dockerignore": f"Dockerfile\n.dockerignore\nREADME.md\n{written.NAME}\nkubernetes\n".encode("ascii"),
         manifest.NAME: manifest.to_bytes(contents),
     }
     for packaged in contents.models:

@@ -1,5 +1,7 @@
 """What packaging refuses, in sentences."""
 
+from collections.abc import Sequence
+
 from registry.errors import CallerError, OperatorError, shown
 
 
@@ -16,8 +18,18 @@ class NothingToPackage(CallerError):
 
 
 class FolderInUse(CallerError):
-    def __init__(self, folder: str) -> None:
-        super().__init__(f"{folder} holds something else; choose a new folder, or one that an earlier package is in")
+    """`foreign` are the paths in it that no earlier package wrote."""
+
+    def __init__(self, folder: str, foreign: Sequence[str] = ()) -> None:
+        problem = f"{folder} is not a folder"
+        if foreign:
+            more = f" and {len(foreign) - 5:,} more" if len(foreign) > 5 else ""
+            problem = (
+                f"{folder} holds files that `fitserve package` did not write: {', '.join(map(repr, foreign[:5]))}{more}"
+            )
+        super().__init__(
+            f"{problem}; move them away, or choose another folder" if foreign else f"{problem}; choose another"
+        )
 
 
 class CannotPin(OperatorError):

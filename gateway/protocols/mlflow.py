@@ -1,8 +1,10 @@
 """MLflow's scoring server: ``dataframe_split``, ``dataframe_records``, ``instances``, ``inputs`` or CSV → ``{"predictions": […]}``.
 
-``params`` may name the ``method``; what else is in it is ignored.
+``params`` may name the method, as ``predict_method`` or ``method``; what else is in it is ignored, which the answer's ``warning`` says.
 """
 
+import logging
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -12,12 +14,14 @@ from gateway.errors import InvalidRequest, ModelUnavailable, QueueFull, Unsuppor
 from gateway.protocols.answers import json_answer, json_values
 from gateway.protocols.body import asked_options, call_object, options
 from gateway.protocols.tables import named_request, table_request
-from gateway.schema.csv_reader import column_values, header_of, read_csv
+from gateway.schema.csv_reader import read_csv, table_of
 from gateway.schema.methods import check_method, default_method
 from gateway.schema.schema import ANY, ModelSchema
 from gateway.types import Answer, Asked, Call, Catalogue, ScoreRequest, ScoreResult, Target, View
 from registry.errors import CallerError, NotFound
 
+log = logging.getLogger("fitserve.http")
+_METHOD_PARAMS: Final = ("predict_method", "method")
 _FORMS: Final = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
@@ -60,22 +64,50 @@ class MLflow:
             found = f"; it has {', '.join(forms)}" if forms else ""
             raise InvalidRequest(f"the body must have exactly one of {', '.join(_FORMS)}{found}")
         params = body.get("params")
-        asked = params.get("method") if isinstance(params, dict) else None
+        if params is not None and not isinstance(params, dict):
+            raise InvalidRequest('params must be an object, such as {"predict_method": "predict_proba"}')
+        asked = next((params[key] for key in _METHOD_PARAMS if key in params), None) if params else None
         method = _method(call.method or asked, target)
         data = body[forms[0]]
-        if forms[0] == "dataframe_split" and isinstance(data, dict) and "columns" not in data:
-            data = data.get("data")
-        return table_request(schema, method, data, forms[0], asked_options(call, body))
+        if forms[0] == "dataframe_split":
+            data = _split(data)
+        wanted = asked_options(call, body)
+        ignored = tuple(str(key) for key in params or () if key not in _METHOD_PARAMS)
+        if ignored:
+            log.warning(
+                "model %s: params %s mean nothing to it and are ignored", target.model, ", ".join(ignored)[:200]
+            )
+            wanted = replace(wanted, ignored=ignored)
+        return table_request(schema, method, data, forms[0], wanted)
 
-    def format(self, request: ScoreRequest, result: ScoreResult, target: Target) -> bytes:
+    def format(self, request: ScoreRequest, result: ScoreResult, target: Target) -> bytes | Answer:
         asked = request.extra
         body: dict[str, Any] = {"predictions": json_values(result, request.n_rows, asked.nonfinite)}
         if asked.classes:
             body["classes"] = target.description.get("classes")
+        if asked.ignored:
+            told = ", ".join(asked.ignored).encode("ascii", "replace").decode()[:200].replace('"', "'")
+            text = "".join(letter for letter in told if letter.isprintable())
+            return Answer(json_answer(body), headers=(("warning", f'299 fitserve "params ignored: {text}"'),))
         return json_answer(body)
 
     def error(self, message: str, error: Exception | None = None) -> bytes:
         return orjson.dumps({"error_code": _code(error), "message": message})
+
+
+def _split(data: Any) -> Any:
+    """Of ``dataframe_split`` what `table_request` takes.
+
+    Raises:
+        InvalidRequest: it has no ``data``, or a member that pandas' split does not have.
+    """
+    if not isinstance(data, dict):
+        raise InvalidRequest('dataframe_split must be {"columns": […], "data": [[…], …]}')
+    unknown = sorted(data.keys() - {"columns", "index", "data"})
+    if unknown or "data" not in data:
+        what = f"the unknown member {unknown[0]!r}" if unknown else 'no "data"'
+        raise InvalidRequest(f'dataframe_split has {what}: send {{"columns": […], "data": [[…], …]}}')
+    return data["data"] if data.get("columns") is None else {"columns": data["columns"], "data": data["data"]}
 
 
 def csv_request(schema: ModelSchema, method: str, body: bytes, extra: Any) -> ScoreRequest:
@@ -85,17 +117,8 @@ def csv_request(schema: ModelSchema, method: str, body: bytes, extra: Any) -> Sc
         InvalidRequest: it is no CSV, or holds no rows.
         SchemaMismatch
     """
-    lines = read_csv(body)
-    names = header_of(lines, schema.names)
-    rows = lines if names is None else lines[1:]
-    if not rows:
-        raise InvalidRequest("the CSV holds no rows but its header")
     columns = dict(zip(schema.names, schema.columns, strict=True)) if schema.names else {}
-    keys = names or schema.names or [""] * len(rows[0])
-    values = [
-        column_values(columns.get(key), fields) for key, fields in zip(keys, zip(*rows, strict=True), strict=False)
-    ]
-    table = [list(row) for row in zip(*values, strict=True)]
+    names, table = table_of(read_csv(body), columns)
     if names is None:
         return table_request(schema, method, table, "the CSV", extra)
     return named_request(schema, method, names, table, extra)

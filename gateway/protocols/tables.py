@@ -17,6 +17,7 @@ from gateway.schema.rows import listed, place, quoted
 from gateway.schema.schema import FREE_METHODS, ModelSchema
 from gateway.types import ArrayInput, ColumnsInput, Inputs, ListInput, RowsInput, ScoreRequest
 
+_SPLIT = frozenset({"columns", "data", "index"})
 OBJECT_BYTES = 64  # about what a Python value takes
 
 
@@ -197,6 +198,7 @@ def _values(schema: ModelSchema, method: str, values: list[Any], what: str, extr
 
 
 def _named_form(schema: ModelSchema, method: str, data: dict[str, Any], what: str, extra: Any) -> ScoreRequest:
+    _check_split(schema, data, what)
     names, rows = data.get("columns"), data.get("data")
     if any(isinstance(part, np.ndarray) for part in data.values()):
         return _named_arrays(schema, method, data, extra)
@@ -212,6 +214,25 @@ def _named_form(schema: ModelSchema, method: str, data: dict[str, Any], what: st
         f"{what} must be rows [[…], …], records [{{…}}, …], columns {{name: […], …}} or "
         f'{{"columns": […], "data": [[…], …]}}, not a single object{_example(schema)}'
     )
+
+
+def _check_split(schema: ModelSchema, data: dict[str, Any], what: str) -> None:
+    """``{"columns": …, "data": …}`` with one of them missing or misspelt is not a table of a column called "columns".
+
+    Raises:
+        InvalidRequest: it names the member that is missing or unknown.
+    """
+    if "columns" not in data or "columns" in schema.positions or (columns := data["columns"]) is None:
+        return
+    unknown = [key for key in data if key not in _SPLIT]
+    if type(columns) is not list or not all(isinstance(name, str | int) for name in columns):
+        return
+    if "data" not in data:
+        near = difflib.get_close_matches("data", unknown, 1)
+        hint = f"; it has {quoted(near[0])}, did you mean 'data'?" if near else ""
+        raise InvalidRequest(f'{what} has "columns" and no "data": send {{"columns": […], "data": [[…], …]}}{hint}')
+    if unknown:
+        raise InvalidRequest(f'{what} has the unknown member {quoted(unknown[0])} beside "columns" and "data"')
 
 
 def _named_arrays(schema: ModelSchema, method: str, data: dict[str, Any], extra: Any) -> ScoreRequest:

@@ -1,14 +1,10 @@
-"""`python -m gateway.rundir.healthcheck`: exit code 0 when the gateway of this workspace answers ``/healthz``, else 1
-and a line why.
+"""Whether a gateway answers: what `fitserve healthcheck` asks, every few seconds in a container.
 
-For a container's health check, which runs every few seconds: it reads the port from the workspace's ``gateway.json``
-and imports nothing but parts of the standard library.
+It reads the port from the workspace's ``gateway.json`` and imports nothing but parts of the standard library.
 """
 
 import http.client
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -31,15 +27,3 @@ def problem(folder: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
         return f"no answer: {error}"
     return None if status == 200 else f"it answered {status}"
-
-
-def main() -> int:
-    environ = os.environ
-    folder = environ.get("FITSERVE_WORKSPACE_FOLDER") or environ.get("FITSERVE_WORKSPACE") or ".fitserve"
-    found = problem(Path(folder))
-    print(found or "healthy")
-    return 0 if found is None else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -16,12 +16,15 @@ import numpy as np
 
 from gateway.errors import InvalidRequest
 from gateway.schema.columns import Column, ColumnType
-from gateway.schema.csv_reader import column_values, header_of, read_csv
+from gateway.schema.csv_reader import read_csv, table_of
+from gateway.schema.dtypes import json_type, with_dtype
 from gateway.schema.inference_schema import documented
 from gateway.schema.rows import listed
-from gateway.schema.schema import ModelSchema
+from gateway.schema.schema import OBJECT, ModelSchema
 from gateway.types import plain
 from registry.errors import MissingExtra, ModelError
+from registry.records import Json
+from registry.sample import frame_form
 
 #: Rows that are shown as the example, and rows that types are read from.
 EXAMPLE_ROWS: Final = 5
@@ -29,6 +32,12 @@ TYPED_ROWS: Final = 10_000
 
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
 
+_UNSURE: Final = (
+    "the sample gives its times as text with an offset from UTC, which does not tell the zone that the model was fitted on, if it was "
+    "fitted on times: register it with a sample that is a DataFrame or a Parquet file"
+)
+
+_OFFSET: Final = re.compile(r":\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)$")
 _ITEMS: Final[dict[str, type]] = {"text": str, "record": dict}
 
 
@@ -45,7 +54,7 @@ class Sample:
         names: of its columns, or None.
         rows: lists of JSON values, one a column; or plain values (texts, dicts) where `table` is False.
         dtype: of an array that was stored as floats narrower than 64 bits.
-        times: the dtype of columns of times, by name, where the file tells their unit.
+        dtypes: what the file tells of its columns' dtypes, by name (see gateway.schema.dtypes): a DataFrame's, or Parquet's.
     """
 
     name: str
@@ -53,11 +62,20 @@ class Sample:
     rows: list[Any]
     table: bool = True
     dtype: str | None = None
-    times: Mapping[str, str] = field(default_factory=dict)
+    dtypes: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
 
     @property
     def width(self) -> int:
         return len(self.rows[0])
+
+    @property
+    def flat(self) -> bool:
+        """Whether its rows are single numbers: the model was fitted on an array of one dimension."""
+        return not self.table and all(isinstance(value, int | float) for value in self.rows)
+
+    def told(self) -> dict[str, Json]:
+        """What it tells the model's process of the input that the model was fitted on; see `gateway.worker.describe.describe`."""
+        return {"dtypes": {name: dict(spec) for name, spec in self.dtypes.items()}, "flat": self.flat}
 
 
 def read_sample(content: bytes, name: str) -> Sample:
@@ -80,7 +98,22 @@ def read_sample(content: bytes, name: str) -> Sample:
         raise BadSample(name, "it holds no rows")
     if sample.table and (not sample.width or any(len(row) != sample.width for row in sample.rows)):
         raise BadSample(name, "its rows are not all of one length")
-    return replace(sample, rows=sample.rows[:TYPED_ROWS])
+    return _with_doubts(replace(sample, rows=sample.rows[:TYPED_ROWS]))
+
+
+def _with_doubts(sample: Sample) -> Sample:
+    """Text with an offset from UTC does not tell the zone of the column that the model was fitted on, if it was one of times."""
+    if not sample.table or sample.names is None or sample.dtypes:
+        return sample
+    columns = zip(sample.names, zip(*sample.rows, strict=True), strict=True)
+    return replace(sample, dtypes={name: {"unsure": _UNSURE} for name, values in columns if has_offsets(values)})
+
+
+def has_offsets(values: Sequence[Any]) -> bool:
+    """Whether all that is there are times as text, some with an offset from UTC."""
+    present = [value for value in values if value is not None]
+    times = bool(present) and all(isinstance(value, str) and _TIME.fullmatch(value) for value in present)
+    return times and any(_OFFSET.search(value) for value in present)
 
 
 def widened(schema: ModelSchema, sample: Sample) -> ModelSchema:
@@ -99,7 +132,7 @@ def widened(schema: ModelSchema, sample: Sample) -> ModelSchema:
     names = schema.names or sample.names
     described = schema.columns or (Column(),) * sample.width
     columns = tuple(
-        _widened_column(column, names[index] if names else None, [row[index] for row in sample.rows], sample.times)
+        _widened_column(column, names[index] if names else None, [row[index] for row in sample.rows], sample.dtypes)
         for index, column in enumerate(described)
     )
     if not names and not schema.columns and all(column.type in ("number", None) for column in columns):
@@ -116,10 +149,19 @@ def widened(schema: ModelSchema, sample: Sample) -> ModelSchema:
     return replace(wider, sample=documented(wider))
 
 
-def _widened_column(column: Column, name: str | None, values: Sequence[Any], times: Mapping[str, str]) -> Column:
-    kind = column.type or _type_of(values)
-    dtype = times.get(name, column.dtype) if kind == "datetime" and name is not None else column.dtype
-    return replace(column, name=name, type=kind, dtype=dtype)
+def _widened_column(
+    column: Column, name: str | None, values: Sequence[Any], dtypes: Mapping[str, Mapping[str, Json]]
+) -> Column:
+    """With the type that the sample gives it, where the model knows none."""
+    spec = dtypes.get(name or "")
+    if column.type is not None or column.dtype == OBJECT:
+        kind = column.type
+    elif spec is not None:
+        kind = json_type(spec) or ("string" if _type_of(values) == "datetime" else _type_of(values))
+    else:
+        kind = _type_of(values)
+    wider = replace(column, name=name, type=kind)
+    return with_dtype(wider, spec) if kind == "datetime" and column.dtype is None else wider
 
 
 def _widened_list(schema: ModelSchema, sample: Sample) -> ModelSchema:
@@ -167,15 +209,14 @@ def _type_of(values: Sequence[Any]) -> ColumnType | None:
         return "number"
     if kinds != {str}:
         return None
+    if has_offsets(values):
+        return "string"
     return "datetime" if all(value is None or _TIME.fullmatch(value) for value in values) else "string"
 
 
 def _read_csv(content: bytes, name: str) -> Sample:
-    lines = read_csv(content)
-    header = header_of(lines)
-    body = lines if header is None else lines[1:]
-    columns = [column_values(None, fields) for fields in zip(*body, strict=True)]
-    return Sample(name, header, [list(row) for row in zip(*columns, strict=True)])
+    header, rows = table_of(read_csv(content), {})
+    return Sample(name, header, rows)
 
 
 def _read_json(content: bytes, name: str) -> Sample:
@@ -187,14 +228,15 @@ def _read_json_lines(content: bytes, name: str) -> Sample:
 
 
 def _from_json(value: Any, name: str) -> Sample:
-    if isinstance(value, dict) and len(value) <= 3 and not isinstance(value.get("columns"), list):
+    if isinstance(value, dict) and len(value) <= 4 and not isinstance(value.get("columns"), list):
         value = value.get("data", value.get("input_data", value))  # a whole request body
     if isinstance(value, dict):
         names, rows = value.get("columns"), value.get("data")
         if isinstance(names, list) and isinstance(rows, list):
             if not all(isinstance(row, list) for row in rows):
                 raise BadSample(name, "its data is not a list of rows")
-            return Sample(name, tuple(map(str, names)), rows)
+            dtypes = value.get("dtypes")
+            return Sample(name, tuple(map(str, names)), rows, dtypes=dtypes if isinstance(dtypes, dict) else {})
         if value and all(isinstance(column, list) for column in value.values()):
             return Sample(name, tuple(value), [list(row) for row in zip(*value.values(), strict=True)])
     if isinstance(value, list) and value:
@@ -232,24 +274,30 @@ def _read_parquet(content: bytes, name: str) -> Sample:
         raise MissingExtra("pyarrow", "parquet", f"the sample {name}") from None
     try:
         table = parquet.read_table(io.BytesIO(content))
+        form = frame_form(table.slice(0, TYPED_ROWS).to_pandas())
     except arrow.ArrowException as error:
         raise BadSample(name, str(error)[:200]) from None
-    names = tuple(key for key in table.column_names if not key.startswith("__index_level_"))
-    columns = [[_json_value(value) for value in table.column(key)[:TYPED_ROWS].to_pylist()] for key in names]
-    times = {
-        key: f"<M8[{kind.unit}]" for key in names if arrow.types.is_timestamp(kind := table.schema.field(key).type)
-    }
-    return Sample(name, names, [list(row) for row in zip(*columns, strict=True)], times=times)
+    for column in (table.schema.pandas_metadata or {}).get("columns") or ():
+        if column.get("name") in form["dtypes"]:
+            form["dtypes"][column["name"]] = _as_it_was(form["dtypes"][column["name"]], column)
+    return _from_json(form, name)
 
 
-def _json_value(value: Any) -> Any:
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+def _as_it_was(spec: dict[str, Json], column: Mapping[str, Any]) -> dict[str, Json]:
+    """The dtype of a column before pandas wrote it: Parquet has no seconds and few categories, and text is text."""
+    before = column.get("numpy_type") or ""
+    if column.get("pandas_type") == "categorical" and "values" not in spec:
+        return {
+            "refused": "the sample, a Parquet file, does not keep the categories of this column: register a DataFrame"
+        }
+    if before.startswith("datetime64[") and spec.get("dtype", "").startswith("datetime64["):
+        return {**spec, "dtype": re.sub(r"\[\w+", before[10:-1], spec["dtype"])}
+    return {**spec, "dtype": "object"} if before == "object" and spec.get("dtype") in ("str", "string") else spec
 
 
 _READERS: Final[dict[str, Callable[[bytes, str], Sample]]] = {
     ".csv": _read_csv,
+    ".tsv": _read_csv,
     ".json": _read_json,
     ".jsonl": _read_json_lines,
     ".parquet": _read_parquet,

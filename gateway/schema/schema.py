@@ -18,6 +18,9 @@ Kind = Literal["array", "columns", "list"]
 #: Methods whose input is another one's output, of which a model does not tell the width.
 FREE_METHODS: Final = frozenset({"inverse_transform"})
 
+#: The dtype of columns of which the model's process makes something else than numbers, text or times.
+OBJECT: Final = "object"
+
 #: More columns than this are not listed one by one in documentation and examples.
 MANY: Final = 1_000
 
@@ -35,6 +38,7 @@ class ModelSchema:
         blanks_as: what stands for blanks in the names that the model knows, where it changed them; None: nothing.
         classes: labels in the order of `predict_proba`'s columns; of a multi-output model a list of such lists.
         example: a few rows to be sent as ``data``, records where the model knows names; empty where none can be made.
+        flat: whether rows are single values, in an array of one dimension.
         sample: the documentation of the registered sample's rows by inference-schema, or None.
     """
 
@@ -49,6 +53,7 @@ class ModelSchema:
     n_outputs: int | None = None
     output_dtype: str | None = None
     example: tuple[Any, ...] = ()
+    flat: bool = False
     sample: Mapping[str, Json] | None = field(default=None, hash=False)
 
     @cached_property
@@ -67,7 +72,7 @@ class ModelSchema:
         A DataFrame of float64 columns is made of such an array by the child.
         """
         if self.kind == "array":
-            return not any(column.type in ("string", "datetime") for column in self.columns)
+            return not any(column.type in ("string", "datetime") or column.dtype == OBJECT for column in self.columns)
         return (
             self.kind == "columns"
             and bool(self.names)
@@ -97,6 +102,8 @@ class ModelSchema:
                 data[key] = getattr(self, key)
         if self.classes is not None:
             data["classes"] = list(self.classes)
+        if self.flat:
+            data["flat"] = True
         if self.example:
             data["example"] = list(self.example)
         if self.sample is not None:
@@ -114,6 +121,7 @@ class ModelSchema:
                 tuple(column["categories"]) if "categories" in column else None,
                 column.get("closed", False),
                 column.get("nullable"),
+                column.get("zoned", False),
             )
             for column in values.get("columns", ())
         )
@@ -132,8 +140,9 @@ def _column_json(column: Column) -> dict[str, Json]:
     for key in ("name", "type", "dtype", "nullable"):
         if getattr(column, key) is not None:
             data[key] = getattr(column, key)
-    if column.closed:
-        data["closed"] = True
+    for key in ("closed", "zoned"):
+        if getattr(column, key):
+            data[key] = True
     if column.categories is not None:
         data["categories"] = list(column.categories)
     return data

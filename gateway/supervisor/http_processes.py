@@ -109,6 +109,11 @@ class HttpProcesses:
             return False
         return True
 
+    async def acknowledged(self, revision: int) -> None:
+        """Wait until every process answers by this revision of the table, or a later one."""
+        while not all(peer.acknowledged(revision) for peer in self._peers()):
+            await self._change()
+
     async def counted(self, timeout: float) -> dict[str, Any]:
         """The counters of all processes, including ended ones; the last known ones of a process that does not answer
         in time."""

@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -19,6 +19,7 @@ from gateway.ipc.routing_table import LastDeath
 from gateway.rundir.version_log import VersionLog
 from gateway.schema.infer import schema_for
 from gateway.schema.methods import METHODS
+from gateway.schema.samples import Sample, read_sample
 from gateway.settings import Settings
 from gateway.supervisor.environments import OWN, Interpreters, Ready
 from gateway.supervisor.golden import GoldenRows
@@ -29,13 +30,14 @@ from gateway.supervisor.reaper import Reaper
 from gateway.supervisor.replicas import Child, FailureKind, OnDeath, ReplicaSet, StartFailed
 from gateway.supervisor.version_state import VersionState
 from gateway.supervisor.worker_process import ChildFailed, ChildHandle, start_child
+from registry.composition.plan import PLAN
 from registry.errors import FitserveError
-from registry.golden_inputs import SampleRows
 from registry.inference import FOLDER_OF_MODELS
 from registry.limits.base import Backend
 from registry.records import Json, ModelVersion
 from registry.resources import GB
 from registry.serving_environment import Own, ServingEnvironment, decide
+from registry.units import memory_text, peak_text
 from registry.workspace import Workspace
 
 log = logging.getLogger("fitserve.supervisor")
@@ -55,6 +57,7 @@ class Files:
     artifact: Path
     code: Path | None
     serving: ServingEnvironment
+    sample: Mapping[str, Json]  # what the registered sample tells of the model's input
 
 
 class WorkerLauncher:
@@ -199,6 +202,7 @@ class WorkerLauncher:
             artifact=artifacts.local_path(record.artifact.digest),
             code=code,
             serving=decide(record, self._own, spec=spec, code=modules),
+            sample={} if (sample := self._rows(record)) is None else sample.told(),
         )
 
     def _progress(self, version: VersionState) -> Sink:
@@ -300,6 +304,8 @@ class WorkerLauncher:
             "kind": artifact.kind,
             "format": artifact.format,
             "code": str(files.code) if files.code else None,
+            "plan": files.record.settings.get(PLAN),
+            "sample": dict(files.sample),
             "listen": listen,
             "threads": replicas.limits.threads,
             "rlimits": replicas.group.rlimits(),
@@ -369,11 +375,10 @@ class WorkerLauncher:
         assert record.sample is not None
         return schema_for(description, self._workspace.artifacts.read_bytes(record.sample), record.sample_name)
 
-    def _rows(self, record: ModelVersion) -> SampleRows | None:
-        """Blocking: the sample as rows; None if it cannot be read, which `_schema` has reported."""
-        from gateway.schema.samples import read_sample
-
-        assert record.sample is not None
+    def _rows(self, record: ModelVersion) -> Sample | None:
+        """Blocking: the sample as rows; None where there is none that can be read, which the schema says."""
+        if record.sample is None:
+            return None
         with contextlib.suppress(FitserveError):
             return read_sample(self._workspace.artifacts.read_bytes(record.sample), record.sample_name or "sample.json")
         return None
@@ -383,9 +388,9 @@ class WorkerLauncher:
         end = failure.exit or await handle.exited
         death = replicas.verdict(end)
         if death.cause == "memory" or failure.kind == "memory":
-            peak = f" (peak {death.peak_gb:g} GB)" if death.peak_gb else ""
             limit = replicas.limits.memory_in_gb
-            sentence = f"model {replicas.what} does not fit into its memory limit of {limit:g} GB{peak}: it ran out while loading"
+            peak = peak_text(limit, death.peak_gb)
+            sentence = f"model {replicas.what} does not fit into its memory limit of {memory_text(limit)}{peak}: it ran out while loading"
             return StartFailed("memory", sentence, death)
         kind = _KINDS.get(failure.kind, "died")
         sentence = f"model {replicas.what} was not loaded: {failure.reason}"

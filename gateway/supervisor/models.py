@@ -79,7 +79,7 @@ class ModelManager:
         self._launcher = launcher
         self._publisher = publisher
         self._readers = readers
-        self._keys = keys
+        self.keys = keys
         self._default: str | None = None
         self._services: Sequence[ServiceEntry] = ()
         self._default_service: str | None = None
@@ -321,7 +321,7 @@ class ModelManager:
             except Exception:  # the entries of the others must still be published
                 log.exception("model %s: it cannot be published", name)
         self._dirty.clear()
-        message = self._publisher.update(entries, self._default, self._keys, self._services, self._default_service)
+        message = self._publisher.update(entries, self._default, self.keys, self._services, self._default_service)
         if message is not None:
             self._readers.publish(message)
         for name in entries.keys() & self.models.keys():

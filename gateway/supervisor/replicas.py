@@ -13,6 +13,7 @@ from registry.golden import Recording
 from registry.limits.base import Group, Usage
 from registry.records import Json
 from registry.resources import GB, ResourceConfiguration
+from registry.units import memory_text, peak_text
 
 _KILLED: Final = 9
 _REAP_S: Final = 5.0  # a process in an uninterruptible system call dies only when that returns
@@ -125,7 +126,7 @@ class ReplicaSet:
             self._oom_kills, self._oom_at = usage.oom_kills, now
         if end.out_of_memory or (end.signal == _KILLED and now - self._oom_at < _SAME_OOM_S):
             limit, peak = self.limits.memory_in_gb, usage.memory_peak_bytes / GB
-            sentence = f"model {self.what} exceeded its memory limit of {limit:g} GB (peak {peak:.3g} GB) and is being restarted"
+            sentence = f"model {self.what} exceeded its memory limit of {memory_text(limit)}{peak_text(limit, peak)} and is being restarted"
             return LastDeath("memory", sentence, limit, round(peak, 3))
         cause = f"exit {end.code}" if end.signal is None else f"signal {end.signal}"
         return LastDeath(cause, f"a process of model {self.what} ended ({cause}) and is being restarted")

@@ -10,6 +10,7 @@ from registry.inference import content_of
 from registry.limits import machine_cores
 from registry.records import Json, ModelVersion
 from registry.resources import GB
+from registry.units import memory_text
 
 MOST_CHILDREN: Final = 1000
 
@@ -19,7 +20,7 @@ class TooLargeForLimit(FitserveError):
 
     def __init__(self, what: str, size: int, limit: int) -> None:
         super().__init__(
-            f"the file of model {what} has {size / GB:.3g} GB, more than its memory limit of {limit / GB:g} GB; "
+            f"the file of model {what} has {memory_text(size / GB)}, more than its memory limit of {memory_text(limit / GB)}; "
             "register it with more memory"
         )
 

@@ -16,7 +16,23 @@ WORKER: Final = Path(worker.__file__).resolve().parent
 
 #: What models may see of the supervisor's environment; secrets have other names.
 ENVIRONMENT: Final = frozenset(
-    ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TZDIR", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+    (
+        *(
+            "PATH",
+            "HOME",
+            "USER",
+            "LOGNAME",
+            "LANG",
+            "LANGUAGE",
+            "TZ",
+            "TZDIR",
+            "TMPDIR",
+            "LD_LIBRARY_PATH",
+            "VIRTUAL_ENV",
+        ),
+        # These choose the kernels that compute, and so the last bits of an answer, which must be those of the fit.
+        *("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "NPY_DISABLE_CPU_FEATURES"),
+    )
 )
 
 

@@ -21,6 +21,7 @@ from typing import Any, Final
 from gateway.auth.keys import Keys, digest, keys_in_force
 from gateway.ipc.control import ControlPeer, Message
 from gateway.ipc.routing_table import Publisher
+from gateway.rundir import applied
 from gateway.rundir.listen import bind, url_of
 from gateway.rundir.state import GatewayLock, make_runtime_dir, workspace_tag
 from gateway.settings import Settings
@@ -100,7 +101,7 @@ class Supervisor:
         self._workspace = workspace
         self._settings = settings
         self._token = secrets.token_urlsafe(32) if keys.digests else ""
-        self._keys = frozenset({*keys.digests, digest(self._token)}) if keys.digests else None
+        self._keys = self._keys_with_own(keys)
         self._lock = lock
         self._listening = listening
         self._backend = backend
@@ -108,15 +109,18 @@ class Supervisor:
         self._stop_signals = 0
         self._signalled = asyncio.Event()
         self._wants: set[asyncio.Task[None]] = set()
+        self._applied = -1
+        self._reloads = 0
 
     async def run(self, on_ready: Callable[[str], None] | None, http_command: Sequence[str]) -> int:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._note_signal)
+        loop.add_signal_handler(signal.SIGHUP, self._note_reload)
         become_subreaper()
         reaper = Reaper()
         reaper.start()
-        publisher = Publisher()
+        publisher = self._publisher = Publisher()
         self._launcher = WorkerLauncher(
             self._workspace, self._settings, self._backend, reaper, self._runtime, machine_cores()
         )
@@ -169,7 +173,29 @@ class Supervisor:
         while not self._stop_signals:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._signalled.wait(), _TICK_S)
+            if self._reloads:
+                self._reloads = 0
+                self._signalled.clear()
+                await self._reload()
             self._models.stop_idle()
+
+    async def _reload(self) -> None:
+        """SIGHUP: the keys are read again and in force at once; nothing is stopped."""
+        try:
+            keys = await asyncio.to_thread(keys_in_force, self._workspace.metadata, self._settings)
+        except FitserveError as error:
+            log.error("the keys stay as they are: %s", error)
+            return
+        if bool(keys.digests) != bool(self._token):
+            log.error("the keys stay as they are: whether a key is asked for changes only with a new start")
+            return
+        self._models.keys = self._keys_with_own(keys)
+        self._models.flush()
+        log.info("the keys were read again; other settings count from the next start")
+
+    def _keys_with_own(self, keys: Keys) -> frozenset[str] | None:
+        """Those of callers, and the one of this run, for the commands of whoever owns the workspace."""
+        return frozenset({*keys.digests, digest(self._token)}) if keys.digests else None
 
     async def _stop(self) -> None:
         """Drain within bounds; stop at once on a second signal."""
@@ -197,6 +223,10 @@ class Supervisor:
         await asyncio.wait([closing], timeout=_STOP_CHILDREN_S)
         closing.cancel()
 
+    def _note_reload(self) -> None:
+        self._reloads += 1
+        self._signalled.set()
+
     def _note_signal(self) -> None:
         self._stop_signals += 1
         self._signalled.set()
@@ -209,6 +239,15 @@ class Supervisor:
             default = min(registered.models, key=lambda record: (record.created_time, record.version)).name
             self._background(asyncio.to_thread(_set_default, self._workspace, default))
         self._models.reconcile(registered.models, default, registered.services)
+        self._models.flush()
+        self._background(self._in_force(registered.revision, self._publisher.revision))
+
+    async def _in_force(self, registered: int, published: int) -> None:
+        """Note that all HTTP processes answer by that revision of the registry."""
+        await self._http.acknowledged(published)
+        if registered > self._applied:
+            self._applied = registered
+            applied.write(self._workspace.root, registered)
 
     # messages of HTTP processes
 

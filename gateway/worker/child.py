@@ -103,11 +103,17 @@ def _start(control: "Control", order: "Header") -> "Server":
 def _model(order: "Header", threads: "Optional[int]") -> "Tuple[Any, Header]":
     """What answers with the methods of the model that `order` names, and its description."""
     describe, loading, scoring, wire = [sibling(name) for name in ("describe", "loading", "scoring", "wire")]
-    model, caught = loading.load_model(order["artifact"], order["digest"], order["format"], order.get("code") or "")
+    if order.get("plan"):
+        model, caught = sibling("chain").load_chain(
+            order["artifact"], order["digest"], order["plan"], order.get("code") or ""
+        )
+    else:
+        model, caught = loading.load_model(order["artifact"], order["digest"], order["format"], order.get("code") or "")
+    model = sibling("boosters").servable(model)
     loading.run_on_one_core(model)
     if threads is not None:
         sibling("process_setup").limit_threads(threads)
-    description = describe.describe(model, order["methods"], caught)
+    description = describe.describe(model, order["methods"], caught, order.get("sample"))
     dense_limit, shorter = order.get("dense_limit_bytes") or scoring.DENSE_LIMIT, order.get("fast") is not False
     scorer = scoring.Scorer(model, description, wire.arrays_from, wire.Body, dense_limit, shorter)
     description["scoring"] = scorer.scoring()
@@ -120,6 +126,8 @@ def _script(order: "Header") -> "Tuple[Any, Header]":
     os.environ["AZUREML_MODEL_DIR"], os.environ["AML_APP_ROOT"] = order["model_dir"], order["app_root"]
     for folder in (os.path.dirname(order["script"]), order["code"]):
         sys.path.insert(0, folder)
+    if order["code"]:
+        sibling("loading").use_definitions(order["code"])
     if importlib.util.find_spec("azureml") is None:  # for `Model.get_model_path` and the like
         ours = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         sys.path.append(os.path.join(ours, "trainer", "shim"))

@@ -4,26 +4,23 @@ Runs inside the model's own Python (3.6 and later), beside child.py, with any sc
 attributes; where a model does not tell, the answer is None rather than a guess.
 """
 
+import re
 import sys
 from itertools import chain
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from .boosters import served_class
 from .columns import blanks_as, columns_of, feature_names, listed, n_features
 from .missing_values import allows_nan
-from .pipeline import LABELS, RECORDS, TEXT, get, has, inputs, nested
+from .pipeline import LABELS, RECORDS, TEXT, get, has, inputs, is_estimator, nested
 from .shortcut_base import is_a
 
 # Packages whose estimators take any row that fits the description; of others it is not known.
 _LIBRARIES = ("sklearn", "imblearn", "lightgbm", "xgboost")
-_CALLABLES = (
-    "func",
-    "inverse_func",
-    "analyzer",
-    "preprocessor",
-    "tokenizer",
-)  # parameters that may hold an author's code
+# Parameters that may hold an author's code.
+_CALLABLES = ("func", "inverse_func", "analyzer", "preprocessor", "tokenizer")
 # Iterate until all rows together change little: a row's answer depends on the rows beside it.
 _TOGETHER = ("NMF", "MiniBatchNMF")
 _KINDS = ("classifier", "regressor", "clusterer", "outlier_detector", "density_estimator")
@@ -33,12 +30,18 @@ class NotScorable(Exception):
     """The object has none of the methods; the message is a sentence."""
 
 
-def describe(model: Any, methods: "Sequence[str]", caught: "Sequence[Any]" = ()) -> "Dict[str, Any]":
+def describe(
+    model: Any,
+    methods: "Sequence[str]",
+    caught: "Sequence[Any]" = (),
+    sample: "Optional[Dict[str, Any]]" = None,
+) -> "Dict[str, Any]":
     """The description D of the wire (JSON) for `model`.
 
     Args:
         methods: the allow-list, in order.
         caught: warnings that loading gave, of `warnings.catch_warnings(record=True)`.
+        sample: what the registered sample tells of the model's input: `dtypes` (a Spec by column, see frames.py) and `flat`.
 
     Raises:
         NotScorable: the instance has none of `methods`.
@@ -49,18 +52,21 @@ def describe(model: Any, methods: "Sequence[str]", caught: "Sequence[Any]" = ())
             "a {} has none of the methods that can be served ({})".format(_class_name(model), ", ".join(methods))
         )
     names = feature_names(model)
-    types, categories, closed, nullable = columns_of(model, names)
-    kind, item = _kind(model, names, types)
+    known = columns_of(model, names)
+    dtypes = _dtypes(model, known.specs, (sample or {}).get("dtypes") or {}, names)
+    kind, item = _kind(model, names, known.types, dtypes)
+    served = served_class(model)
+    flat = any(is_a(each, "IsotonicRegression") for each in inputs(model)) or bool((sample or {}).get("flat"))
     return {
-        "class": type(model).__name__,
-        "module": type(model).__module__,
+        "class": served.__name__,
+        "module": served.__module__,
         "sklearn": _version("sklearn"),
         "numpy": _version("numpy"),
         "python": "{}.{}.{}".format(*sys.version_info[:3]),
         "methods": own,
         "n_features": len(names) if names else n_features(model),
         "feature_names": names,
-        "feature_types": types or None,
+        "feature_types": known.types or None,
         "blanks_as": blanks_as(model, names),
         "classes": _classes(model),
         "n_outputs": _n_outputs(model),
@@ -71,11 +77,13 @@ def describe(model: Any, methods: "Sequence[str]", caught: "Sequence[Any]" = ())
         "batchable": _batchable(model),
         "fitted": _fitted(model),
         "any_row": _takes_any_row(model),
-        "column_types": types,
-        "categories": categories,
-        "closed_categories": closed,  # columns whose unknown categories the model refuses
+        "column_types": known.types,
+        "categories": known.categories,
+        "closed_categories": known.closed,  # columns whose unknown categories the model refuses
+        "dtypes": dtypes,  # per column, where the model got another dtype than JSON gives; see frames.py
+        "flat": flat,  # one value a row, in an array of one dimension
         "time_dtype": _time_dtype(kind),
-        "nullable": nullable,  # per column, where columns differ in whether they may be missing
+        "nullable": known.nullable,  # per column, where columns differ in whether they may be missing
         "allows_nan": allows_nan(model),
         "warnings": _notes(caught),
         "written_by": _written_by(caught),
@@ -145,7 +153,43 @@ def _time_dtype(kind: str) -> "Optional[str]":
     return "<M8[us]" if int(pandas.__version__.split(".")[0]) >= 3 else "<M8[ns]"
 
 
-def _kind(model: Any, names: "Optional[List[str]]", types: "Dict[str, str]") -> "Tuple[str, Optional[str]]":
+def _dtypes(
+    model: Any, own: "Dict[str, Any]", sampled: "Dict[str, Any]", names: "Optional[List[str]]"
+) -> "Dict[str, Any]":
+    """What the model knows of its columns' dtypes, and what the sample adds.
+
+    A booster's categories are the codes of its trees, so the sample does not overrule them. Integers stay floats where only
+    scikit-learn's own estimators see them, since these answer the same for both.
+    """
+    found, opaque = dict(own), _opaque(model)
+    for name, spec in sampled.items():
+        known = own.get(name)
+        if (names and name not in names) or spec.get("dtype") == "float64" or (known and "unsure" in spec):
+            continue
+        if "refused" in spec and (known is not None or not opaque):
+            continue
+        if spec.get("dtype") == "object" and known is not None:  # what the encoder has seen says more
+            continue
+        if known is None or "refused" in known or "values" not in known:
+            found[name] = spec
+    if opaque:
+        return found
+    return {name: spec for name, spec in found.items() if not re.match(r"u?int\d+$", spec.get("dtype", ""))}
+
+
+def _opaque(model: Any) -> bool:
+    """Whether somebody's own code sees the input."""
+    for estimator in nested(model):
+        if not type(estimator).__module__.startswith("sklearn."):
+            return True
+        if is_a(estimator, "FunctionTransformer") and estimator.func is not None:
+            return True
+    return not is_estimator(model)
+
+
+def _kind(
+    model: Any, names: "Optional[List[str]]", types: "Dict[str, str]", dtypes: "Dict[str, Any]"
+) -> "Tuple[str, Optional[str]]":
     """array, columns or list; of a list, what it holds."""
     for estimator in inputs(model):
         if has(estimator, TEXT):
@@ -154,18 +198,16 @@ def _kind(model: Any, names: "Optional[List[str]]", types: "Dict[str, str]") -> 
             return "list", "record" if get(estimator, "input_type", "dict") == "dict" else None
         if any(is_a(estimator, name) for name in LABELS):
             return "list", "label"
-    return ("columns" if names and _needs_frame(model, types) else "array"), None
+    if names and (dtypes or _needs_frame(model, types)):
+        return "columns", None
+    return "array", None
 
 
 def _needs_frame(model: Any, types: "Dict[str, str]") -> bool:
     """Whether a model that was fitted with names must get them again. scikit-learn's own numeric ones only compare them."""
-    if any(word != "number" for word in types.values()):
+    if any(word != "number" for word in types.values()) or _opaque(model):
         return True
     for estimator in nested(model):
-        if not type(estimator).__module__.startswith("sklearn."):
-            return True
-        if is_a(estimator, "FunctionTransformer") and estimator.func is not None:
-            return True
         if is_a(estimator, "ColumnTransformer"):
             return True
         mask = get(estimator, "is_categorical_")

@@ -115,4 +115,8 @@ def does_something(step: Any) -> bool:
 
 
 def is_missing(value: Any) -> bool:
-    return value is None or value != value  # noqa: PLR0124 - NaN
+    """None, NaN, NaT and pandas' NA, whose comparisons have no truth."""
+    if value is None:
+        return True
+    differs = value != value  # noqa: PLR0124 - NaN
+    return differs if type(differs) is bool else type(value).__name__ == "NAType" or bool(np.all(differs))

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional,
 
 import numpy as np
 
+from .boosters import INPUT_ERRORS
+from .columns import columns_of
+from .frames import converters, objects, series
 from .shortcut_base import Unsupported, finite
 from .shortcut_verify import Proof
 
@@ -58,6 +61,11 @@ class Scorer(object):
         self._width = description.get("n_features")
         self._names: "List[str]" = description.get("feature_names") or []
         self._frames = description["kind"] == "columns"
+        self._flat = bool(description.get("flat"))
+        self._convert = _converters(model, self._names, description.get("dtypes") or {})
+        self._unsure = {
+            name: spec["unsure"] for name, spec in (description.get("dtypes") or {}).items() if "unsure" in spec
+        }
         self._labels = description.get("item") == "label"
         self._arrays_from, self._new_body = arrays_from, new_body
         self._dense_limit = dense_limit
@@ -95,8 +103,17 @@ class Scorer(object):
         except BaseException as error:  # also SystemExit: a model does not end its process by an ordinary raise
             self._log_once()
             whose = isinstance(error, AnswerRefused) or (not answered and _is_input_error(error, header["method"]))
-            kind = "input" if whose else "model"
-            return {"id": number, "ok": False, "error": _error(kind, type(error).__name__, _said(error))}, [], False
+            kind = "input" if whose or self._unsure else "model"
+            return (
+                {"id": number, "ok": False, "error": _error(kind, type(error).__name__, self._said(error))},
+                [],
+                False,
+            )
+
+    def _said(self, error: BaseException) -> str:
+        """Its sentence, with the columns of which it is not known whether they are as they were at fitting."""
+        notes = ["column '{}': {}".format(name, why) for name, why in self._unsure.items()]
+        return "; ".join(notes + [_said(error)])
 
     def scoring(self) -> "Dict[str, Header]":
         """By method, which way its answers go (`path`), what that gained with one row (`gain`, public time / own time), and the
@@ -166,9 +183,15 @@ class Scorer(object):
         kind = given["kind"]
         if kind == "array":
             X = self._arrays_from(given["array"], body)
-            if self._frames and method != "inverse_transform" and X.ndim == 2 and X.shape[1] == len(self._names):
+            if method == "inverse_transform":
+                return X
+            if self._frames and X.ndim == 2 and X.shape[1] == len(self._names):
+                if self._convert:
+                    return self._frame(dict(zip(self._names, X.T)), self._names)
                 return _pandas().DataFrame(X, columns=self._names)
-            return X
+            if self._flat and X.ndim == 2 and X.shape[1] == 1:
+                return X[:, 0]
+            return self._unnamed(X) if self._convert and not self._names and X.ndim == 2 else X
         if kind == "columns":
             columns = [self._arrays_from(spec, body) for spec in given["columns"]]
             return self._columns(given["names"], columns)
@@ -182,7 +205,25 @@ class Scorer(object):
         if not self._frames and known and len(known) == len(order) == len(self._names):
             if all(column.dtype.kind in "biuf" for column in columns):
                 return np.column_stack([have[name] for name in order])
-        return _pandas().DataFrame({name: have[name] for name in order}, columns=order)
+        return self._frame(have, order)
+
+    def _frame(self, have: "Dict[str, Array]", order: "List[str]") -> Any:
+        """The DataFrame of the columns, each with the dtype that the model was fitted on."""
+        made = {
+            name: series(self._convert[name](have[name])) if name in self._convert else have[name] for name in order
+        }
+        return _pandas().DataFrame(made, columns=order)
+
+    def _unnamed(self, X: "Array") -> Any:
+        """`X`, whose columns have no names, with its values as the model was fitted on them."""
+        columns = [self._convert[str(i)](X[:, i]) if str(i) in self._convert else X[:, i] for i in range(X.shape[1])]
+        kinds = {getattr(column, "dtype", None) for column in columns}
+        if len(kinds) == 1 and getattr(list(kinds)[0], "kind", "O") in "mM":
+            return np.column_stack([np.asarray(column) for column in columns])
+        made = np.empty(X.shape, object)
+        for index, column in enumerate(columns):
+            made[:, index] = objects(list(column))
+        return made
 
     def _output(self, value: Any, out: Any) -> Any:
         """The description T of `value` for the header; its arrays go to `out`."""
@@ -262,8 +303,14 @@ def quiet_warnings() -> None:
     warnings.showwarning = show
 
 
+def _converters(model: Any, names: "List[str]", specs: "Dict[str, Header]") -> "Dict[str, Callable[[Array], Any]]":
+    return converters(specs, columns_of(model, names or None).values) if specs else {}
+
+
 def _is_input_error(error: BaseException, method: str) -> bool:
     if isinstance(error, IndexError) and method == "inverse_transform":  # a category's number that there is not
+        return True
+    if type(error).__name__ in INPUT_ERRORS:
         return True
     if not isinstance(error, (ValueError, TypeError)):
         return False

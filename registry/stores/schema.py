@@ -33,7 +33,7 @@ def url_engine(url: str) -> Engine:
         return create_engine(address, pool_pre_ping=True, connect_args=more)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         if isinstance(error, ModuleNotFoundError) and error.name == _DRIVER:
-            raise MissingExtra(_DRIVER, "postgresql", f"a workspace at {scheme}://…") from error
+            raise MissingExtra(f"{_DRIVER}[binary]", "postgresql", f"a workspace at {scheme}://…") from error
         right = "postgresql://USER:PASSWORD@HOST/DATABASE"
         raise InvalidArgument("workspace", f"{scheme}://… is no database that can be used; {right} is one") from error
 
@@ -76,9 +76,9 @@ def make_current(engine: Engine, where: Path) -> None:
         found = stored_schema(connection)
         if found is None and file:  # a file is never there without its tables: see `create_sqlite`
             raise WorkspaceCorrupt(str(where), "it holds no tables of fitserve")
-        if found is not None and not _NUMBER.fullmatch(found):
-            raise WorkspaceNotOurs(str(where), f"its alembic_version is {found}")
-        if found is not None and found > t.SCHEMA:
+        if found is not None and not _is_known(found):
+            if not _has_our_tables(connection):
+                raise WorkspaceNotOurs(str(where), f"its alembic_version is {found}")
             raise WorkspaceTooNew(str(where), found)
         if file:
             sqlite.use_wal(connection)
@@ -92,6 +92,17 @@ def make_current(engine: Engine, where: Path) -> None:
             make_tables(connection)
         else:
             migrate(connection)
+
+
+def _is_known(version: str) -> bool:
+    """Whether this release has the migration of that name, or one after it."""
+    return bool(_NUMBER.fullmatch(version)) and version <= t.SCHEMA
+
+
+def _has_our_tables(connection: Connection) -> bool:
+    """Tells a workspace of a newer fitserve, however that names its migrations, from another program's database."""
+    tables = set(inspect(connection).get_table_names())
+    return {t.revision.name, t.model_names.name, t.named_values.name} <= tables
 
 
 def stored_schema(connection: Connection) -> str | None:

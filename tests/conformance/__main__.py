@@ -63,7 +63,7 @@ def environment(name: str, packages: list[str], folder: Path, module: str) -> Pa
     if not (folder / name / ".ready").exists():
         uv = shutil.which("uv", path=Path(sys.executable).parent) or shutil.which("uv")
         if uv is None:
-            raise SystemExit("uv is needed for this: pip install 'fitserve[uv]'")
+            raise SystemExit("uv is needed for this: pip install uv")
         steps: list[list[str | Path]] = [
             [uv, "venv", "-q", "--clear", "--python", sys.executable, folder / name],
             [uv, "pip", "install", "-q", "--python", python, *packages],

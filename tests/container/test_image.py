@@ -30,7 +30,7 @@ def test_the_main_job_runs_inside(served: Container) -> None:
         limits = client.get("/models/iris").json()["limits"]
         assert (limits["enforcement"] != "none", limits["memory_in_gb"]) == (True, 0.5)
     assert json.loads(served.exec("fitserve", "score", "iris", json.dumps([SETOSA]))) == {"predict": [0]}
-    assert served.exec("python", "-m", "gateway.rundir.healthcheck").strip() == "healthy"
+    assert served.exec("fitserve", "healthcheck").strip() == "healthy"
 
 
 def test_it_is_nobody_and_can_write_only_its_volume(served: Container) -> None:

@@ -69,6 +69,21 @@ def test_the_other_examples_answer_too(tmp_path: Path, example: str, width: int)
         assert len(answer.json()["predict"]) == 1
 
 
+def test_a_model_saved_beside_the_script_is_found_and_named(tmp_path: Path) -> None:
+    source = tmp_path / "train_svc.py"
+    source.write_text(
+        "import joblib\nfrom sklearn.svm import SVC\njoblib.dump(SVC().fit([[0.0], [1.0]], [0, 1]), 'final.joblib')\n"
+    )
+    with serving(tmp_path / "ws") as gateway:
+        for version, given in ((1, []), (2, ["--model-path", "final.joblib"])):
+            done = fitserve("up", str(source), *given, workspace=gateway.workspace)
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert f"registered svc:{version} from final.joblib" in done.stdout
+            assert f"svc:{version} is live" in done.stdout
+        trained = fitserve("train", str(source), workspace=gateway.workspace)
+        assert "final.joblib --name NAME" in trained.stdout
+
+
 def test_score_from_the_shell(tmp_path: Path) -> None:
     from tests.e2e.models import iris_svc
 

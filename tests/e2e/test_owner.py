@@ -1,18 +1,14 @@
 """Where keys are on, the owner of the workspace still commands without one; and a probe needs none."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.e2e.gateway import ENVIRONMENT, fitserve, serving
+from tests.e2e.gateway import fitserve, serving
 from tests.e2e.models import iris_svc
 
 
 def probe(workspace: Path) -> tuple[int, str]:
-    command = [sys.executable, "-m", "gateway.rundir.healthcheck"]
-    environment = {**ENVIRONMENT, "FITSERVE_WORKSPACE": str(workspace)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    done = fitserve("healthcheck", workspace=workspace)
     return done.returncode, done.stdout.strip()
 
 

@@ -149,12 +149,15 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(
     assert columns(workspace.root) == before
 
 
-def test_a_database_from_a_newer_fitserve_is_left_alone(workspace: Workspace) -> None:
+@pytest.mark.parametrize("version", ["9999", "10000", "0002_traffic", "7f3a2b1c"])
+def test_a_database_from_a_newer_fitserve_is_left_alone(workspace: Workspace, version: str) -> None:
     workspace.close()
     with sqlite3.connect(workspace.root / "fitserve.db") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(WorkspaceTooNew, match=r"newer fitserve \(schema 9999\); upgrade fitserve"):
+        connection.execute("UPDATE alembic_version SET version_num = ?", (version,))
+    with pytest.raises(WorkspaceTooNew, match=rf"newer fitserve \(schema {version}\); upgrade fitserve"):
         Workspace.open(workspace.root)
+    with sqlite3.connect(workspace.root / "fitserve.db") as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == (version,)
 
 
 def spoil_with(data: bytes) -> Callable[[Path], object]:

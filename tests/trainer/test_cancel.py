@@ -11,7 +11,7 @@ from tests.trainer.waiting import wait_until
 from trainer import Run
 from trainer.compute.local import launcher_of
 from trainer.errors import ActivityFailed
-from trainer.mark import ProcessMark
+from trainer.process_id import ProcessId
 
 Submit = Callable[..., Run]
 WaitForLine = Callable[[Run, str], None]
@@ -33,7 +33,7 @@ def pids_of(run: Run) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    return ProcessMark(pid, 0, ProcessMark.of(pid).host).alive
+    return ProcessId(pid, 0, ProcessId.of(pid).host).alive
 
 
 def test_cancel_ends_the_script_and_all_that_it_started(submit: Submit, wait_for_line: WaitForLine) -> None:
@@ -113,13 +113,13 @@ def test_a_launcher_that_is_told_to_stop_says_so(
     launcher = launcher_of(workspace, run._record)
     assert launcher is not None
     os.kill(launcher.pid, signal.SIGTERM)
-    with pytest.raises(ActivityFailed, match=r"the launcher of train\.py was told to stop \(SIGTERM\)"):
+    with pytest.raises(ActivityFailed, match=r"the launcher of train\.py received a stop signal \(SIGTERM\)"):
         run.wait_for_completion()
 
 
 def test_a_pid_that_was_given_again_is_not_taken_for_the_launcher() -> None:
-    mark = ProcessMark.of(os.getpid())
+    mark = ProcessId.of(os.getpid())
     assert mark.alive
-    assert not ProcessMark(mark.pid, mark.start + 1, mark.host).alive
-    assert ProcessMark.from_json(mark.to_json()) == mark
-    assert not ProcessMark(mark.pid, mark.start, "elsewhere").here
+    assert not ProcessId(mark.pid, mark.start + 1, mark.host).alive
+    assert ProcessId.from_json(mark.to_json()) == mark
+    assert not ProcessId(mark.pid, mark.start, "elsewhere").here

@@ -86,7 +86,7 @@ def test_errors_are_raised_again_with_their_sentence(server: Callable[..., Any])
     with pytest.raises(exceptions.UserErrorException, match="'nothing' is not an operation"):
         server("nothing")
     for op, what in (("broken", "ZeroDivisionError"), ("object", "TypeError")):
-        with pytest.raises(exceptions.AzureMLException, match=f"fitserve itself failed in {op}: {what}"):
+        with pytest.raises(exceptions.AzureMLException, match=f"internal error of fitserve in {op}: {what}"):
             server(op)
     assert server("echo", still="there") == {"still": "there"}
 
@@ -143,7 +143,7 @@ def test_a_server_that_cannot_be_started_or_dies_has_a_sentence(
     with pytest.raises(exceptions.RunEnvironmentException, match="fitserve cannot be started"):
         server("pid")
     monkeypatch.setenv("FITSERVE_RPC", json.dumps([sys.executable, "-c", "pass"]))
-    with pytest.raises(exceptions.AzureMLException, match="fitserve ended before it answered pid"):
+    with pytest.raises(exceptions.AzureMLException, match="fitserve exited before answering pid"):
         server("pid")
 
 

@@ -169,7 +169,7 @@ def test_tags_and_properties(workspace: Workspace, submit: Submit) -> None:
     assert run.tags == {"from script": "1"}
     assert run.get_properties()["fixed"] == "script"
     run.add_properties({"fixed": "script", "other": "y"})
-    with pytest.raises(PropertyIsFixed, match="'fixed' is 'script' already"):
+    with pytest.raises(PropertyIsFixed, match="'fixed' is already 'script'"):
         run.add_properties({"fixed": "changed"})
     assert (run.display_name, run.name) == ("nice name", "nice name")
 
@@ -196,7 +196,7 @@ def test_runs_are_found_by_id_experiment_tag_and_status(workspace: Workspace, pr
 
 def test_a_missing_script_names_those_that_are_there(workspace: Workspace, project: Callable[..., Path]) -> None:
     folder = project({"train_iris.py": "", "readme.md": ""})
-    with pytest.raises(ScriptNotFound, match=r"no script tain\.py in .*; there is: train_iris\.py$"):
+    with pytest.raises(ScriptNotFound, match=r"script tain\.py does not exist in .*, which has: train_iris\.py$"):
         Experiment(workspace, "tests").submit(ScriptRunConfig(folder, "tain.py"))
     assert list(workspace.metadata.list_runs()) == []
     assert list(workspace.runs_dir.iterdir()) == []

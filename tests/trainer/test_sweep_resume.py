@@ -14,7 +14,7 @@ from tests.e2e.gateway import fitserve
 from tests.trainer.waiting import wait_until
 from trainer import Experiment, ScriptRunConfig, Sweep
 from trainer.compute.local import launcher_of
-from trainer.sweep_run import SweepRun
+from trainer.sdk import SweepRun
 from trainer.sweep_space import Sampling, choice, sampler_of, uniform
 
 SCRIPT = """
@@ -46,7 +46,7 @@ def test_what_earlier_sweeps_found_is_known(workspace: Workspace, project: Calla
     first.wait_for_completion()
     second = submit(workspace, folder, tmp_path / "none", 1, 2, 3, resume_from=[first.id])
     second.wait_for_completion()
-    assert "2 runs of earlier sweeps are known" in second.log_path.read_text()
+    assert "reusing the results of 2 runs of earlier sweeps" in second.log_path.read_text()
     assert tried(second) == ['{"x": 2}']
     best, own = second.get_best_run_by_primary_metric(), second.get_best_run_by_primary_metric(True, True, False)
     assert best is not None

@@ -1,5 +1,6 @@
 """Files that commands read: what is wrong with one is a sentence, and a log that grows is followed."""
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -94,7 +95,7 @@ def test_parquet_in_and_out_or_the_extra_that_is_missing(tmp_path: Path, monkeyp
         for name in [name for name in sys.modules if name.split(".")[0] == "pyarrow"]:
             patch.setitem(sys.modules, name, None)
         patch.setitem(sys.modules, "pyarrow", None)
-        with pytest.raises(MissingExtra, match=r"fitserve\[parquet\]"):
+        with pytest.raises(MissingExtra, match=r"pip install pyarrow \(fitserve's extra 'parquet'"):
             write_answers(answers, file)
     write_answers(answers, file)
     assert json.loads(read_rows(str(file), sys.stdin, {}).body(0, 2))["data"] == {
@@ -120,7 +121,7 @@ def document(properties: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("rows.csv", "a,b\n", "it holds no rows below the names of its columns"),
+        ("rows.csv", "a,b\n", "the CSV holds no rows but its header"),
         ("rows.txt", "a\n1\n", r"rows\.txt ends in none of \.json, "),
     ],
 )
@@ -146,3 +147,32 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_asked(tmp_p
     for path in (tmp_path / "nowhere" / "answers.csv", tmp_path / "answers.xlsx"):
         with pytest.raises(InvalidArgument, match="output"):
             check_output(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "data"),
+    [
+        (b"5.1,3.5\n6.2,3.4\n", [[5.1, 3.5], [6.2, 3.4]]),
+        (b"\xef\xbb\xbf5.1,3.5\r\n6.2,3.4\r\n", [[5.1, 3.5], [6.2, 3.4]]),
+        (b"5.1;3.5\n6.2;3.4\n", [[5.1, 3.5], [6.2, 3.4]]),
+        (b"5,1;3,5\n6,2;3,4\n", [[5.1, 3.5], [6.2, 3.4]]),
+        (b"5.1\t3.5\n6.2\t3.4\n", [[5.1, 3.5], [6.2, 3.4]]),
+        (b"a;b\n1;2\n", {"columns": ["a", "b"], "data": [[1, 2]]}),
+        (b'text,n\n"one; two\nthree, four",2\n', {"columns": ["text", "n"], "data": [["one; two\nthree, four", 2]]}),
+        (b"0,1\n5.1,3.5\n", {"columns": ["0", "1"], "data": [[5.1, 3.5]]}),
+    ],
+)
+def test_a_csv_keeps_each_row_with_a_header_or_without(content: bytes, data: object, tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_bytes(content)
+    rows = read_rows(str(file), sys.stdin, {})
+    assert json.loads(rows.body(0, len(rows)))["data"] == data
+    piped = read_rows("-", io.StringIO(content.decode(), newline=""), {})
+    assert len(piped) == len(rows)
+
+
+def test_fewer_answers_than_rows_are_not_written(tmp_path: Path) -> None:
+    answers = Answers()
+    answers.add({"predict": [1, 2]}, 3)
+    with pytest.raises(InvalidArgument, match="3 rows were sent"):
+        write_answers(answers, tmp_path / "out.csv", 3)

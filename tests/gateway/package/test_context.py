@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.auth.service_keys import first_keys
-from gateway.package import context, load, manifest, manifests
+from gateway.package import context, load, manifest, manifests, written
 from gateway.package.contents import Contents, Pinned, collect
 from gateway.package.errors import CannotPin, FolderInUse, NotAPackage, NothingToPackage, UnsafeValue
 from gateway.package.patterns import PATTERNS, checked
@@ -178,10 +178,40 @@ def test_a_folder_of_somebody_else_is_left_alone(workspace: Workspace, contents:
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").write_text("x")
-    for folder in (other, other / "thesis.tex"):
-        with pytest.raises(FolderInUse):
+    for folder, sentence in ((other, "did not write: 'thesis.tex'"), (other / "thesis.tex", "is not a folder")):
+        with pytest.raises(FolderInUse, match=sentence):
             context.write(workspace, contents, folder)
     assert os.listdir(other) == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.md", "kubernetes/overlay.yaml", "Dockerfile", "artifacts/x", ".git/HEAD", "empty/"]
+)
+def test_what_others_put_into_a_package_is_never_deleted(
+    workspace: Workspace, contents: Contents, tmp_path: Path, name: str
+) -> None:
+    """Added or changed: the folder is refused, and named with what is in the way."""
+    folder = context.write(workspace, contents, tmp_path / "p")
+    path = folder / name
+    (path if name.endswith("/") else path.parent).mkdir(exist_ok=True)
+    if not name.endswith("/"):
+        path.write_text("theirs")
+    with pytest.raises(FolderInUse, match=f"did not write: '{name.rstrip('/')}'; move them away"):
+        context.write(workspace, contents, folder)
+    assert path.is_dir() if name.endswith("/") else path.read_text() == "theirs"
+
+
+def test_a_package_in_a_folder_without_its_list_is_refused(
+    workspace: Workspace, contents: Contents, tmp_path: Path
+) -> None:
+    folder = context.write(workspace, contents, tmp_path / "p")
+    before = tree(folder)
+    (folder / written.NAME).write_text("[]")
+    with pytest.raises(FolderInUse, match=r"and \d more"):
+        context.write(workspace, contents, folder)
+    assert {name: found for name, found in tree(folder).items() if name != written.NAME}.keys() == before.keys() - {
+        written.NAME
+    }
 
 
 def test_the_operators_key_stays_when_a_package_is_written_anew(
@@ -190,7 +220,6 @@ def test_the_operators_key_stays_when_a_package_is_written_anew(
     folder = context.write(workspace, contents, tmp_path / "p")
     (folder / "kubernetes").mkdir()
     (folder / context.KEY_FILE).write_text("the key")
-    (folder / "kubernetes" / "old.yaml").write_text("old")
     context.write(workspace, contents, folder)
     assert os.listdir(folder / "kubernetes") == ["key.txt"]
     assert "kubernetes" in (folder / ".dockerignore").read_text().split()
