@@ -8,7 +8,7 @@ from gateway.errors import redact_paths
 from gateway.ipc.routing_table import OF_SERVICE, State, VersionEntry
 from gateway.supervisor.backoff import RestartBackoff
 from gateway.supervisor.replicas import Child, ReplicaSet
-from gateway.supervisor.requirements import children_of
+from gateway.supervisor.requirements import children_of, cores_in_force
 from registry.inference import content_of
 from registry.records import Json, ModelVersion
 from registry.resources import ResourceConfiguration
@@ -110,6 +110,7 @@ class VersionState:
             tags=dict(record.tags),
             properties=dict(record.properties),
             cpu=limits.cores,
+            cpu_in_force=cores_in_force(limits),
             memory_in_gb=limits.memory_in_gb or 0.0,
             unverified=self.unverified,
             last_death=self.backoff.last,
