@@ -6,6 +6,7 @@ attributes; what a model does not tell is None rather than a guess.
 
 import re
 import sys
+from itertools import chain
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -17,6 +18,10 @@ from .pipeline import LABELS, RECORDS, TEXT, get, has, inputs, is_estimator, nes
 from .selection import custom_first, takes_texts, unused_columns
 from .shortcut_base import is_a
 
+# Packages whose estimators take any row that fits the description; of others it is not known.
+_LIBRARIES = ("sklearn", "imblearn", "lightgbm", "xgboost")
+# Parameters that may hold an author's code.
+_CALLABLES = ("func", "inverse_func", "analyzer", "preprocessor", "tokenizer")
 # These iterate over all rows together, so that a row's answer depends on the rows beside it.
 _TOGETHER = ("NMF", "MiniBatchNMF")
 _KINDS = ("classifier", "regressor", "clusterer", "outlier_detector", "density_estimator")
@@ -71,6 +76,8 @@ def describe(
         "item": item,
         "estimator_type": _estimator_type(model),
         "batchable": _batchable(model),
+        "fitted": _fitted(model),
+        "any_row": _takes_any_row(model),
         "column_types": known.types,
         "categories": known.categories,
         "closed_categories": known.closed,  # columns whose unknown categories the model refuses
@@ -97,6 +104,46 @@ def _batchable(model: Any) -> bool:
     if is_a(model, "BernoulliRBM"):  # `score_samples` draws by the row's place
         return False
     return not any(is_a(estimator, name) for estimator in nested(model) for name in _TOGETHER)
+
+
+def _fitted(model: Any) -> bool:
+    """False where scikit-learn's own check says "not fitted". It may be wrong about estimators of others."""
+    if get(model, "prefit") is True:
+        return True
+    try:
+        from sklearn.exceptions import NotFittedError
+        from sklearn.utils.validation import check_is_fitted
+    except ImportError:
+        return True
+    try:
+        check_is_fitted(model)
+    except NotFittedError:
+        return False
+    except Exception:  # not an estimator, or a scikit-learn before 0.22, which wants names of attributes
+        return True
+    return True
+
+
+def _takes_any_row(model: Any) -> bool:
+    """Whether any row that fits this description should be answered. Unknown, so False, where code that is not of `_LIBRARIES`
+    sees the rows, or a booster has categories of its own."""
+    for estimator in chain([model], nested(model)):
+        if type(estimator).__module__.split(".")[0] not in _LIBRARIES or _has_own_categories(estimator):
+            return False
+        if any(_is_authors(get(estimator, name)) for name in _CALLABLES):
+            return False
+    return True
+
+
+def _is_authors(function: Any) -> bool:
+    if not callable(function) or isinstance(function, np.ufunc):
+        return False
+    return str(getattr(function, "__module__", "")).split(".")[0] not in ("numpy",) + _LIBRARIES
+
+
+def _has_own_categories(estimator: Any) -> bool:
+    booster = get(estimator, "_Booster")
+    return bool(get(booster, "pandas_categorical")) or "c" in (get(booster, "feature_types") or ())
 
 
 def _time_dtype(kind: str) -> "Optional[str]":

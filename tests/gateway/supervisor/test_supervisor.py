@@ -332,7 +332,7 @@ def test_a_model_that_answers_otherwise_than_recorded_is_refused_with_the_differ
     ("body", "why"),
     [
         ("return np.random.rand(len(X))", "differently each time"),
-        ("raise ValueError('not these')", "took none of the rows"),
+        ("raise ValueError('not these')", "answers none of the rows"),
         ("import os; os._exit(5)", "died over the rows"),
     ],
 )
