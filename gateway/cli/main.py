@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import click
 
+from gateway.cli.group import HelpfulGroup
 from registry.errors import FitserveError
 
 COMMANDS: Final = {
@@ -28,7 +29,7 @@ COMMANDS: Final = {
     "models": ("gateway.cli.models:models", "List the registered models, or one with its versions."),
     "delete": ("gateway.cli.models:delete", "Delete a model or one of its versions."),
     "env": ("gateway.cli.env:env", "List, build and show environments; change the one a model is served in."),
-    "runs": ("gateway.cli.train:runs", "List the runs, or show one with its metrics and files."),
+    "runs": ("gateway.cli.runs:runs", "List the runs with their metrics, or show one with its files."),
     "logs": ("gateway.cli.logs:logs", "Show the log of a run or of a served model."),
     "score": ("gateway.cli.score:score", "Send rows to a served model and print its answer."),
     "prune": ("gateway.cli.prune:prune", "Free artifacts, interpreters and run folders that nothing needs."),
@@ -40,7 +41,7 @@ COMMANDS: Final = {
 HIDDEN: Final = {"rpc": "gateway.cli.rpc:rpc", "run-package": "gateway.cli.package:run_package"}  # not for people
 
 
-class LazyGroup(click.Group):
+class LazyGroup(HelpfulGroup):
     """A group whose commands are a table: name → "module:attribute" and the line for `--help`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

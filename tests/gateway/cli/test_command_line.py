@@ -1,5 +1,6 @@
 """What the command line says: help for every option, and sentences in the words of who typed them."""
 
+import io
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -181,3 +182,45 @@ def test_a_misspelt_file_leaves_no_workspace_behind(
     assert end.value.code == 2
     assert "there is no" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["modles"], "Did you mean 'models'?"),
+        (["Serve"], "Did you mean 'serve'?"),
+        (["predict", "iris"], "Did you mean 'score'?"),
+        (["env", "biuld"], "Did you mean 'build'?"),
+        (["train.py", "--name", "x"], "Did you mean 'fitserve up train.py'?"),
+    ],
+)
+def test_a_misspelt_command_gets_the_one_that_was_meant(
+    capsys: pytest.CaptureFixture[str], workspace: Workspace, arguments: list[str], meant: str
+) -> None:
+    code, _, error = said(capsys, workspace, *arguments)
+    assert (code, error.count(meant)) == (2, 1), error
+
+
+def test_what_is_no_command_at_all_gets_no_guess(capsys: pytest.CaptureFixture[str], workspace: Workspace) -> None:
+    code, _, error = said(capsys, workspace, "xyzzy")
+    assert (code, "No such command 'xyzzy'." in error, "mean" in error) == (2, True, False), error
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "sentence", "left"),
+    [("", 2, "give --yes", 1), ("n\n", 130, "interrupted", 1), ("y\n", 0, "", 0)],
+)
+def test_deleting_without_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    workspace: Workspace,
+    tmp_path: Path,
+    answer: str,
+    code: int,
+    sentence: str,
+    left: int,
+) -> None:
+    Model.register(workspace, iris_svc(tmp_path), "iris", show_output=False)
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    found, _, error = said(capsys, workspace, "delete", "iris")
+    assert (found, sentence in error, len(Model.list(workspace))) == (code, True, left), error
