@@ -119,12 +119,12 @@ def runs(
         return
     empty = "no runs fulfil that" if any(wanted.values()) else "no runs yet: fitserve train SCRIPT"
     print_table(
-        ("RUN", "EXPERIMENT", "STATUS", "SCRIPT", "ARGUMENTS", "METRICS", "CREATED", "ERROR"),
+        ("RUN", "STATUS", "EXPERIMENT", "SCRIPT", "ARGUMENTS", "METRICS", "CREATED", "ERROR"),
         [
             (
                 run.record.id,
-                run.record.experiment,
                 run.record.status,
+                run.record.experiment,
                 run.record.script or "",
                 _short(shlex.join(run.record.arguments)),
                 _short(_scalars(run)),

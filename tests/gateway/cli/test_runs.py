@@ -57,10 +57,10 @@ def test_the_table_shows_experiment_arguments_and_metrics(
     header, *lines = out.splitlines()
     assert (code, header.split()) == (
         0,
-        ["RUN", "EXPERIMENT", "STATUS", "SCRIPT", "ARGUMENTS", "METRICS", "CREATED", "ERROR"],
+        ["RUN", "STATUS", "EXPERIMENT", "SCRIPT", "ARGUMENTS", "METRICS", "CREATED", "ERROR"],
     )
     assert [line.split()[0] for line in lines] == ids[::-1]
-    assert "iris        Completed  train.py  --C 5        Accuracy=0.95 loss=0.4" in lines[2]
+    assert "Completed  iris        train.py  --C 5        Accuracy=0.95 loss=0.4" in lines[2]
     assert "'two words'" in lines[0]
 
 
