@@ -12,7 +12,14 @@ import click
 from gateway.cli.client import GatewayClient, running
 from gateway.cli.errors import NoModelInRun, ScoringRefused, SeveralModelsInRun
 from gateway.cli.models import announce, settings_of_model
-from gateway.cli.options import resource_options, resources, settings_from, settings_options, take_settings
+from gateway.cli.options import (
+    GroupedCommand,
+    resource_options,
+    resources,
+    settings_from,
+    settings_options,
+    take_settings,
+)
 from gateway.cli.scope import enter_own_scope
 from gateway.cli.serve import serve_here
 from gateway.cli.train import run_script, script_options, script_path
@@ -29,7 +36,7 @@ MODEL_SUFFIXES = (".joblib", ".pkl", ".pickle", ".skops")
 SAMPLE_NAMES = ("sample.csv", "sample.json", "sample.parquet", "sample.npy")
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("script")
 @click.argument("script_args", nargs=-1)
 @script_options

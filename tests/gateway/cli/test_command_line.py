@@ -3,6 +3,7 @@
 import io
 import socket
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from gateway.cli.errors import refused
 from gateway.cli.main import COMMANDS, cli, main
 from gateway.cli.sweep import _print
 from gateway.rundir.state import GatewayLock
+from gateway.settings import Settings
 from registry import services
 from registry.model import Model
 from registry.workspace import Workspace
@@ -109,6 +111,18 @@ def test_help_fits_a_terminal_and_names_the_exit_codes(
             False,
         )
     assert "4 what was named" in " ".join(said(capsys, workspace, "--help")[1].split())
+
+
+def test_up_lists_its_own_options_first_and_the_gateways_as_a_group(
+    capsys: pytest.CaptureFixture[str], workspace: Workspace
+) -> None:
+    _, told, _ = said(capsys, workspace, "up", "--help")
+    own, gateways = told.split("\nOptions of the gateway, as in `fitserve serve`:\n")
+    for option in fields(Settings):
+        flag = f"  --{option.name.replace('_', '-')} "
+        assert (flag in own, flag in gateways) == (False, True), flag
+    for flag in ("--name", "--cpu", "--train-memory", "-h, --help"):
+        assert (f"  {flag} " in own or f"  {flag}  " in own, f"  {flag} " in gateways) == (True, False), flag
 
 
 def test_a_sweeps_table_says_how_many_it_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
