@@ -60,13 +60,13 @@ class LazyGroup(HelpfulGroup):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
-_EXIT_CODES: Final = (
+EXIT_CODES: Final = (
     "Exit codes: 0 done; 1 the script or the model failed; 2 a wrong argument; 3 the machine or the workspace is not as it "
     "should be; 4 what was named is not there; 130 interrupted."
 )
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXIT_CODES)
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.version_option(version("fitserve"), prog_name="fitserve")
 @click.option(
     "--workspace",
@@ -88,7 +88,7 @@ def cli(context: click.Context, workspace: str | None, debug: bool) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point: what a person can mend is one line and an exit code, see `_EXIT_CODES`; the rest is a traceback."""
+    """Entry point: what a person can mend is one line and an exit code, see `EXIT_CODES`; the rest is a traceback."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if os.getpid() == 1:  # in a container: the kernel ignores a SIGTERM that the first process has no handler for
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
