@@ -193,3 +193,29 @@ def test_the_changelog_knows_this_version() -> None:
     from importlib.metadata import version
 
     assert f"## {version('fitserve')}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_every_large_part_is_justified_and_every_room_is_described() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    wanted = set()
+    for package in ("registry", "trainer", "gateway"):
+        for folder in [ROOT / package, *(path for path in (ROOT / package).iterdir() if path.is_dir())]:
+            files = folder.rglob("*.py") if folder.name == "shim" else folder.glob("*.py")
+            if sum(len(file.read_bytes().splitlines()) for file in files) > 500 and folder.name != "gateway":
+                wanted.add(folder.relative_to(ROOT).as_posix())
+    parts = text.partition("## What the larger parts buy")[2].partition("\n## ")[0]
+    assert {part for part in wanted if f"| `{part}` | " not in parts} == set()
+    rooms = text.partition("## Rooms of the gateway")[2].partition("\n## ")[0]
+    folders = {path.name for path in (ROOT / "gateway").iterdir() if (path / "__init__.py").is_file()}
+    assert set(re.findall(r"^\| \d \| `(\w+)` \|", rooms, re.MULTILINE)) == folders
+
+
+def test_the_glossary_has_fifteen_words() -> None:
+    glossary = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("## Glossary")[2]
+    assert len(re.findall(r"^\| (?!word|---)", glossary, re.MULTILINE)) == 15
+
+
+def test_files_that_the_architecture_names_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:gateway|registry|trainer|tests)/[\w./]+)`", text)
+    assert [name for name in named if not (ROOT / name).exists()] == []
