@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= $(or $(FITSERVE_PORT),8080)
 
-.PHONY: help up test environments conformance fuzz check container bench format clean
+.PHONY: help up test environments conformance fuzz check container bench docs format clean
 
 help:
 	@echo "make up      train examples/train_iris.py, register it, serve it on port $(PORT) (PORT=… or FITSERVE_PORT=… for another)"
@@ -16,6 +16,7 @@ help:
 	@echo "make fuzz    ten minutes of coverage-guided fuzzing of every dialect's parser"
 	@echo "make check   ruff and mypy --strict"
 	@echo "make container   build and run the image with CONTAINER_ENGINE ($(CONTAINER_ENGINE)), and a packaged service"
+	@echo "make docs    write the pages that are made from the code: docs/cli.md, python.md, settings.md"
 	@echo "make bench   measure everything, also beside other servers, and write docs/benchmarks.md; needs wrk and a quiet machine for 40 minutes"
 	@echo "make clean   remove .venv and caches; workspaces stay"
 
@@ -63,6 +64,11 @@ container: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.dev
+	$(BIN)/python scripts/docs_cli.py
+	$(BIN)/python scripts/docs_python.py
+	$(BIN)/python scripts/docs_settings.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks --peers --all --report

@@ -1,6 +1,7 @@
 """`fitserve register`, `fitserve models` and `fitserve delete`."""
 
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -333,8 +334,21 @@ def delete(obj: dict[str, Any], model: str, yes: bool) -> None:
             Model(workspace, name=name)
         what = ", ".join(m.id for m in found)
         if not yes:
-            click.confirm(f"delete {what}?", abort=True)
+            _confirm(what)
         for each in found:
             each.delete()
         wait_until_in_force(workspace)
         click.echo(f"deleted {what}")
+
+
+def _confirm(what: str) -> None:
+    """Raises InvalidArgument: there is nobody to ask. click.Abort: the answer is no."""
+    try:
+        agreed = click.confirm(f"delete {what}?")
+    except click.Abort:
+        if sys.stdin.isatty():  # Ctrl-C
+            raise
+        click.echo(err=True)
+        raise InvalidArgument("--yes", f"nobody answered whether {what} is to be deleted; give --yes") from None
+    if not agreed:
+        raise click.Abort

@@ -47,6 +47,25 @@ def warn_of_cores(cpu: float | None) -> None:
         click.echo(f"warning: {cpu:g} cores are asked for; on this machine at most {cores:g} are in force", err=True)
 
 
+class SettingOption(click.Option):
+    """An option of the gateway, which `up` lists apart from its own."""
+
+
+class GroupedCommand(click.Command):
+    """A command whose help lists its own options first and the gateway's in a group below them."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own: list[tuple[str, str]] = []
+        settings: list[tuple[str, str]] = []
+        for option in self.get_params(ctx):
+            if (record := option.get_help_record(ctx)) is not None:
+                (settings if isinstance(option, SettingOption) else own).append(record)
+        for title, records in (("Options", own), ("Options of the gateway, as in `fitserve serve`", settings)):
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
 def settings_options(command: Command) -> Command:
     """One option for each field of `Settings`; None when it was not given."""
     for option in reversed(fields(Settings)):
@@ -56,12 +75,11 @@ def settings_options(command: Command) -> Command:
         help_ = f"{text[0].upper()}{text[1:]}.{default}"
         choices: tuple[str, ...] = option.metadata["choices"]
         if isinstance(option.default, bool):
-            made = click.option(f"{flag}/--no-{option.name.replace('_', '-')}", default=None, help=help_)
-            if option.name.startswith("no_"):
-                made = click.option(flag, is_flag=True, default=None, help=help_)
+            both = flag if option.name.startswith("no_") else f"{flag}/--no-{option.name.replace('_', '-')}"
+            made = click.option(both, cls=SettingOption, is_flag=True, default=None, help=help_)
         else:
             kind: Any = click.Choice(choices) if choices else type(option.default)
-            made = click.option(flag, type=kind, default=None, help=help_)
+            made = click.option(flag, cls=SettingOption, type=kind, default=None, help=help_)
         command = made(command)
     return command
 

@@ -1,7 +1,6 @@
-"""`fitserve train` and `fitserve runs`."""
+"""`fitserve train`."""
 
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -9,7 +8,6 @@ from typing import Any, Final
 import click
 
 from gateway.cli.options import pairs, resource_options, resources, strict_python_option
-from gateway.cli.output import age, print_json, print_table
 from gateway.cli.progress import status_line
 from registry.environment import Environment
 from registry.errors import EnvironmentNotFound, FitserveError, InvalidArgument, InvalidName
@@ -18,7 +16,6 @@ from registry.packages import package_of
 from registry.requirements import normalized, package_name
 from registry.workspace import Workspace
 from trainer import Experiment, Run, ScriptRunConfig
-from trainer.completion import settle
 from trainer.errors import ActivityFailed, NoModelInRun, SeveralModelsInRun
 from trainer.script_imports import missing_imports
 from trainer.snapshot import left_out
@@ -289,49 +286,3 @@ def how_to_register(run: Run, what: str = "the model") -> str:
 
 def _experiment_name(script: Path) -> str:
     return "".join(c if c.isalnum() and c.isascii() else "-" for c in script.stem).strip("-") or "script"
-
-
-@click.command()
-@click.argument("run_id", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--most", type=click.IntRange(1), default=20, show_default=True, help="How many runs to list.")
-@click.pass_obj
-def runs(obj: dict[str, Any], run_id: str | None, as_json: bool, most: int) -> None:
-    """List the runs, newest first; or show RUN_ID with its metrics and files."""
-    with Workspace.open(obj["workspace"], create=False) as workspace:
-        if run_id is not None:
-            _show(Run.get(workspace, run_id), as_json)
-            return
-        records = [settle(workspace, record) for record in workspace.metadata.list_runs()[:most]]
-        if as_json:
-            print_json(
-                [{"id": r.id, "status": r.status, "created": r.created_time, "script": r.script} for r in records]
-            )
-            return
-        print_table(
-            ("RUN", "STATUS", "SCRIPT", "CREATED", "ERROR"),
-            [
-                (r.id, r.status, r.script or "", age(r.created_time), (r.error or "").partition("\n")[0][:60])
-                for r in records
-            ],
-            empty="no runs yet: fitserve train SCRIPT",
-        )
-
-
-def _show(run: Run, as_json: bool) -> None:
-    details = run.get_details()
-    metrics, files = run.get_metrics(), run.get_file_names()
-    if as_json:
-        print_json({**details, "metrics": metrics, "files": files})
-        return
-    for key in ("runId", "status", "startTimeUtc", "endTimeUtc", "target"):
-        if details.get(key) is not None:
-            click.echo(f"{key}: {details[key]}")
-    if details.get("error"):
-        click.echo(f"error: {details['error']}", file=sys.stdout)
-    click.echo("metrics:")
-    for name, value in metrics.items():
-        click.echo(f"  {name}: {value}")
-    click.echo("files:")
-    for name in files:
-        click.echo(f"  {name}")
