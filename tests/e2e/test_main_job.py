@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.gateway import ENVIRONMENT, FITSERVE, eventually, fitserve, serving
+from tests.e2e.gateway import ENVIRONMENT, FITSERVE, fitserve, serving
 from tests.e2e.models import SETOSA
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parent.parent.parent
 IRIS = str(ROOT / "examples" / "train_iris.py")
@@ -36,7 +37,7 @@ def test_up_trains_registers_serves_and_stays(tmp_path: Path) -> None:
             env=ENVIRONMENT,
         )
     try:
-        text = eventually(output.read_text, lambda t: "foreground" in t or process.poll() is not None, 60, "up")
+        text = eventually(output.read_text, lambda t: "foreground" in t or process.poll() is not None, "up")
         assert process.poll() is None, text
         line = next(line for line in text.splitlines() if line.startswith("curl "))
         assert json.loads(curl(line)) == {"predict": [0]}
@@ -131,7 +132,7 @@ def test_a_killed_gateway_leaves_no_process_and_the_next_start_is_clean(tmp_path
         assert pids
         gateway.process.kill()
         gateway.process.wait()
-        eventually(lambda: [pid for pid in pids if _alive(pid)], lambda left: not left, 10, "the children's end")
+        eventually(lambda: [pid for pid in pids if _alive(pid)], lambda left: not left, "the children's end")
     with serving(workspace) as gateway:
         gateway.wait_for("iris")
         assert gateway.score("iris", [SETOSA]).json() == {"predict": [0]}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from registry.workspace import Workspace
-from tests.trainer.waiting import wait_until
+from tests.waiting import eventually
 from trainer import Run
 from trainer.compute.local import launcher_of
 from trainer.errors import ActivityFailed
@@ -87,19 +87,19 @@ def test_a_killed_launcher_is_noticed_and_takes_the_script_along(
 ) -> None:
     run = submit("from azureml.core import Run\nRun.get_context().log('a', 1)\n" + STUBBORN)
     wait_for_line(run, "ready")
-    wait_until(lambda: run._record.status == "Running", "Running")
+    eventually(lambda: run._record.status == "Running", what="Running")
     pids = pids_of(run)
     launcher = launcher_of(workspace, run._record)
     assert launcher is not None
     assert run.get_status() == "Running"
     os.kill(launcher.pid, signal.SIGKILL)
-    wait_until(lambda: not launcher.alive, "the end of the launcher")
+    eventually(lambda: not launcher.alive, what="the end of the launcher")
     with pytest.raises(
         ActivityFailed,
         match=rf"train\.py did not finish: its launcher \(process {launcher.pid}\) was ended from outside",
     ):
         run.wait_for_completion()
-    wait_until(lambda: not any(is_alive(pid) for pid in pids), "the end of the script and its child")
+    eventually(lambda: not any(is_alive(pid) for pid in pids), what="the end of the script and its child")
     assert run.get_metrics() == {"a": 1}
     assert "outputs/pids" in run.get_file_names()
     assert run.get_details()["endTimeUtc"]

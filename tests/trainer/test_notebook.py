@@ -1,7 +1,6 @@
 """A notebook as a run: its output is the log, its figures and executed copy are files, an error names cell and line."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from registry import Workspace
 from registry.environment import Environment
 from registry.errors import InvalidArgument
+from tests.waiting import eventually
 from trainer import Experiment, Run, ScriptRunConfig
 from trainer.notebook import environment_for, requirements_of
 
@@ -78,16 +78,11 @@ def test_a_cancelled_notebook_leaves_no_kernel(workspace: Workspace, tmp_path: P
         tmp_path / "code", f"import os, time\nopen({str(pid_file)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)"
     )
     made = Experiment(workspace, "notebooks").submit(config)
-    deadline = time.monotonic() + 60
-    while not (pid_file.exists() and pid_file.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    kernel = int(pid_file.read_text())
+    kernel = int(eventually(lambda: pid_file.exists() and pid_file.read_text(), what="the first cell"))
     made.cancel()
     made.wait_for_completion(raise_on_error=False)
     assert made.get_status() == "Canceled"
-    while Path(f"/proc/{kernel}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{kernel}").exists()
+    eventually(lambda: not Path(f"/proc/{kernel}").exists(), what="the kernel's end")
 
 
 def test_what_cells_install_are_requirements(tmp_path: Path) -> None:

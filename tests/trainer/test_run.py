@@ -12,7 +12,7 @@ import pytest
 
 from registry.errors import InvalidArgument, InvalidName, RunNotFound
 from registry.workspace import Workspace
-from tests.trainer.waiting import wait_until
+from tests.waiting import eventually
 from trainer import Experiment, Run, ScriptRunConfig
 from trainer.errors import ActivityFailed, PropertyIsFixed, RunFileNotFound, ScriptNotFound
 from trainer.history import STATUSES
@@ -61,7 +61,7 @@ def test_statuses_come_in_azures_order(submit: Submit, monkeypatch: pytest.Monke
             (run.log_path.parents[2] / "snapshot" / "go").touch()
         return status == "Completed"
 
-    wait_until(ended, "Completed")
+    eventually(ended, what="Completed")
     order = ["NotStarted", "Starting", "Preparing", "Running", "Finalizing", "Completed"]
     assert seen == [status for status in order if status in seen]
     assert {"Running", "Completed"} <= set(seen) <= set(STATUSES)
@@ -88,7 +88,7 @@ def test_output_is_in_the_log_before_the_script_ends(submit: Submit, wait_for_li
 
 def test_metrics_are_in_the_store_while_the_script_runs(submit: Submit) -> None:
     run = submit("from azureml.core import Run\nRun.get_context().log('a', 1)\nimport time\ntime.sleep(60)")
-    wait_until(lambda: run.get_metrics() == {"a": 1}, "the metric")
+    eventually(lambda: run.get_metrics() == {"a": 1}, what="the metric")
     assert run.get_status() == "Running"
 
 

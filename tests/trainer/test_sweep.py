@@ -11,7 +11,7 @@ import pytest
 
 from registry.errors import InvalidArgument, MissingExtra
 from registry.workspace import Workspace
-from tests.trainer.waiting import wait_until
+from tests.waiting import eventually
 from trainer import Experiment, Run, ScriptRunConfig, Sweep
 from trainer.sdk import SweepRun
 from trainer.sweep_policies import Policy
@@ -113,7 +113,7 @@ def test_a_bad_run_is_ended_by_the_policy(sweep: SubmitSweep) -> None:
 
 def test_canceling_a_sweep_ends_its_runs(sweep: SubmitSweep) -> None:
     run = sweep("import time\ntime.sleep(100)\n", 1, 2, 3)
-    wait_until(lambda: [c.status for c in run.get_children()] == ["Running", "Running"], "two runs")
+    eventually(lambda: [c.status for c in run.get_children()] == ["Running", "Running"], what="two runs")
     run.cancel()
     run.wait_for_completion()
     assert run.status == "Canceled"

@@ -18,9 +18,9 @@ from gateway.rundir.state import running_gateway
 from registry.errors import InvalidArgument, OperatorError, ServiceExists, ServiceNotFound
 from registry.model import Model
 from registry.workspace import Workspace
-from tests.e2e.gateway import eventually
 from tests.e2e.models import code_model, iris_probabilities
 from tests.gateway.client.background import deploy, workspace_with_iris
+from tests.waiting import eventually
 
 ROW = json.dumps({"data": [[5.1, 3.5, 1.4, 0.2]]})
 

@@ -26,7 +26,7 @@ from registry.inference import INFERENCE
 from registry.limits.none import UnlimitedGroup
 from registry.records import TRAINED_IN, Artifact, Json, ModelVersion, ServiceRecord
 from registry.resources import GB, ResourceConfiguration
-from tests.gateway.supervisor.small_supervisor import eventually
+from tests.waiting import until
 
 MODEL = Artifact(digest="0" * 64, size=1000, kind="file", name="model.joblib", format="joblib")
 
@@ -126,10 +126,10 @@ def test_a_version_that_moves_to_another_environment_gives_way_to_one_that_is_as
         mover, asked = record("mover", 0.6), record("asked", 0.7)
         models.reconcile([mover], "mover")
         moving = models.version("mover", 1)
-        await eventually(lambda: moving.state == "live", "the first model is live")
+        await until(lambda: moving.state == "live", "the first model is live")
         launcher.held["mover:1"] = asyncio.Event()
         models.reconcile([replace(mover, environment="1" * 64)], "mover")
-        await eventually(lambda: len(launcher.preparing) == 2, "its environment is being prepared")
+        await until(lambda: len(launcher.preparing) == 2, "its environment is being prepared")
 
         models.reconcile([replace(mover, environment="1" * 64), asked], "mover")
         other = models.version("asked", 1)
@@ -148,7 +148,7 @@ def test_an_unloaded_model_is_started_by_nobody_until_it_is_loaded_or_has_a_new_
         first = record("off", 0.5)
         models.reconcile([first], "off")
         version = models.version("off", 1)
-        await eventually(lambda: version.state == "live", "it is live")
+        await until(lambda: version.state == "live", "it is live")
         async with asyncio.timeout(5):
             await models.model("off").unload()
         assert (version.entry().state, version.replicas) == ("unloaded", None)
@@ -162,7 +162,7 @@ def test_an_unloaded_model_is_started_by_nobody_until_it_is_loaded_or_has_a_new_
 
         await models.model("off").unload()
         models.reconcile([first, replace(first, version=2)], "off")
-        await eventually(lambda: models.models["off"].live == 2, "the new version answers")
+        await until(lambda: models.models["off"].live == 2, "the new version answers")
         assert version.entry().state == "idle"
         await models.close()
 
@@ -214,8 +214,8 @@ def test_children_leave_the_table_before_they_are_ended_also_after_an_error_of_o
         models = ModelManager(Settings(), OneChild(), Admission(2 * GB, GB), Publisher(), reader)
         models.reconcile([replace(record("twins", 0.5), settings={"children": 2})], "twins")
         version = models.version("twins", 1)
-        await eventually(lambda: version.state == "failed" and version.replicas is None, "it has failed", timeout=5)
-        await eventually(lambda: reader.left, "its child is ended", timeout=5)
+        await until(lambda: version.state == "failed" and version.replicas is None, "it has failed")
+        await until(lambda: reader.left, "its child is ended")
         assert reader.left == [True]
         await models.close()
 
@@ -240,10 +240,10 @@ def test_a_replica_set_that_an_error_of_ours_keeps_from_starting_gives_its_memor
         small = record("small", 0.4)
         models.reconcile([small], "small")
         version = models.version("small", 1)
-        await eventually(lambda: version.state == "live", "it is live", timeout=5)
+        await until(lambda: version.state == "live", "it is live")
         models.reconcile([replace(small, environment="1" * 64)], "small")
-        await eventually(lambda: version.state == "failed" and version.replicas is None, "it has failed", timeout=5)
-        await eventually(lambda: launcher.forgotten == 2, "both replica sets are closed", timeout=5)
+        await until(lambda: version.state == "failed" and version.replicas is None, "it has failed")
+        await until(lambda: launcher.forgotten == 2, "both replica sets are closed")
         assert admission.free == GB
         await models.close()
 
@@ -255,12 +255,12 @@ def test_what_did_not_fit_ahead_starts_when_memory_is_free_again() -> None:
         models = ModelManager(Settings(), QuickLauncher(), Admission(2 * GB, GB), Publisher(), Nobody())
         large, small = record("large", 0.8), record("small", 0.6)
         models.reconcile([large], None)
-        await eventually(lambda: models.version("large", 1).state == "live", "the first is live", timeout=5)
+        await until(lambda: models.version("large", 1).state == "live", "the first is live")
         models.reconcile([large, small], None)
         version = models.version("small", 1)
-        await eventually(lambda: version.crowded_out and not version.wanted, "it does not fit", timeout=5)
+        await until(lambda: version.crowded_out and not version.wanted, "it does not fit")
         models.reconcile([small], None)
-        await eventually(lambda: version.state == "live", "it is live without having been asked for", timeout=5)
+        await until(lambda: version.state == "live", "it is live without having been asked for")
         await models.close()
 
     asyncio.run(story())
@@ -280,10 +280,10 @@ def test_a_child_that_dies_as_it_joins_leaves_the_replicas_before_it_serving() -
         small = record("small", 0.4)
         models.reconcile([small], "small")
         version = models.version("small", 1)
-        await eventually(lambda: version.state == "live", "it is live", timeout=5)
+        await until(lambda: version.state == "live", "it is live")
         before = version.replicas
         models.reconcile([replace(small, environment="1" * 64)], "small")
-        await eventually(lambda: "not in force" in str(version.reason), "it was tried", timeout=5)
+        await until(lambda: "not in force" in str(version.reason), "it was tried")
         assert (version.state, version.replicas, len(version.children)) == ("live", before, 1)
         assert admission.promised == version.limits.memory_bytes
         await models.close()
@@ -303,10 +303,10 @@ def test_a_child_that_dies_while_it_is_proved_does_not_leave_its_version_waiting
         models = ModelManager(Settings(), Lingers(), Admission(2 * GB, GB), Publisher(), Nobody())
         models.reconcile([record("small", 0.4)], "small")
         version = models.version("small", 1)
-        await eventually(lambda: version.children and version.children[0].proved, "the proof has begun", timeout=5)
+        await until(lambda: version.children and version.children[0].proved, "the proof has begun")
         first = version.children[0]
         cast(Handle, first.handle).exited.set_result(Exit(code=3))
-        await eventually(lambda: version.children not in ([], [first]), "another child", timeout=5)
+        await until(lambda: version.children not in ([], [first]), "another child")
         await models.close()
 
     asyncio.run(story())
@@ -327,7 +327,7 @@ def test_what_the_machine_did_not_give_is_asked_for_again() -> None:
     async def story() -> None:
         models = ModelManager(Settings(), Poor(), Admission(2 * GB, GB), Publisher(), Nobody())
         models.reconcile([record("small", 0.4)], "small")
-        await eventually(lambda: models.version("small", 1).state == "live", "it is live", timeout=5)
+        await until(lambda: models.version("small", 1).state == "live", "it is live")
         await models.close()
 
     asyncio.run(story())
@@ -350,9 +350,9 @@ def test_what_was_live_and_cannot_be_loaded_again_is_tried_again_after_a_while(m
         models = ModelManager(Settings(), launcher, Admission(2 * GB, GB), Publisher(), Nobody())
         models.reconcile([record("small", 0.4)], "small")
         version = models.version("small", 1)
-        await eventually(lambda: version.children, "it is live", timeout=5)
+        await until(lambda: version.children, "it is live")
         cast(Handle, version.children[0].handle).exited.set_result(Exit(signal=9))
-        await eventually(lambda: launcher.tries == 4 and version.state == "live", "it is live again", timeout=5)
+        await until(lambda: launcher.tries == 4 and version.state == "live", "it is live again")
         await models.close()
 
     asyncio.run(story())
@@ -371,17 +371,17 @@ def test_versions_that_were_overtaken_while_they_started_do_not_stay() -> None:
             asyncio.Event(),
         )
         models.reconcile(records[:1], None)
-        await eventually(lambda: models.models["m"].live == 1, "the first answers", timeout=5)
+        await until(lambda: models.models["m"].live == 1, "the first answers")
         for known in (2, 3, 4):
             models.reconcile(records[:known], None)
-            await eventually(lambda known=known: f"m:{known}" in launcher.preparing, "it is prepared", timeout=5)  # type: ignore[misc]
+            await until(lambda known=known: f"m:{known}" in launcher.preparing, "it is prepared")  # type: ignore[misc]
         models.version("m", 3).used()
         for held in ("m:3", "m:2"):
             launcher.held[held].set()
-            await eventually(lambda held=held: models.version("m", int(held[-1])).state == "live", "live", timeout=5)  # type: ignore[misc]
+            await until(lambda held=held: models.version("m", int(held[-1])).state == "live", "live")  # type: ignore[misc]
         launcher.held["m:4"].set()
         states = lambda: [models.version("m", number).state for number in (1, 2, 3, 4)]  # noqa: E731
-        await eventually(lambda: states() == ["idle", "idle", "live", "live"], "only what is asked for", timeout=5)
+        await until(lambda: states() == ["idle", "idle", "live", "live"], "only what is asked for")
         assert admission.promised == GB
         await models.close()
 
@@ -395,11 +395,11 @@ def test_what_is_promised_is_what_is_asked_for_when_the_group_is_made() -> None:
         small = record("small", 0.4)
         launcher.held[small.id] = asyncio.Event()
         models.reconcile([small], "small")
-        await eventually(lambda: launcher.preparing, "its preparing has begun", timeout=5)
+        await until(lambda: launcher.preparing, "its preparing has begun")
         models.reconcile([record("small", 1.5)], "small")
         launcher.held[small.id].set()
         version = models.version("small", 1)
-        await eventually(lambda: version.state == "live", "it is live", timeout=5)
+        await until(lambda: version.state == "live", "it is live")
         assert version.replicas is not None
         assert admission.promised == version.replicas.limits.memory_bytes == int(1.5 * GB)
         await models.close()
@@ -425,7 +425,7 @@ def test_as_many_children_as_asked_for_else_as_the_machine_has_cores(
             [replace(record("odd", 0.5), resource_configuration=limits, settings={"children": children})], "odd"
         )
         version = models.version("odd", 1)
-        await eventually(lambda: len(version.children) == size, "all its children", timeout=5)
+        await until(lambda: len(version.children) == size, "all its children")
         assert version.size == size
         await models.close()
 
@@ -448,12 +448,12 @@ def test_one_odd_record_keeps_no_other_from_being_served() -> None:
         now = datetime.now(UTC)
         service = ServiceRecord(name="none", models=(), created_time=now, updated_time=now)
         models.reconcile([turned], None)
-        await eventually(lambda: models.version("turned", 1).state == "live", "it is live", timeout=5)
+        await until(lambda: models.version("turned", 1).state == "live", "it is live")
         models.reconcile([replace(turned, settings=odd.settings), odd, record("sound", 0.5)], None, [service])
-        await eventually(lambda: (m := table.model("sound")) and m.current.state == "live", "the sound", timeout=5)
+        await until(lambda: (m := table.model("sound")) and m.current.state == "live", "the sound")
         assert models.version("turned", 1).state == "live"
         assert "cannot be used" in str(models.version("turned", 1).reason)
-        await eventually(lambda: models.version("odd", 1).state == "failed", "the odd one has failed", timeout=5)
+        await until(lambda: models.version("odd", 1).state == "failed", "the odd one has failed")
         models.reconcile([replace(record("sound", 0.5), tags={"a": "b"}), replace(odd, tags={"a": "b"})], None)
         assert models.version("odd", 1).state == "failed"
         await models.close()

@@ -19,9 +19,10 @@ from registry.model import Model
 from registry.records import ServiceRecord
 from registry.resources import GB, ResourceConfiguration
 from registry.workspace import Workspace
-from tests.e2e.gateway import eventually, fitserve
+from tests.e2e.gateway import fitserve
 from tests.e2e.models import code_model, iris_probabilities, iris_svc
 from tests.gateway.client.background import deploy, workspace_with_iris
+from tests.waiting import eventually
 
 ROW = json.dumps({"data": [[5.1, 3.5, 1.4, 0.2]]})
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,13 +20,6 @@ from gateway.supervisor.worker_process import ChildHandle, start_child
 from tests.gateway.worker.models import Stored
 
 T = TypeVar("T")
-
-
-async def until(condition: Callable[[], object], timeout: float = 10.0) -> None:
-    """Wait for `condition`; fails the test when it does not come true."""
-    async with asyncio.timeout(timeout):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 def running(pid: int) -> bool:

@@ -35,7 +35,8 @@ from tests.gateway.worker.models import (
     rows,
     stored,
 )
-from tests.gateway.worker.nest import Nest, open_descriptors, until
+from tests.gateway.worker.nest import Nest, open_descriptors
+from tests.waiting import until
 
 
 def ask(place: Nest, model: Stored, method: str, X: np.ndarray[Any, Any], **options: Any) -> Any:

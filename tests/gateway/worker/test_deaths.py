@@ -20,7 +20,8 @@ from gateway.supervisor.worker_client import Question, ScoringClient, ScoringErr
 from gateway.supervisor.worker_process import ChildFailed, ChildHandle, start_child
 from gateway.worker import wire
 from tests.gateway.worker.models import Stored, custom, iris_svc, rows
-from tests.gateway.worker.nest import Nest, open_descriptors, running, until
+from tests.gateway.worker.nest import Nest, open_descriptors, running
+from tests.waiting import until
 
 NURSERY_DESCRIPTORS = 5  # nothing, twice its log, control, the child forked ahead
 

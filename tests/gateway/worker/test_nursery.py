@@ -17,7 +17,8 @@ from gateway.supervisor.worker_client import ScoringClient
 from gateway.worker import child as child_module
 from gateway.worker.process_setup import THREAD_VARIABLES
 from tests.gateway.worker.models import custom, iris_svc, rows
-from tests.gateway.worker.nest import Nest, until
+from tests.gateway.worker.nest import Nest
+from tests.waiting import until
 
 NURSERY = Path(child_module.__file__).with_name("nursery.py")
 
