@@ -6,10 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= $(or $(FITSERVE_PORT),8080)
 
-.PHONY: help up test environments conformance fuzz check container bench docs format clean
+.PHONY: help up test quick environments conformance fuzz check container bench docs format clean
 
 help:
 	@echo "make up      train examples/train_iris.py, register it, serve it on port $(PORT) (PORT=… or FITSERVE_PORT=… for another)"
+	@echo "make quick   tests that start no gateway: a minute"
 	@echo "make test    the whole test suite"
 	@echo "make environments   models of many versions of scikit-learn and Python; downloads them"
 	@echo "make conformance   clients of KServe, Triton and MLflow, Azure's server and schemathesis judge a gateway"
@@ -36,7 +37,19 @@ up: $(VENV)/.base
 	@$(BIN)/fitserve up examples/train_iris.py --name iris --port $(PORT)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+# Most tests wait for processes, so there are more workers than cores.
+WORKERS ?= 4
+
+quick: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(QUICK)
+
+# Tests that start no gateway, no supervisor and no training run.
+QUICK := tests/test_layers.py tests/test_settings.py tests/test_security_lint.py tests/test_public_names.py tests/composition \
+	tests/gateway/protocols tests/gateway/schema tests/gateway/ipc tests/gateway/auth tests/gateway/rundir tests/benchmarks \
+	tests/gateway/dataplane tests/registry/test_artifact.py tests/registry/test_environment.py tests/registry/test_serving_environment.py \
+	tests/registry/test_golden.py tests/gateway/worker/test_wire.py tests/gateway/worker/test_scoring.py
 
 environments: $(VENV)/.dev
 	FITSERVE_TEST_ENVIRONMENTS=1 $(BIN)/python -m pytest tests/environments -s

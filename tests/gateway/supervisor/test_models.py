@@ -532,7 +532,7 @@ def test_more_cores_than_there_are_are_shown_as_what_is_in_force(monkeypatch: py
         few = replace(record("few", 0.5), resource_configuration=ResourceConfiguration(cpu=1.5))
         models.reconcile([many, few], "many")
         version = models.version("many", 1)
-        await eventually(lambda: version.state == "live", "it is live")
+        await until(lambda: version.state == "live", "it is live")
         told = version_status(version, VersionLog(Path("/nowhere"), "many", 1), "none")
         assert (told["limits"]["cpu"], told["limits"]["asked"]["cpu"]) == (2.0, 64.0)
         assert told["notes"] == ["64 cores are asked for; on this machine at most 2 are in force"]
