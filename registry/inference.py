@@ -14,15 +14,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from registry.code import FILE_LIMIT, SIZE_LIMIT, is_skipped
-from registry.environment import Environment
+from registry.artifacts.code import FILE_LIMIT, SIZE_LIMIT, is_skipped
+from registry.environments.requirements import package_name
 from registry.errors import InvalidArgument, LocalPathNotFound, ModelNotFound
-from registry.model import Model, split_id
 from registry.records import Artifact, Json, ModelVersion, ServiceRecord
-from registry.requirements import package_name
+from registry.sdk.environment import Environment
+from registry.sdk.model import Model, split_id
 
 if TYPE_CHECKING:
-    from registry.workspace import Workspace
+    from registry.sdk.workspace import Workspace
 
 INFERENCE: Final = "inference"  # of a service's settings
 FOLDER_OF_MODELS: Final = "folder_of_models"  # setting of a version: its artifact is `<name>/<version>/<model>`

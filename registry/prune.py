@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from registry.environments.interpreters import interpreter_key
+from registry.environments.serving import Own, decide
 from registry.errors import FitserveError
 from registry.inference import versions_of_services
-from registry.interpreters import interpreter_key
 from registry.records import ModelVersion, RunRecord
-from registry.serving_environment import Own, decide
+from registry.sdk.workspace import Workspace
 from registry.stores.files import FileArtifacts, is_digest
-from registry.workspace import Workspace
 
 GRACE_S: Final = 3600.0
 DAY_S: Final = 86400.0

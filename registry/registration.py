@@ -13,9 +13,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
-from registry.code import code_files
+from registry.artifacts.code import code_files
+from registry.artifacts.definitions import MODULE, Definitions, definitions
+from registry.artifacts.sample import read_sample
 from registry.composition.plan import PLAN, functions_of_script
-from registry.definitions import MODULE, Definitions, definitions
 from registry.errors import (
     FrameworkMissing,
     InvalidArgument,
@@ -27,13 +28,12 @@ from registry.errors import (
 )
 from registry.records import TRAINED_IN, Artifact, Json, ModelVersion, RunRecord
 from registry.resources import ResourceConfiguration
-from registry.sample import read_sample
 from registry.stores import disk
 from registry.stores.base import ArtifactStore, MetadataStore
 
 if TYPE_CHECKING:
-    from registry.artifact import ArtifactFacts
-    from registry.environment import Environment
+    from registry.artifacts.facts import ArtifactFacts
+    from registry.sdk.environment import Environment
 
 # Declared to be one of these, or nothing, a file must be what scikit-learn's users save.
 _READ: Final = (None, "ScikitLearn")
@@ -82,7 +82,7 @@ class Registration:
         run = None if self.run_id is None else metadata.get_run(self.run_id)
         environment = environment_digest(metadata, self.environment)
         if environment is not None and settings.get("strict_python"):
-            from registry.interpreters import check_python
+            from registry.environments.interpreters import check_python
 
             record = metadata.get_environment_by_digest(environment)
             check_python(record.spec, record.name)
@@ -142,7 +142,7 @@ class Registration:
             pass
 
     def _facts(self) -> "ArtifactFacts":
-        from registry.artifact import ArtifactFacts, read_artifact
+        from registry.artifacts.facts import ArtifactFacts, read_artifact
 
         if PLAN in self.settings:
             return self._facts_of_plan()
@@ -157,7 +157,7 @@ class Registration:
 
     def _facts_of_plan(self) -> "ArtifactFacts":
         """Of a chain: what all of its files need, and the class of its model."""
-        from registry.artifact import read_artifact
+        from registry.artifacts.facts import read_artifact
         from registry.composition.files import merged
 
         plan = self.settings[PLAN]
@@ -290,7 +290,7 @@ _SETTINGS: Final[Mapping[str, tuple[Callable[[Json], bool], str]]] = {
 
 
 def _store_expected(artifacts: ArtifactStore, expected: object, sample: object) -> str:
-    from registry.golden import check_expected
+    from registry.golden.recording import check_expected
 
     if sample is None:
         raise InvalidArgument("expected", "the answers belong to the rows of a sample: give a sample too")

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from registry.errors import InvalidArgument, ServiceExists, ServiceNotFound
 from registry.inference import INFERENCE, InferenceConfig, answering, ids_of, with_models
-from registry.model import Model, split_id
 from registry.names import SERVICE_NAME, check_name
 from registry.records import Json, ModelVersion, ServiceRecord
 from registry.registration import as_text
 from registry.resources import ResourceConfiguration
+from registry.sdk.model import Model, split_id
 
 if TYPE_CHECKING:
-    from registry.workspace import Workspace
+    from registry.sdk.workspace import Workspace
 
 DEFAULT: Final = "default_service"  # of the workspace's values: the service or model behind ``/score``
 RESOURCES: Final = "resources"  # of a service's settings: {"cpu", "memory_in_gb"} of its own; None is the version's

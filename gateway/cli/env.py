@@ -10,12 +10,12 @@ from gateway.cli.models import tell_versions
 from gateway.cli.options import pairs, strict_python_option
 from gateway.cli.output import print_json, print_table
 from gateway.cli.train import environment_from
-from registry.environment import OWN_NAME, Environment
+from registry.environments.interpreters import Interpreter, interpreter_for, ready_interpreter
 from registry.errors import InvalidArgument, ModelError
-from registry.interpreters import Interpreter, interpreter_for, ready_interpreter
-from registry.model import Model
 from registry.registration import environment_digest
-from registry.workspace import Workspace
+from registry.sdk.environment import OWN_NAME, Environment
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 
 _WAIT_S: Final = 120.0
 _ARGUMENT: Final = "ENVIRONMENT"

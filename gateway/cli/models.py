@@ -23,12 +23,12 @@ from gateway.cli.train import environment_from, with_option
 from gateway.rundir.applied import wait_until_in_force
 from gateway.schema.methods import METHODS
 from registry.composition.plan import PLAN
+from registry.environments.requirements import checked
+from registry.environments.serving import WITH
 from registry.errors import FitserveError, InvalidArgument, ModelError
-from registry.model import Model
-from registry.requirements import checked
-from registry.serving_environment import WITH
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 from registry.units import memory_text
-from registry.workspace import Workspace
 
 
 @click.command()
@@ -176,7 +176,7 @@ def _checked_sample(file: str | None) -> str | None:
     """
     if file is not None:
         from gateway.schema.samples import read_sample
-        from registry.sample import read_sample as bytes_of
+        from registry.artifacts.sample import read_sample as bytes_of
 
         read_sample(*bytes_of("sample", Path(file)))
     return file

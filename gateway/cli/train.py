@@ -11,12 +11,12 @@ import click
 from gateway.cli.options import pairs, resource_options, resources, strict_python_option
 from gateway.cli.output import age, print_json, print_table
 from gateway.cli.progress import status_line
-from registry.environment import Environment
+from registry.environments.packages import package_of
+from registry.environments.requirements import normalized, package_name
 from registry.errors import EnvironmentNotFound, FitserveError, InvalidArgument, InvalidName
 from registry.names import check_name
-from registry.packages import package_of
-from registry.requirements import normalized, package_name
-from registry.workspace import Workspace
+from registry.sdk.environment import Environment
+from registry.sdk.workspace import Workspace
 from trainer import Experiment, Run, ScriptRunConfig
 from trainer.completion import settle
 from trainer.errors import NoModelInRun, SeveralModelsInRun

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from registry.conda_tool import entry_of_python, find_conda, is_conda_release, left_to_pip
-from registry.environment import Environment
+from registry.environments.conda_tool import entry_of_python, find_conda, is_conda_release, left_to_pip
+from registry.environments.interpreters import Frozen, interpreter_for
+from registry.environments.pythons import own_python, pythons_at_hand
 from registry.errors import EnvironmentBuildError
-from registry.interpreters import Frozen, interpreter_for
-from registry.pythons import own_python, pythons_at_hand
+from registry.sdk.environment import Environment
 from tests.registry.test_interpreters import asks, make_wheel
 
 STAND_IN = """
@@ -225,7 +225,7 @@ def test_uv_is_asked_for_a_python_that_is_not_at_hand_and_may_fail(
     tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A uv that has no network: what it says is told, and the nearest newer Python is taken."""
-    from registry import installers
+    from registry.environments import installers
 
     real = installers.find_uv()
     uv = tmp_path / "uv"
@@ -258,7 +258,7 @@ def test_a_python_that_uv_has_downloaded_is_taken(
     tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A uv that really puts a Python where it keeps them: one of this machine's."""
-    from registry import installers
+    from registry.environments import installers
 
     other = next((p for p in pythons_at_hand() if p.minor not in ((3, 6), own_python().minor)), None)
     real = installers.find_uv()

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry import Workspace
-from registry.conda import conda_requirement
-from registry.curated import CURATED, find_curated
-from registry.environment import CondaDependencies, Environment
+from registry.environments.conda import conda_requirement
+from registry.environments.curated import CURATED, find_curated
+from registry.environments.requirements import has_version, package_name, pinned_version
 from registry.errors import EnvironmentNotFound, InvalidArgument, InvalidName
-from registry.requirements import has_version, package_name, pinned_version
+from registry.sdk.environment import CondaDependencies, Environment
 
 PAGE = """
 # the file of Azure's page

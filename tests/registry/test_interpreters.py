@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from registry import installers
+from registry.environments import installers
+from registry.environments.installers import InstallerName, Wanted, choose_installer, find_uv
+from registry.environments.interpreters import Interpreter, find_pythons, interpreter_for, interpreter_key
+from registry.environments.pip_settings import PipSettings
+from registry.environments.pythons import NoPython, Python, PythonRange, choose_python, own_python, pythons_at_hand
+from registry.environments.tool_process import InstallFailed
 from registry.errors import DiskFull, EnvironmentBuildError
-from registry.installers import InstallerName, Wanted, choose_installer, find_uv
-from registry.interpreters import Interpreter, find_pythons, interpreter_for, interpreter_key
-from registry.pip_settings import PipSettings
-from registry.pythons import NoPython, Python, PythonRange, choose_python, own_python, pythons_at_hand
-from registry.tool_process import InstallFailed
 
 OWN_MINOR = ".".join(map(str, sys.version_info[:2]))
 
@@ -310,7 +310,7 @@ def test_what_progress_raises_ends_the_build_and_its_processes(tmp_path: Path, m
 BUILDER = """
 import json, sys
 from pathlib import Path
-from registry.interpreters import interpreter_for
+from registry.environments.interpreters import interpreter_for
 
 def progress(line):
     print(line, flush=True)

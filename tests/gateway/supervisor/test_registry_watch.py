@@ -9,7 +9,7 @@ import pytest
 
 from gateway.supervisor import registry_watch
 from gateway.supervisor.registry_watch import Registered, RegistryWatch
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 
 
 def test_what_nobody_expected_does_not_end_the_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """Environment: a named description of a Python and its packages, in Azure's shape.
 
 What is installed is decided by `spec()`, a canonical JSON document; its SHA-256 is the environment's identity.
-`registry.interpreters` makes a Python from it.
+`registry.environments.interpreters` makes a Python from it.
 """
 
 import hashlib
@@ -12,16 +12,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from registry import requirements
-from registry.conda import conda_requirement, parse_conda, read_conda_file
-from registry.curated import CURATED, find_curated
+from registry.environments import requirements
+from registry.environments.conda import conda_requirement, parse_conda, read_conda_file
+from registry.environments.curated import CURATED, find_curated
+from registry.environments.overlay import OVERLAY, own_releases
 from registry.errors import EnvironmentNotFound, InvalidArgument, shown
 from registry.names import check_name
-from registry.overlay import OVERLAY, own_releases
 from registry.records import EnvironmentRecord, Json
 
 if TYPE_CHECKING:
-    from registry.workspace import Workspace
+    from registry.sdk.workspace import Workspace
 
 #: Names the gateway's own interpreter where an environment can be named; its spec asks for nothing.
 OWN_NAME: Final = "own"
@@ -337,7 +337,7 @@ def _curated(name: str, of: str) -> Environment:
 
 
 def _checked_python(version: object, source: str) -> str | None:
-    from registry.pythons import PythonRange
+    from registry.environments.pythons import PythonRange
 
     if version is None or version == "":
         return None

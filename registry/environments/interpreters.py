@@ -22,12 +22,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from registry import conda_tool, overlay, python_downloads
-from registry.conda_tool import CondaTool, find_conda
-from registry.errors import DiskFull, EnvironmentBuildError
-from registry.installers import Installer, InstallerName, PipInstaller, Wanted, choose_installer
-from registry.overlay import OVERLAY
-from registry.pythons import (
+from registry.environments import conda_tool, overlay, python_downloads
+from registry.environments.conda_tool import CondaTool, find_conda
+from registry.environments.installers import Installer, InstallerName, PipInstaller, Wanted, choose_installer
+from registry.environments.overlay import OVERLAY
+from registry.environments.pythons import (
     Choice,
     NoPython,
     PythonRange,
@@ -37,9 +36,10 @@ from registry.pythons import (
     pythons_at_hand,
     wheels_for,
 )
+from registry.environments.requirements import has_version, package_name, pinned_version
+from registry.environments.tool_process import InstallFailed, Progress
+from registry.errors import DiskFull, EnvironmentBuildError
 from registry.records import Json
-from registry.requirements import has_version, package_name, pinned_version
-from registry.tool_process import InstallFailed, Progress
 
 __all__ = [
     "Frozen",
@@ -128,7 +128,7 @@ def interpreter_for(
     """The interpreter of `spec` below `root`, built now if it is not there yet.
 
     Args:
-        spec: of `registry.environment.Environment.spec`; None, or one that asks for nothing, gives our own Python.
+        spec: of `registry.sdk.environment.Environment.spec`; None, or one that asks for nothing, gives our own Python.
         progress: gets a line now and then while it is built; what it raises ends the build.
         strict: refuse where the Python asked for is not at hand, instead of taking the nearest newer one.
         name: of the environment, for the error.

@@ -7,7 +7,7 @@
 5. the gateway's own, with a warning.
 
 Where 3 or 4 ask for what the gateway's own interpreter has, it is taken and nothing is built. Nothing here looks at the
-machine: `registry.interpreters` makes what is decided.
+machine: `registry.environments.interpreters` makes what is decided.
 """
 
 import importlib.metadata
@@ -17,13 +17,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from registry.environment import OWN_NAME, Environment
-from registry.interpreters import Frozen, numpy_bound
-from registry.overlay import OVERLAY
-from registry.packages import SAME_MODULE, package_of, scipy_bound
-from registry.pythons import wheels_for
+from registry.environments.interpreters import Frozen, numpy_bound
+from registry.environments.overlay import OVERLAY
+from registry.environments.packages import SAME_MODULE, package_of, scipy_bound
+from registry.environments.pythons import wheels_for
+from registry.environments.requirements import is_met, normalized, package_name, pinned_version
 from registry.records import TRAINED_IN, Json, ModelVersion
-from registry.requirements import is_met, normalized, package_name, pinned_version
+from registry.sdk.environment import OWN_NAME, Environment
 
 Rule = Literal["named", "run", "artifact", "declared", "own"]
 

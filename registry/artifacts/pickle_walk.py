@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
-from registry.byte_source import ByteSource, Damaged, OutOfBudget
+from registry.artifacts.byte_source import ByteSource, Damaged, OutOfBudget
 
 _KEPT_TEXT: Final = 200  # characters: a longer string is no module, class, key or version
 _KEPT_TUPLE: Final = 64  # items: numpy has at most 64 dimensions

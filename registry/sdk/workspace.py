@@ -23,8 +23,8 @@ from registry.stores import disk
 from registry.stores.base import ArtifactStore, MetadataStore
 
 if TYPE_CHECKING:
-    from registry.environment import Environment
-    from registry.model import Model
+    from registry.sdk.environment import Environment
+    from registry.sdk.model import Model
 
 DATABASE: Final = "fitserve.db"
 ARTIFACTS_VARIABLE: Final = "FITSERVE_ARTIFACTS"
@@ -242,14 +242,14 @@ class Workspace:
     @property
     def models(self) -> "dict[str, Model]":
         """Name → latest version."""
-        from registry.model import Model
+        from registry.sdk.model import Model
 
         return {model.name: model for model in Model.list(self, latest=True)}
 
     @property
     def environments(self) -> "dict[str, Environment]":
         """Name → latest version."""
-        from registry.environment import Environment
+        from registry.sdk.environment import Environment
 
         return dict(Environment.list(self))
 

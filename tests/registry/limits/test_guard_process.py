@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from registry.limits import make_backend
-from registry.limits.guarding import GUARD
+from registry.limits.guard_process import GUARD
 from registry.resources import ResourceConfiguration
 from tests.contracts.limits import dead, eventually, running
 from tests.registry.limits.test_watchdog import guards

@@ -12,19 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from registry.described import Described
 from registry.errors import InvalidArgument, LocalPathNotFound, ModelNotFound
 from registry.filter import Filter, fitting
-from registry.mounted import latest, only_entry
 from registry.names import MODEL_NAME, check_name
 from registry.records import Json, ModelVersion, ServiceRecord
 from registry.registration import Registration, as_text, immutable
 from registry.resources import ResourceConfiguration
+from registry.sdk.described import Described
+from registry.sdk.model_path import latest, only_entry
 from registry.stores.files import is_digest
 
 if TYPE_CHECKING:
-    from registry.environment import Environment
-    from registry.workspace import Workspace
+    from registry.sdk.environment import Environment
+    from registry.sdk.workspace import Workspace
 
 
 class Framework:
@@ -431,7 +431,7 @@ class Model(Described[ModelVersion]):
 
 
 def _environment(workspace: "Workspace", name: str) -> "Environment":
-    from registry.environment import Environment
+    from registry.sdk.environment import Environment
 
     return Environment.get(workspace, name)
 
