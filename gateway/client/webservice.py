@@ -124,7 +124,7 @@ class Webservice(Described[ServiceRecord]):
         properties: Any = None,
     ) -> "list[Webservice]":
         """Those that fit, oldest first. `tags` and `properties` are keys and [key, value] pairs."""
-        from registry.filter import fits
+        from registry.tags import fits
 
         return [
             cls(workspace, record.name)

@@ -10,9 +10,9 @@ from typing import Any, Final
 from gateway.package.contents import Contents, Packaged, Pinned
 from gateway.package.errors import NotAPackage
 from gateway.package.patterns import checked
+from registry.environments.spec import digest_of
 from registry.records import TRAINED_IN, Artifact, Json, ModelVersion, ServiceRecord
 from registry.resources import ResourceConfiguration
-from registry.sdk.environment import digest_of
 
 NAME: Final = "package.json"
 _FORMAT: Final = 1

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from registry.errors import InvalidArgument, shown
 from registry.records import Json
 
@@ -141,6 +139,8 @@ def read_conda_file(path: Path) -> CondaFile:
     Raises:
         InvalidArgument: it is missing, not YAML, or not a conda environment; the sentence names the entry.
     """
+    import yaml  # late: nothing else in a workspace needs it
+
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:

@@ -128,7 +128,7 @@ def interpreter_for(
     """The interpreter of `spec` below `root`, built now if it is not there yet.
 
     Args:
-        spec: of `registry.sdk.environment.Environment.spec`; None, or one that asks for nothing, gives our own Python.
+        spec: of `registry.environments.spec`; None, or one that asks for nothing, gives our own Python.
         progress: gets a line now and then while it is built; what it raises ends the build.
         strict: refuse where the Python asked for is not at hand, instead of taking the nearest newer one.
         name: of the environment, for the error.

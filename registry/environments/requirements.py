@@ -77,13 +77,13 @@ def parse_lines(lines: Iterable[str], source: str) -> Requirements:
     return Requirements(tuple(sorted(packages)), tuple(options), tuple(sorted(shimmed)))
 
 
-def read_file(path: Path) -> Requirements:
-    """A requirements file with those that it includes by ``-r``.
+def read_lines(path: Path) -> list[str]:
+    """The lines of a requirements file and of those that it includes by ``-r``, for `parse_lines`.
 
     Raises:
-        InvalidArgument: it is missing, not text, includes itself, or a line is not taken.
+        InvalidArgument: it is missing, not text, or includes itself.
     """
-    return parse_lines(_lines(path, 0), path.name)
+    return _lines(path, 0)
 
 
 def _lines(path: Path, depth: int) -> list[str]:

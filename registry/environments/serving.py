@@ -22,8 +22,8 @@ from registry.environments.overlay import OVERLAY
 from registry.environments.packages import SAME_MODULE, package_of, scipy_bound
 from registry.environments.pythons import wheels_for
 from registry.environments.requirements import is_met, normalized, package_name, pinned_version
+from registry.environments.spec import OWN_NAME, is_own, make_spec
 from registry.records import TRAINED_IN, Json, ModelVersion
-from registry.sdk.environment import OWN_NAME, Environment
 
 Rule = Literal["named", "run", "artifact", "declared", "own"]
 
@@ -119,7 +119,7 @@ def _named(record: ModelVersion, facts: "_Facts", spec: Mapping[str, Json], stri
     """Rules 1 and 2."""
     trained: Mapping[str, Any] = record.facts.get(TRAINED_IN) or {}
     of_run = trained.get("environment") == record.environment and bool(trained.get("frozen"))
-    if not (spec.get("python") or spec.get("pip")):
+    if is_own(spec):
         own = facts.own.scikit_learn
         return ServingEnvironment(
             "named", "the gateway's own was asked for", warnings=facts.notes(own), name=OWN_NAME, strict=strict
@@ -208,12 +208,8 @@ class _Facts:
             packages["scikit-learn"] = f"scikit-learn=={version}" + (".*" if version.count(".") < 2 else "")
             packages["scipy"] = scipy_bound(version)
         packages["numpy"] = _numpy(version, self.artifact.get("numpy_major"))
-        environment = Environment(OWN_NAME)
-        wanted = environment.python.conda_dependencies
-        wanted.python_version = _python(version, self.artifact.get("min_python"))
-        for requirement in packages.values():
-            wanted.add_pip_package(requirement)
-        return environment.spec()
+        python = _python(version, self.artifact.get("min_python"))
+        return make_spec(OWN_NAME, python=python, pip=packages.values())
 
 
 def same_version(one: str, other: str | None) -> bool:

@@ -13,9 +13,10 @@ from registry import services
 from registry.artifacts.facts import read_artifact
 from registry.environments.interpreters import interpreter_for
 from registry.environments.serving import Own, decide
+from registry.environments.spec import OWN_NAME
 from registry.errors import EnvironmentBuildError
 from registry.inference import InferenceConfig
-from registry.sdk.environment import OWN_NAME, Environment
+from registry.sdk.environment import Environment
 from registry.sdk.model import Model
 from registry.sdk.workspace import Workspace
 from tests.e2e.gateway import fitserve, serving

@@ -462,7 +462,7 @@ def test_numpy_that_is_left_open_is_bounded_for_old_code(
     make_wheel(wheels, "numpy", "1.23.5")
     make_wheel(wheels, "numpy", "2.1.0")
     make_wheel(wheels, "scikit_learn", "1.3.0")
-    monkeypatch.setattr("registry.interpreters.pythons_at_hand", lambda: [own_python()])
+    monkeypatch.setattr("registry.environments.interpreters.pythons_at_hand", lambda: [own_python()])
 
     def numpy_of(*packages: str, python: str | None = None) -> tuple[str, tuple[str, ...]]:
         built = interpreter_for(offline(wheels, *packages, python=python), tmp_path / "root", installer=uv)
@@ -481,7 +481,7 @@ def test_numpy_that_is_left_open_is_bounded_for_old_code(
 def test_strict_also_refuses_one_that_was_built_with_a_newer_python(
     tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch, uv: InstallerName
 ) -> None:
-    monkeypatch.setattr("registry.interpreters.pythons_at_hand", lambda: [own_python()])
+    monkeypatch.setattr("registry.environments.interpreters.pythons_at_hand", lambda: [own_python()])
     spec = offline(wheels, "tiny_pkg", python="3.6.2")
     assert interpreter_for(spec, tmp_path / "root", installer=uv).warnings
     with pytest.raises(EnvironmentBuildError, match=r"3\.6\.2 is not at hand"):

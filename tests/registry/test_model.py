@@ -26,8 +26,8 @@ from registry.errors import (
     NotAnArtifact,
     RunNotFound,
 )
+from registry.names import split_id
 from registry.records import RunRecord, ServiceRecord
-from registry.sdk.model import split_id
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
