@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from registry.artifacts.byte_source import Damaged, NoDecompressor, OutOfBudget, compressor_of, open_source
-from registry.artifacts.pickle_walk import Global, Instance, Opaque, PickleWalk
+from registry.artifacts.pickle_values import Global, Instance, Opaque
+from registry.artifacts.pickle_walk import PickleWalk
 from registry.errors import NotAnArtifact, shown
 from registry.records import ArtifactFormat, Json
 
