@@ -227,7 +227,8 @@ def tell_versions(entry: dict[str, Any]) -> None:
     environment = facts.get("environment") or {}
     if environment and (len(set(known.values())) > 1 or environment.get("spec")):
         said = ", ".join(f"{word} {version}" for word, version in known.items())
-        click.echo(f"scikit-learn: {said} on Python {facts.get('python')} ({environment.get('reason')})")
+        python = f" on Python {facts['python']}" if facts.get("python") else ""  # unknown before it was loaded
+        click.echo(f"scikit-learn: {said or 'none'}{python} ({environment.get('reason')})")
     for note in entry.get("notes") or ():
         click.echo(f"note: {note}")
 

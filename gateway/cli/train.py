@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -159,9 +160,15 @@ def _requirements_beside(folder: Path, packages: set[str | None]) -> Path | None
 
 def environment_from_file(path: Path) -> Environment:
     """An Environment from a conda file, or from pip requirements."""
-    if path.suffix in {".yml", ".yaml"}:
-        return Environment.from_conda_specification(path.stem, path)
-    return Environment.from_pip_requirements(path.stem, path)
+    read = (
+        Environment.from_conda_specification if path.suffix in {".yml", ".yaml"} else Environment.from_pip_requirements
+    )
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        found = read(path.stem, path)
+    for note in notes:
+        click.echo(f"note: {note.message}", err=True)
+    return found
 
 
 def with_option(command: Any) -> Any:

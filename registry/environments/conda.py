@@ -142,10 +142,10 @@ def read_conda_file(path: Path) -> CondaFile:
     import yaml  # late: nothing else in a workspace needs it
 
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        data = yaml.safe_load(path.read_bytes())
     except OSError as error:
         raise InvalidArgument(path.name, f"it cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark is not None else ""
         raise InvalidArgument(path.name, f"it is not YAML{where}") from None

@@ -1,18 +1,27 @@
 """Requirement lines as pip takes them: their names, the options that may stand between them, and what is met by us."""
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import (
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    canonicalize_name,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
 
 from registry.errors import InvalidArgument, shown
 
-_NAME: Final = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(\[[^\]]*\])?\s*(.*)", re.DOTALL)
-_CLAUSE: Final = r"(?:===|==|~=|!=|<=|>=|<|>)\s*[A-Za-z0-9][A-Za-z0-9.*!+_-]*"
-_REST: Final = re.compile(rf"(?:(\()?\s*{_CLAUSE}(?:\s*,\s*{_CLAUSE})*\s*,?\s*(?(1)\)))?\s*(;\s*\S.*)?|@\s*\S.*")
+# ``>=1.16.*``, which old installers took and packaging does not.
+_WILDCARD: Final = re.compile(r"([<>]=?\s*\d+(?:\.\d+)*)\.\*")
 # Options of a requirements file that say where packages come from; `-r` is followed, all others are refused.
 _OPTIONS: Final = frozenset(
     {"--index-url", "--extra-index-url", "--find-links", "--no-index", "--pre", "--trusted-host", "--prefer-binary"}
@@ -21,20 +30,37 @@ _SHORT: Final = {"-i": "--index-url", "-f": "--find-links"}
 _FLAGS: Final = frozenset({"--no-index", "--pre", "--prefer-binary"})
 _SHIMMED: Final = re.compile(r"azureml(-.*)?")
 _DEEPEST: Final = 10
+_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")  # written by PowerShell
 
 
 @dataclass(frozen=True)
 class Requirements:
-    """`packages` to install, `options` such as ``--pre`` or ``--index-url URL``, `shimmed` ones that our azureml shim stands in for."""
+    """`packages` to install, `options` such as ``--pre`` or ``--index-url URL``, `shimmed` ones that our azureml shim stands in for.
+    `notes` say what is read as something else than was written."""
 
     packages: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     shimmed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def normalized(name: str) -> str:
     """A package name as indexes compare it: ``Foo_Bar`` is ``foo-bar``."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+    return str(canonicalize_name(name))
+
+
+@functools.lru_cache(4096)
+def parsed(requirement: str) -> Requirement:
+    """
+    Raises:
+        InvalidArgument: it is not a requirement.
+    """
+    try:
+        return Requirement(_WILDCARD.sub(r"\1", requirement))
+    except InvalidRequirement:
+        raise InvalidArgument(
+            "requirement", f"{shown(requirement)} is not a requirement such as 'scikit-learn==1.5.2'"
+        ) from None
 
 
 def package_name(requirement: str) -> str:
@@ -43,18 +69,34 @@ def package_name(requirement: str) -> str:
     Raises:
         InvalidArgument: it is not a requirement.
     """
-    return normalized(_parts(requirement)[0])
+    return normalized(parsed(requirement).name)
 
 
 def pinned_version(requirement: str) -> str | None:
     """``1.5.2`` of ``scikit-learn==1.5.2``; None where the version is open in any way."""
-    found = re.fullmatch(r"\(?\s*={2,3}\s*([0-9][A-Za-z0-9.!+_-]*)\s*\)?\s*(;.*)?", _parts(requirement)[2])
-    return found.group(1) if found else None
+    pins = [each for each in parsed(requirement).specifier if each.operator in ("==", "===")]
+    open_ = len(parsed(requirement).specifier) != 1 or not pins or pins[0].version.endswith("*")
+    return None if open_ else pins[0].version
 
 
 def has_version(requirement: str) -> bool:
     """Whether it says anything about the version (or the place) of the package."""
-    return bool(_parts(requirement)[2].partition(";")[0].strip())
+    return bool(parsed(requirement).specifier or parsed(requirement).url)
+
+
+def wanted_by(python: Sequence[int], requirements: Iterable[str], name: str) -> list[str]:
+    """Those of `requirements` that ask for the package `name` where the Python has that version, by their markers."""
+    numbers = [str(number) for number in (*python, 0, 0)][:3]
+    facts = {"python_version": ".".join(numbers[:2])}
+    facts |= dict.fromkeys(("python_full_version", "implementation_version"), ".".join(numbers))
+    found = [each for each in requirements if package_name(each) == name]
+    return [each for each in found if (marker := parsed(each).marker) is None or marker.evaluate(facts)]
+
+
+def pinned_for(python: Sequence[int], requirements: Iterable[str], name: str) -> str | None:
+    """The version that `requirements` pin the package `name` to, where the Python has that version."""
+    pins = [pinned_version(each) for each in wanted_by(python, requirements, name)]
+    return next((pin for pin in pins if pin is not None), None)
 
 
 def parse_lines(lines: Iterable[str], source: str) -> Requirements:
@@ -66,15 +108,18 @@ def parse_lines(lines: Iterable[str], source: str) -> Requirements:
     packages: set[str] = set()
     shimmed: set[str] = set()
     options: list[str] = []
+    notes: dict[str, None] = {}
     for line in _joined(lines):
         if line.startswith("-"):
             option = _option(line, source)
             if option not in options:
                 options.append(option)
             continue
-        requirement = _requirement(line, source)
+        requirement, note = _requirement(line, source)
+        if note is not None:
+            notes[f"{source}: {note}"] = None
         (shimmed if _SHIMMED.fullmatch(package_name(requirement)) else packages).add(requirement)
-    return Requirements(tuple(sorted(packages)), tuple(options), tuple(sorted(shimmed)))
+    return Requirements(tuple(sorted(packages)), tuple(options), tuple(sorted(shimmed)), tuple(notes))
 
 
 def read_lines(path: Path) -> list[str]:
@@ -90,11 +135,12 @@ def _lines(path: Path, depth: int) -> list[str]:
     if depth > _DEEPEST:
         raise InvalidArgument(path.name, "it includes itself by -r")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
+        text = data.decode("utf-16" if data[:2] in _UTF16 else "utf-8-sig")
     except OSError as error:
         raise InvalidArgument(path.name, f"it cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InvalidArgument(path.name, "it is not a text file in UTF-8") from None
+        raise InvalidArgument(path.name, "it is not a text file in UTF-8 or UTF-16") from None
     lines: list[str] = []
     for line in _joined(text.splitlines()):
         included = re.fullmatch(r"(?:-r|--requirement)[\s=]*(\S.*)", line)
@@ -137,7 +183,8 @@ def _option(line: str, source: str) -> str:
     return f"{name} {value}".rstrip()
 
 
-def _requirement(line: str, source: str) -> str:
+def _requirement(line: str, source: str) -> tuple[str, str | None]:
+    """In canonical form, and what there is to say about it."""
     line = re.split(r"\s--(?:hash|global-option|config-settings)[=\s]", line)[0].strip()
     if re.match(r"[a-z+]+://|git\+|\.{0,2}/|file:", line) or (
         "@" not in line and line.endswith((".whl", ".tar.gz", ".zip"))
@@ -146,26 +193,56 @@ def _requirement(line: str, source: str) -> str:
             source, f"{shown(line)} has no package name: write 'name @ https://…' for a URL; local paths are not taken"
         )
     try:
-        name, extras, rest = _parts(line)
+        requirement = Requirement(str(parsed(line)))
     except InvalidArgument:
         raise InvalidArgument(source, f"{shown(line)} is not a requirement such as 'scikit-learn==1.5.2'") from None
-    rest = re.sub(r"\s*(===|==|~=|!=|<=|>=|<|>|,)\s*", r"\1", rest.strip())
-    return f"{name}{extras}{' ' if rest.startswith(('@', ';')) else ''}{rest}"
+    note = _without_place(requirement) or _with_real_name(requirement)
+    return _text(requirement), note
 
 
-def _parts(requirement: str) -> tuple[str, str, str]:
-    found = _NAME.fullmatch(requirement.strip())
-    if not found or not _REST.fullmatch(found.group(3)) or "\n" in requirement:
-        raise InvalidArgument("requirement", f"{shown(requirement)} is not a requirement such as 'scikit-learn==1.5.2'")
-    return found.group(1), found.group(2) or "", found.group(3)
+def _with_real_name(requirement: Requirement) -> str | None:
+    """On PyPI `sklearn` is an empty package, whose releases are all 0.0; gives a note where it is asked for."""
+    if normalized(requirement.name) != "sklearn":
+        return None
+    kept = [each for each in requirement.specifier if not each.version.startswith("0.0")]
+    requirement.name, requirement.specifier = "scikit-learn", SpecifierSet(",".join(map(str, kept)))
+    return "sklearn is the name of the module: scikit-learn is taken"
+
+
+def _without_place(requirement: Requirement) -> str | None:
+    """conda's `pip freeze` names the folders that packages were built in, on another machine; gives a note where one is left out."""
+    place = urlsplit(requirement.url or "")
+    if place.scheme != "file" or Path(unquote(place.path)).exists():
+        return None
+    release = _release_in(unquote(place.path).rpartition("/")[2])
+    requirement.url, requirement.specifier = None, SpecifierSet(release and f"=={release}")
+    return f"{requirement.name} was built at file:{place.path}, which is not on this machine: {_text(requirement)} is taken"
+
+
+def _release_in(file: str) -> str:
+    """The release that the name of a wheel or source archive tells, else nothing."""
+    for parse in (parse_wheel_filename, parse_sdist_filename):
+        try:
+            return str(parse(file)[1])
+        except (InvalidWheelFilename, InvalidSdistFilename):
+            pass
+    return ""
+
+
+def _text(requirement: Requirement) -> str:
+    """Lower bounds before upper ones, as people write them."""
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    parts = sorted(map(str, requirement.specifier), key=lambda part: ("=~><!".index(part[0]), part))
+    place = f" @ {requirement.url}" if requirement.url else ""
+    marker = f"{' ' if place else ''}; {requirement.marker}" if requirement.marker else ""
+    return f"{requirement.name}{extras}{','.join(parts)}{place}{marker}"
 
 
 def is_met(requirement: str, releases: Mapping[str, str]) -> bool:
-    """Whether `releases`, by normalized name, hold what is asked for."""
-    try:
-        wanted = Requirement(requirement)
-    except InvalidRequirement:
-        return False
+    """Whether `releases` of this Python, by normalized name, hold what is asked for."""
+    wanted = parsed(requirement)
+    if wanted.marker is not None and not wanted.marker.evaluate():
+        return True
     release = releases.get(normalized(wanted.name))
     return release is not None and wanted.specifier.contains(release, prereleases=True)
 
@@ -176,5 +253,5 @@ def checked(requirement: str) -> str:
     Raises:
         InvalidArgument: it is not one.
     """
-    package_name(requirement)
+    parsed(requirement)
     return requirement

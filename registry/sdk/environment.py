@@ -5,6 +5,7 @@ What is installed is decided by `spec()`, see `registry.environments.spec`.
 
 import os
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -228,6 +229,7 @@ class Environment:
         """
         path = Path(file_path)
         conda = read_conda_file(path)
+        _tell([*conda.packages, *conda.pip_lines], path)
         spec = make_spec(
             path.name,
             python=conda.python,
@@ -247,7 +249,9 @@ class Environment:
         """
         del pip_version
         path = Path(file_path)
-        return cls.from_spec(name, make_spec(path.name, pip=requirements.read_lines(path)))
+        lines = requirements.read_lines(path)
+        _tell(lines, path)
+        return cls.from_spec(name, make_spec(path.name, pip=lines))
 
     @staticmethod
     def get(workspace: Stores, name: str, version: int | str | None = None, label: str | None = None) -> "Environment":
@@ -286,6 +290,12 @@ class Environment:
     def clone(self, new_name: str) -> "Environment":
         """The same description under another name, not registered."""
         return Environment.from_spec(new_name, self.spec())
+
+
+def _tell(lines: Sequence[str], path: Path) -> None:
+    """Warn where a file's line is read as something else than was written."""
+    for note in requirements.parse_lines(lines, path.name).notes:
+        warnings.warn(note, stacklevel=3)
 
 
 def _version_number(version: int | str | None) -> int | None:

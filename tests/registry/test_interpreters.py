@@ -19,9 +19,10 @@ import pytest
 
 from registry.environments import installers
 from registry.environments.installers import InstallerName, Wanted, choose_installer, find_uv
-from registry.environments.interpreters import Interpreter, find_pythons, interpreter_for, interpreter_key
+from registry.environments.interpreters import Interpreter, _Build, find_pythons, interpreter_for, interpreter_key
 from registry.environments.pip_settings import PipSettings
 from registry.environments.pythons import NoPython, Python, PythonRange, choose_python, own_python, pythons_at_hand
+from registry.environments.spec import make_spec
 from registry.environments.tool_process import InstallFailed
 from registry.errors import DiskFull, EnvironmentBuildError
 
@@ -427,12 +428,25 @@ def test_no_older_one_is_taken() -> None:
 
 
 def test_a_pinned_scikit_learn_gets_a_python_that_it_has_wheels_for() -> None:
-    assert str(choose_python(None, AT_HAND, scikit_learn="0.24.2").python) == "3.8.18"
-    assert str(choose_python(None, AT_HAND, scikit_learn="0.19.1").python) == "3.6.15"
-    assert choose_python(None, AT_HAND, scikit_learn=None).python == own_python()
-    assert choose_python(None, AT_HAND, scikit_learn="99.1").python == own_python()
-    alone = choose_python(None, [own_python()], scikit_learn="0.19.1")
+    assert str(choose_python(None, AT_HAND, scikit_learn=lambda _: "0.24.2").python) == "3.8.18"
+    assert str(choose_python(None, AT_HAND, scikit_learn=lambda _: "0.19.1").python) == "3.6.15"
+    assert choose_python(None, AT_HAND, scikit_learn=lambda _: None).python == own_python()
+    assert choose_python(None, AT_HAND, scikit_learn=lambda _: "99.1").python == own_python()
+    alone = choose_python(None, [own_python()], scikit_learn=lambda _: "0.19.1")
     assert alone.warning == "scikit-learn 0.19.1 has wheels for Python 3.6 to 3.6; none is at hand"
+
+
+def test_markers_are_asked_of_each_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of two pins that exclude each other, the one for the Python that is taken counts."""
+    lines = ["scikit-learn==0.19.1; python_version<'3.7'", "scikit-learn==1.5.0; python_version>='3.9'"]
+    spec = make_spec("requirements.txt", pip=lines)
+    monkeypatch.setattr("registry.environments.interpreters.pythons_at_hand", lambda: [*AT_HAND, own_python()])
+    build = _Build(tmp_path, "", spec, lambda _: None, False, "marked", None)
+    assert build.choose().python == own_python()
+    assert build._constraints(build.choose()) == []
+    old = _Build(tmp_path, "", {**spec, "python": "3.6"}, lambda _: None, False, "marked", None)
+    assert str(old.choose().python) == "3.6.15"
+    assert old._constraints(old.choose()) == [("numpy<1.24", "scikit-learn 0.19.1")]
 
 
 def test_the_pythons_at_hand_start_and_are_what_they_say() -> None:
