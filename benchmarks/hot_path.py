@@ -30,8 +30,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from registry.model import Model
-from registry.workspace import Workspace
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 from tests.e2e.gateway import serving
 
 ROOT = Path(__file__).parent.parent

@@ -20,8 +20,8 @@ from uuid import uuid4
 import numpy as np
 
 from benchmarks.servers import ROWS, SAME, Place, Server
-from registry.installers import Wanted, choose_installer
-from registry.pythons import Python
+from registry.environments.installers import Wanted, choose_installer
+from registry.environments.pythons import Python
 
 ENVIRONMENTS: Final = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fitserve-benchmarks"
 START_S: Final = 120.0

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import sklearn
 
-from registry.model import Model
-from registry.workspace import Workspace
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 
 APPS: Final = Path(__file__).parent / "apps"
 ROWS = list[list[float]]

@@ -7,18 +7,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from registry.environment import Environment as Environment
-    from registry.model import Model as Model
     from registry.resources import ResourceConfiguration as ResourceConfiguration
-    from registry.workspace import Workspace as Workspace
+    from registry.sdk.environment import Environment as Environment
+    from registry.sdk.model import Model as Model
+    from registry.sdk.workspace import Workspace as Workspace
 
 __all__ = ["Environment", "Model", "ResourceConfiguration", "Workspace"]
 
 _HOMES = {
-    "Environment": "registry.environment",
-    "Model": "registry.model",
+    "Environment": "registry.sdk.environment",
+    "Model": "registry.sdk.model",
     "ResourceConfiguration": "registry.resources",
-    "Workspace": "registry.workspace",
+    "Workspace": "registry.sdk.workspace",
 }
 
 

@@ -12,17 +12,16 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from registry.code import FILE_LIMIT, SIZE_LIMIT, is_skipped
-from registry.environment import Environment
+from registry.artifacts.code import FILE_LIMIT, SIZE_LIMIT, is_skipped
+from registry.environments.requirements import package_name
+from registry.environments.spec import is_own, put
 from registry.errors import InvalidArgument, LocalPathNotFound, ModelNotFound
-from registry.model import Model, split_id
+from registry.models import HasId, id_of
+from registry.names import split_id
 from registry.records import Artifact, Json, ModelVersion, ServiceRecord
-from registry.requirements import package_name
-
-if TYPE_CHECKING:
-    from registry.workspace import Workspace
+from registry.stores.base import Stores
 
 INFERENCE: Final = "inference"  # of a service's settings
 FOLDER_OF_MODELS: Final = "folder_of_models"  # setting of a version: its artifact is `<name>/<version>/<model>`
@@ -39,7 +38,7 @@ class InferenceConfig:
         entry_script: a Python file with `init()` and `run()`, relative to `source_directory` where that is given. None: the
             methods of the one model.
         source_directory: all of it travels along; without it the script alone does.
-        environment: digest of one that the workspace knows; None takes the model's.
+        environment: digest of one that the stores knows; None takes the model's.
         strict_python: no newer Python in place of the one that the environment asks for.
     """
 
@@ -48,7 +47,7 @@ class InferenceConfig:
     environment: str | None = None
     strict_python: bool = False
 
-    def store(self, workspace: "Workspace", models: Sequence[Model | str]) -> dict[str, Json]:
+    def store(self, stores: Stores, models: Sequence[HasId | str]) -> dict[str, Json]:
         """The settings of a service that answers by it. Only content is stored, under its digest.
 
         Raises:
@@ -58,14 +57,14 @@ class InferenceConfig:
         if self.entry_script is not None:
             folder, name = self._folder_and_name(self.entry_script)
             files = [name] if self.source_directory is None else _all_files(folder)
-            code = workspace.artifacts.put_folder(folder, "code", files).digest
+            code = stores.artifacts.put_folder(folder, "code", files).digest
         elif self.environment is None:
             raise InvalidArgument("inference_config", "it names neither an entry_script nor an environment")
         elif len(models) != 1:
             raise InvalidArgument("models", _SEVERAL)
-        environment = None if self.environment is None else _environment(workspace, self.environment, code)
+        environment = None if self.environment is None else _environment(stores, self.environment, code)
         own = {"script": name, "code": code, "environment": environment, "strict_python": self.strict_python}
-        return {INFERENCE: {**own, "models": _models(workspace, models)}}
+        return {INFERENCE: {**own, "models": _models(stores, models)}}
 
     def _folder_and_name(self, script: str) -> tuple[Path, str]:
         if self.source_directory is not None:
@@ -84,32 +83,32 @@ class InferenceConfig:
         return folder, name.as_posix()
 
 
-def with_models(workspace: "Workspace", record: ServiceRecord, models: Sequence[Model | str]) -> dict[str, Json]:
+def with_models(stores: Stores, record: ServiceRecord, models: Sequence[HasId | str]) -> dict[str, Json]:
     """The settings of a service whose models change, as far as they depend on those."""
     own = record.settings.get(INFERENCE)
     if not own:
         return {}
     if own["script"] is None and len(models) != 1:
         raise InvalidArgument("models", _SEVERAL)
-    return {INFERENCE: {**own, "models": _models(workspace, models)}}
+    return {INFERENCE: {**own, "models": _models(stores, models)}}
 
 
-def ids_of(workspace: "Workspace", models: Sequence[Model | str]) -> tuple[str, ...]:
+def ids_of(stores: Stores, models: Sequence[HasId | str]) -> tuple[str, ...]:
     """``name:version`` of each, or ``name`` for one whose live version is wanted.
 
     Raises:
         InvalidArgument: there is none, or several of which one has no version.
         ModelNotFound
     """
-    if isinstance(models, Model | str):
+    if isinstance(models, str) or not isinstance(models, Sequence):
         raise InvalidArgument("models", f"a list of one model or more is expected, not {models!r}")
     if not models:
         raise InvalidArgument(
             "models", "a service has a model, also where a script answers: register any file, as the framework Custom"
         )
     if len(models) == 1 and isinstance(models[0], str) and ":" not in models[0]:
-        return (Model(workspace, models[0]).name,)
-    return tuple(_model(workspace, each).id for each in models)
+        return (stores.metadata.get_model(models[0]).name,)
+    return tuple(id_of(stores.metadata, each) for each in models)
 
 
 def answering(service: ServiceRecord, version: ModelVersion) -> ModelVersion:
@@ -142,31 +141,31 @@ def content_of(version: ModelVersion) -> str:
     return " ".join(str(part) for part in (version.artifact.digest, version.environment, version.code, script))
 
 
-def versions_of_services(workspace: "Workspace") -> Iterator[ModelVersion]:
+def versions_of_services(stores: Stores) -> Iterator[ModelVersion]:
     """What services have made of their models: content and environments that no registered version may name."""
-    for service in workspace.metadata.list_services():
+    for service in stores.metadata.list_services():
         if service.settings.get(INFERENCE):
             name, _, number = service.models[0].partition(":")
             with contextlib.suppress(ModelNotFound):
-                yield answering(service, workspace.metadata.get_model(name, int(number) if number else None))
+                yield answering(service, stores.metadata.get_model(name, int(number) if number else None))
 
 
-def _models(workspace: "Workspace", models: Sequence[Model | str]) -> Json:
+def _models(stores: Stores, models: Sequence[HasId | str]) -> Json:
     """Of several models the folder that holds them, `<name>/<version>/<model>` as Azure lays them out. One needs none."""
-    ids = ids_of(workspace, models)
+    ids = ids_of(stores, models)
     if len(ids) == 1:
         return None
-    with tempfile.TemporaryDirectory(dir=workspace.cache_dir) as parent:
+    with tempfile.TemporaryDirectory(dir=stores.cache_dir) as parent:
         folder = Path(parent, "azureml-models")
-        for record in (workspace.metadata.get_model(*split_id(each)) for each in ids):
+        for record in (stores.metadata.get_model(*split_id(each)) for each in ids):
             target = folder / record.name / str(record.version) / record.artifact.name
             target.parent.mkdir(parents=True, exist_ok=True)
-            source = workspace.artifacts.local_path(record.artifact.digest)
+            source = stores.artifacts.local_path(record.artifact.digest)
             if source.is_dir():
                 shutil.copytree(source, target)
             else:
                 shutil.copyfile(source, target)
-        stored = workspace.artifacts.put_folder(folder)
+        stored = stores.artifacts.put_folder(folder)
     return {
         "digest": stored.digest,
         "size": stored.size,
@@ -176,26 +175,23 @@ def _models(workspace: "Workspace", models: Sequence[Model | str]) -> Json:
     }
 
 
-def _environment(workspace: "Workspace", digest: str, code: str | None) -> str:
+def _environment(stores: Stores, digest: str, code: str | None) -> str:
     """That environment, with what scoring needs in it: Azure brought that along with `azureml-defaults`."""
-    record = workspace.metadata.get_environment_by_digest(digest)
+    record = stores.metadata.get_environment_by_digest(digest)
     spec = record.spec
-    if not (spec.get("python") or spec.get("pip")):
+    if is_own(spec):
         return digest
-    there = {package_name(requirement) for requirement in spec.get("pip") or ()}
+    there = {package_name(requirement) for requirement in spec["pip"]}
     missing = [_NEEDED] if _NEEDED not in there else []
-    if spec.get("shimmed") and "inference-schema" not in there and code and _imports_schema(workspace, code):
+    if spec.get("shimmed") and "inference-schema" not in there and code and _imports_schema(stores, code):
         missing.append("inference-schema")
     if not missing:
         return digest
-    environment = Environment.from_spec(record.name, spec)
-    for package in missing:
-        environment.python.conda_dependencies.add_pip_package(package)
-    return workspace.metadata.put_environment(environment.name, environment.digest, environment.spec()).digest
+    return put(stores.metadata, record.name, {**spec, "pip": sorted([*spec["pip"], *missing])}).digest
 
 
-def _imports_schema(workspace: "Workspace", code: str) -> bool:
-    folder = workspace.artifacts.local_path(code)
+def _imports_schema(stores: Stores, code: str) -> bool:
+    folder = stores.artifacts.local_path(code)
     return any(_SCHEMA.encode() in path.read_bytes() for path in folder.rglob("*.py"))
 
 
@@ -219,9 +215,3 @@ def _all_files(folder: Path) -> list[str]:
                     "source_directory", f"{folder} holds more than {FILE_LIMIT} files or {SIZE_LIMIT // 2**20} MB"
                 )
     return found
-
-
-def _model(workspace: "Workspace", given: Model | str) -> Model:
-    if isinstance(given, Model):
-        return given
-    return Model(workspace, id=given) if ":" in given else Model(workspace, given)

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from registry.environments.interpreters import interpreter_key
+from registry.environments.serving import Own, decide
 from registry.errors import FitserveError
 from registry.inference import versions_of_services
-from registry.interpreters import interpreter_key
+from registry.names import is_digest
 from registry.records import ModelVersion, RunRecord
-from registry.serving_environment import Own, decide
-from registry.stores.files import FileArtifacts, is_digest
-from registry.workspace import Workspace
+from registry.stores.base import Stores
+from registry.stores.files import FileArtifacts
 
 GRACE_S: Final = 3600.0
 DAY_S: Final = 86400.0
@@ -40,7 +41,7 @@ class Freed:
         return bool(self.artifacts or self.interpreters or self.runs or self.snapshots)
 
 
-def prune(workspace: Workspace, *, days: float = 30, dry_run: bool = False, now: float | None = None) -> Freed:
+def prune(workspace: Stores, *, days: float = 30, dry_run: bool = False, now: float | None = None) -> Freed:
     """Free what no model, service or run that goes on needs.
 
     Args:
@@ -52,7 +53,7 @@ def prune(workspace: Workspace, *, days: float = 30, dry_run: bool = False, now:
 
 
 class _Prune:
-    def __init__(self, workspace: Workspace, days: float, dry_run: bool, now: float) -> None:
+    def __init__(self, workspace: Stores, days: float, dry_run: bool, now: float) -> None:
         self._workspace, self._dry_run = workspace, dry_run
         self._young, self._old = now - GRACE_S, now - days * DAY_S
         self._freed = Freed()
@@ -150,7 +151,7 @@ class _Prune:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def needed_artifacts(workspace: Workspace) -> Iterator[str]:
+def needed_artifacts(workspace: Stores) -> Iterator[str]:
     """Digests of all that a registered version or a service consists of, the files of their folders among them."""
     for model in (*workspace.metadata.list_models(), *versions_of_services(workspace)):
         digests = [model.artifact.digest, model.code, model.sample, model.golden]

@@ -66,7 +66,7 @@ class EnvironmentRecord:
     name: str
     version: int
     digest: str
-    spec: Mapping[str, Json]  # see registry.environment for the keys
+    spec: Mapping[str, Json]  # see `registry.environments.spec` for the keys
     created_time: datetime
 
 

@@ -13,9 +13,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
-from registry.code import code_files
+from registry.artifacts.code import code_files
+from registry.artifacts.definitions import MODULE, Definitions, definitions
+from registry.artifacts.sample import read_sample
 from registry.composition.plan import PLAN, functions_of_script
-from registry.definitions import MODULE, Definitions, definitions
+from registry.environments.interpreters import check_python
+from registry.environments.spec import HasSpec, digest_in
 from registry.errors import (
     FrameworkMissing,
     InvalidArgument,
@@ -25,15 +28,15 @@ from registry.errors import (
     NeedsRunning,
     NotAnArtifact,
 )
+from registry.names import check_name
 from registry.records import TRAINED_IN, Artifact, Json, ModelVersion, RunRecord
 from registry.resources import ResourceConfiguration
-from registry.sample import read_sample
 from registry.stores import disk
 from registry.stores.base import ArtifactStore, MetadataStore
+from registry.tags import as_text
 
 if TYPE_CHECKING:
-    from registry.artifact import ArtifactFacts
-    from registry.environment import Environment
+    from registry.artifacts.facts import ArtifactFacts
 
 # Declared to be one of these, or nothing, a file must be what scikit-learn's users save.
 _READ: Final = (None, "ScikitLearn")
@@ -43,28 +46,29 @@ _TOLD: Final = frozenset({"scikit-learn", "numpy", "scipy", "pandas", "joblib"})
 
 @dataclass(frozen=True, kw_only=True)
 class Registration:
-    """What was said about a model that is to be registered; see `Model.register`."""
+    """What is to become a version of the model `name`; `registry.Model.register` explains the fields."""
 
     name: str
     path: Path
-    child_paths: Sequence[str] | None
-    tags: Mapping[str, str]
-    properties: Mapping[str, str]
-    description: str | None
-    framework: str | None
-    framework_version: str | None
-    sample: object
-    sample_output: object
-    resource_configuration: ResourceConfiguration | None
-    code: Path | None
-    training_script: Path | None
-    environment: "Environment | str | None"
-    run_id: str | None
-    experiment_name: str | None
-    settings: Mapping[str, Json]
+    child_paths: Sequence[str] | None = None
+    tags: Mapping[str, object] | None = None
+    properties: Mapping[str, object] | None = None
+    description: str | None = None
+    framework: str | None = None
+    framework_version: str | None = None
+    sample: object = None
+    sample_output: object = None
+    resource_configuration: ResourceConfiguration | None = None
+    code: str | Path | None = None
+    training_script: str | Path | None = None
+    environment: HasSpec | str | None = None
+    run_id: str | None = None
+    experiment_name: str | None = None
+    settings: Mapping[str, Json] | None = None
     expected: object = None
 
     def store(self, metadata: MetadataStore, artifacts: ArtifactStore) -> ModelVersion:
+        tags, properties = as_text("tags", self.tags), as_text("properties", self.properties)
         self._check()
         before = _state(self.path)
         facts = self._facts()
@@ -72,7 +76,7 @@ class Registration:
         artifact = replace(self._put_model(artifacts), format=facts.format)
         if _state(self.path) != before:
             raise InvalidArgument("model_path", f"{self.path} changed while it was registered; try again")
-        settings = dict(self.settings)
+        settings = dict(self._settings)
         sample = None if self.sample is None else store_sample(artifacts, "sample", self.sample)
         if self.sample_output is not None:
             output = store_sample(artifacts, "sample_output_dataset", self.sample_output)
@@ -80,10 +84,8 @@ class Registration:
         if self.expected is not None:
             settings["expected"] = _store_expected(artifacts, self.expected, self.sample)
         run = None if self.run_id is None else metadata.get_run(self.run_id)
-        environment = environment_digest(metadata, self.environment)
+        environment = digest_in(metadata, self.environment)
         if environment is not None and settings.get("strict_python"):
-            from registry.interpreters import check_python
-
             record = metadata.get_environment_by_digest(environment)
             check_python(record.spec, record.name)
         return metadata.add_model(
@@ -95,8 +97,8 @@ class Registration:
                 framework=self.framework,
                 framework_version=self.framework_version,
                 description=self.description,
-                tags=self.tags,
-                properties=self.properties,
+                tags=tags,
+                properties=properties,
                 resource_configuration=(self.resource_configuration or ResourceConfiguration()).fitting(
                     artifact.size, facts.compressor is not None
                 ),
@@ -113,12 +115,17 @@ class Registration:
         )
 
     @property
+    def _settings(self) -> Mapping[str, Json]:
+        return self.settings or {}
+
+    @property
     def _script(self) -> str | None:
         """The scoring script that answers in place of the model's methods, in the folder `code`."""
-        return self.settings.get("entry_script")
+        return self._settings.get("entry_script")
 
     def _check(self) -> None:
         """What can be wrong before any byte is read."""
+        check_name("model", self.name)
         if self._script is not None:
             folder = self._folder or Path()
             if Path(self._script).name != self._script or not self._script.endswith(".py"):
@@ -132,7 +139,7 @@ class Registration:
         limits = self.resource_configuration
         if limits is not None and not isinstance(limits, ResourceConfiguration):
             raise InvalidResource("resource_configuration", limits, "a ResourceConfiguration")
-        _check_settings(self.settings)
+        _check_settings(self._settings)
         if not self.path.exists():
             beside = self.path.parent
             raise LocalPathNotFound("model_path", str(self.path), os.listdir(beside) if beside.is_dir() else ())
@@ -144,9 +151,9 @@ class Registration:
             pass
 
     def _facts(self) -> "ArtifactFacts":
-        from registry.artifact import ArtifactFacts, read_artifact
+        from registry.artifacts.facts import ArtifactFacts, read_artifact  # late: only a registration reads files
 
-        if PLAN in self.settings:
+        if PLAN in self._settings:
             return self._facts_of_plan()
         try:
             facts = read_artifact(self.path)
@@ -159,10 +166,10 @@ class Registration:
 
     def _facts_of_plan(self) -> "ArtifactFacts":
         """Of a chain: what all of its files need, and the class of its model."""
-        from registry.artifact import read_artifact
-        from registry.composition.files import merged
+        from registry.artifacts.facts import read_artifact  # late: as above
+        from registry.composition.files import merged  # late: as above
 
-        plan = self.settings[PLAN]
+        plan = self._settings[PLAN]
         facts = {file: read_artifact(self.path / file, file) for file, _ in plan["parts"].values()}
         file, key = plan["parts"][plan["model"]]
         model = facts[file] if key is None else None
@@ -195,9 +202,16 @@ class Registration:
         return artifacts.put_file(self.path)
 
     @property
+    def _code_file(self) -> Path | None:
+        """The training script, where `code` is a file."""
+        return Path(self.code) if self.code is not None and Path(self.code).is_file() else None
+
+    @property
     def _folder(self) -> Path | None:
-        """Where the modules lie."""
-        return self.code.absolute().parent if self.code is not None and self.code.is_file() else self.code
+        """The folder of the modules."""
+        if self.code is None or self._code_file is None:
+            return None if self.code is None else Path(self.code)
+        return self._code_file.absolute().parent
 
     def _definitions(self, facts: "ArtifactFacts") -> Definitions:
         """What the training script defines of the classes and functions that the file names.
@@ -205,13 +219,13 @@ class Registration:
         Raises:
             MainModuleClass, NeedsRunning: something is not to be had from the script, or no script is known.
         """
-        script = self.code if self.code is not None and self.code.is_file() else self.training_script
-        names = [*facts.main_names, *functions_of_script(self.settings.get(PLAN))]
+        script = self._code_file or self.training_script
+        names = [*facts.main_names, *functions_of_script(self._settings.get(PLAN))]
         if not names:
             return Definitions()
         if script is None:
             raise MainModuleClass(names[0])
-        return script_definitions(script, names)
+        return script_definitions(Path(script), names)
 
     def _put_code(self, artifacts: ArtifactStore, facts: "ArtifactFacts", defined: Definitions) -> str | None:
         """The modules that travel, and the definitions of the training script as one more."""
@@ -292,7 +306,7 @@ _SETTINGS: Final[Mapping[str, tuple[Callable[[Json], bool], str]]] = {
 
 
 def _store_expected(artifacts: ArtifactStore, expected: object, sample: object) -> str:
-    from registry.golden import check_expected
+    from registry.golden.recording import check_expected  # late: numpy
 
     if sample is None:
         raise InvalidArgument("expected", "the answers belong to the rows of a sample: give a sample too")
@@ -304,19 +318,6 @@ def _store_expected(artifacts: ArtifactStore, expected: object, sample: object) 
 def store_sample(artifacts: ArtifactStore, what: str, sample: object) -> Artifact:
     data, name = read_sample(what, sample)
     return artifacts.put_bytes(data, name)
-
-
-def environment_digest(metadata: MetadataStore, environment: "Environment | str | None") -> str | None:
-    """Of an environment, which is stored with it; or the digest of one that the workspace knows.
-
-    Raises:
-        EnvironmentNotFound: the workspace does not know it.
-    """
-    if environment is None:
-        return None
-    if isinstance(environment, str):
-        return metadata.get_environment_by_digest(environment).digest
-    return metadata.put_environment(environment.name, environment.digest, environment.spec()).digest
 
 
 def _is_users_own(run: RunRecord) -> bool:
@@ -334,31 +335,6 @@ def _trained_in(run: RunRecord) -> dict[str, Json]:
         frozen = [release for release in frozen if release.partition("==")[0] in _TOLD]
     told = {"python": interpreter.get("python"), "frozen": frozen, "warnings": run.details.get("warnings") or []}
     return {TRAINED_IN: {"environment": run.environment, "name": run.details.get("environment_name"), **told}}
-
-
-def as_text(what: str, values: Mapping[str, object] | None) -> dict[str, str]:
-    """Tags and properties are text, whatever was given.
-
-    Raises:
-        InvalidArgument: it is not a dictionary with names for keys.
-    """
-    if values is None:
-        return {}
-    if not isinstance(values, Mapping) or not all(isinstance(key, str) and key for key in values):
-        raise InvalidArgument(what, "they must be a dictionary whose keys are text")
-    return {key: value if isinstance(value, str) else str(value) for key, value in values.items()}
-
-
-def immutable(old: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
-    """`old` with `more`.
-
-    Raises:
-        InvalidArgument: a key is there with another value.
-    """
-    for key, value in more.items():
-        if old.get(key, value) != value:
-            raise InvalidArgument("properties", f"{key!r} is {old[key]!r} for ever; use a tag for what changes")
-    return {**old, **more}
 
 
 def _state(path: Path) -> tuple[int, int, int]:

@@ -3,27 +3,25 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from registry.errors import InvalidArgument, ServiceExists, ServiceNotFound
 from registry.inference import INFERENCE, InferenceConfig, answering, ids_of, with_models
-from registry.model import Model, split_id
-from registry.names import SERVICE_NAME, check_name
+from registry.models import HasId, id_of
+from registry.names import SERVICE_NAME, check_name, split_id
 from registry.records import Json, ModelVersion, ServiceRecord
-from registry.registration import as_text
 from registry.resources import ResourceConfiguration
-
-if TYPE_CHECKING:
-    from registry.workspace import Workspace
+from registry.stores.base import Stores
+from registry.tags import as_text
 
 DEFAULT: Final = "default_service"  # of the workspace's values: the service or model behind ``/score``
 RESOURCES: Final = "resources"  # of a service's settings: {"cpu", "memory_in_gb"} of its own; None is the version's
 
 
 def deploy(
-    workspace: "Workspace",
+    stores: Stores,
     name: str,
-    models: Sequence[Model | str],
+    models: Sequence[HasId | str],
     *,
     inference: InferenceConfig | None = None,
     overwrite: bool = False,
@@ -46,31 +44,31 @@ def deploy(
         ServiceExists: there is one of that name, and `overwrite` is False.
     """
     check_name("service", name, SERVICE_NAME)
-    existing = find(workspace, name)
+    existing = find(stores, name)
     if existing is not None and not overwrite:
         raise ServiceExists(name)
-    named = (model_of(workspace, models),) if inference is None else ids_of(workspace, models)
+    named = (model_of(stores, models),) if inference is None else ids_of(stores, models)
     now = datetime.now(UTC)
     record = ServiceRecord(
         name=name,
         models=named,
         created_time=now if existing is None else existing.created_time,
         updated_time=now,
-        settings={**(settings or {}), **({} if inference is None else inference.store(workspace, models))},
+        settings={**(settings or {}), **({} if inference is None else inference.store(stores, models))},
         tags=as_text("tags", tags),
         properties=as_text("properties", properties),
         description=description,
     )
-    record = workspace.metadata.put_service(record)
-    workspace.metadata.set_value(DEFAULT, name, only_if_absent=not default)
+    record = stores.metadata.put_service(record)
+    stores.metadata.set_value(DEFAULT, name, only_if_absent=not default)
     return record
 
 
 def update(
-    workspace: "Workspace",
+    stores: Stores,
     name: str,
     *,
-    models: Sequence[Model | str] | None = None,
+    models: Sequence[HasId | str] | None = None,
     inference: InferenceConfig | None = None,
     settings: Mapping[str, Json] | None = None,
     tags: Mapping[str, object] | None = None,
@@ -82,15 +80,15 @@ def update(
     Raises:
         ServiceNotFound, ModelNotFound, InvalidArgument, LocalPathNotFound
     """
-    old = workspace.metadata.get_service(name)
+    old = stores.metadata.get_service(name)
     named = old.models
     settings = {**old.settings, **(settings or {})}
     if inference is not None:
-        settings |= inference.store(workspace, old.models if models is None else models)
+        settings |= inference.store(stores, old.models if models is None else models)
     elif models is not None:
-        settings |= with_models(workspace, old, models)
+        settings |= with_models(stores, old, models)
     if models is not None:
-        named = ids_of(workspace, models) if settings.get(INFERENCE) else (model_of(workspace, models),)
+        named = ids_of(stores, models) if settings.get(INFERENCE) else (model_of(stores, models),)
     new = replace(
         old,
         models=named,
@@ -100,7 +98,7 @@ def update(
         properties={**old.properties, **as_text("properties", properties)},
         description=old.description if description is None else description,
     )
-    return workspace.metadata.put_service(new)
+    return stores.metadata.put_service(new)
 
 
 def own_resources(cpu: float | None, memory_in_gb: float | None) -> dict[str, Json]:
@@ -134,41 +132,42 @@ def own_version(service: ServiceRecord, version: ModelVersion) -> ModelVersion:
     return answering(service, replace(version, resource_configuration=limits))
 
 
-def delete(workspace: "Workspace", name: str) -> None:
+def delete(stores: Stores, name: str) -> None:
     """The model stays registered. Where it was the default, the oldest service that is left becomes it.
 
     Raises:
         ServiceNotFound
     """
-    workspace.metadata.delete_service(name)
-    if workspace.metadata.get_value(DEFAULT) == name:
-        left = workspace.metadata.list_services()
-        workspace.metadata.set_value(DEFAULT, left[0].name if left else None)
+    stores.metadata.delete_service(name)
+    if stores.metadata.get_value(DEFAULT) == name:
+        left = stores.metadata.list_services()
+        stores.metadata.set_value(DEFAULT, left[0].name if left else None)
 
 
-def find(workspace: "Workspace", name: str) -> ServiceRecord | None:
+def find(stores: Stores, name: str) -> ServiceRecord | None:
     try:
-        return workspace.metadata.get_service(name)
+        return stores.metadata.get_service(name)
     except ServiceNotFound:
         return None
 
 
-def model_of(workspace: "Workspace", models: Sequence[Model | str]) -> str:
+def model_of(stores: Stores, models: Sequence[HasId | str]) -> str:
     """The one model of a service, as it is kept: ``name:version`` or ``name``.
 
     Raises:
         InvalidArgument: there is not exactly one.
         ModelNotFound
     """
-    if isinstance(models, Model | str) or len(models) != 1:
-        count = "not a list" if isinstance(models, Model | str) else f"{len(models)}"
+    is_list = isinstance(models, Sequence) and not isinstance(models, str)
+    if not is_list or len(models) != 1:
+        count = "not a list" if not is_list else f"{len(models)}"
         raise InvalidArgument(
             "models", f"a service without a scoring script has a list of exactly one model, not {count}"
         )
     model = models[0]
-    if isinstance(model, Model):
-        return model.id
-    return Model(workspace, id=model).id if ":" in model else Model(workspace, model).name
+    if isinstance(model, str) and ":" not in model:
+        return stores.metadata.get_model(model).name
+    return id_of(stores.metadata, model)
 
 
 def target(record: ServiceRecord) -> tuple[str, int | None]:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from gateway.worker import wire
+from registry.environments.interpreters import find_pythons, interpreter_for
 from registry.errors import EnvironmentBuildError
-from registry.interpreters import find_pythons, interpreter_for
 from tests.gateway.worker.models import Stored, stored
 from tests.gateway.worker.nest import nest
 

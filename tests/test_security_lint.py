@@ -71,7 +71,7 @@ def test_no_archive_is_ever_unpacked() -> None:
 
 def test_http_neither_registers_nor_trains() -> None:
     """R2, R17: nothing that answers HTTP can reach what fetches, registers, trains or starts programs, but for its desk."""
-    reachable = {"trainer", "subprocess", "urllib.request", "httpx", "registry.registration", "registry.model"}
+    reachable = {"trainer", "subprocess", "urllib.request", "httpx", "registry.registration", "registry.sdk.model"}
     may = {("gateway/http/offload.py", "subprocess")}
     found = set()
     for folder in ("gateway/http", "gateway/protocols"):

@@ -6,7 +6,7 @@ import signal
 from dataclasses import replace
 
 from registry.records import RunRecord
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 from trainer.compute.base import find_target
 from trainer.folder import RunFolder
 from trainer.history import CHILD_TYPE, INTERACTIVE_TYPE, TERMINAL, add_details, end_children, move, take_in

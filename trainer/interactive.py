@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from registry.names import EXPERIMENT_NAME, check_name
 from registry.records import RunRecord
 from registry.registration import user_name
+from registry.sdk.workspace import Workspace
 from registry.stores import disk
-from registry.workspace import Workspace
 from trainer.completion import finish
 from trainer.errors import NotInteractive
 from trainer.folder import RunFolder

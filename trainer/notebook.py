@@ -11,8 +11,8 @@ from typing import Final
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from registry.environment import Environment
 from registry.errors import InvalidArgument, OperatorError
+from registry.sdk.environment import Environment
 
 SUFFIX: Final = ".ipynb"
 _INSTALL: Final = re.compile(

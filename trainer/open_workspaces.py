@@ -9,7 +9,7 @@ from typing import Self
 
 from registry.locate import VARIABLE, Identity, Location
 from registry.records import Json
-from registry.workspace import DATABASE, Workspace
+from registry.sdk.workspace import DATABASE, Workspace
 from trainer.folder import RunFolder
 from trainer.variables import RUN_OF_RPC
 

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 from registry.errors import InvalidArgument, LocalPathNotFound
 from registry.records import Json, RunRecord
+from registry.sdk.workspace import Workspace
 from registry.stores import disk
-from registry.workspace import Workspace
 from trainer import interactive
 from trainer.errors import PropertyIsFixed, RunFileExists
 from trainer.folder import RunFolder

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from registry.artifact import read_artifact
-from registry.byte_source import compressor_of
+from registry.artifacts.byte_source import compressor_of
+from registry.artifacts.facts import read_artifact
 from registry.errors import MainModuleClass, ModelPathNotFound, NotAnArtifact
 from trainer.errors import NoModelInRun, SeveralModelsInRun
 from trainer.folder import RunFolder, file_digest

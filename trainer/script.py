@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from registry.environment import Environment
 from registry.errors import InvalidArgument
 from registry.resources import ResourceConfiguration
+from registry.sdk.environment import Environment
 from trainer.errors import ScriptNotFound
 from trainer.notebook import code_cells, is_notebook
 

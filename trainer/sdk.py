@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, overload
 
-from registry.environment import Environment
 from registry.errors import InvalidArgument
-from registry.model import Model
 from registry.names import EXPERIMENT_NAME, check_name
 from registry.records import Json
 from registry.resources import ResourceConfiguration
-from registry.workspace import Workspace
+from registry.sdk.environment import Environment
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 from trainer import interactive, submission, sweep_results
 from trainer.completion import settle
 from trainer.compute.base import find_target
@@ -349,7 +349,7 @@ class Run(Recording, Downloads):
         **kwargs: Any,
     ) -> Model:
         """Register a file or folder of the run as a model version, served in the run's own environment. If the user manages
-        that Python, the environment is derived from the file (`registry.serving_environment`).
+        that Python, the environment is derived from the file (`registry.environments.serving`).
 
         Args:
             model_path: one of `get_file_names()`, a folder of these, or a path in the script's working folder. By default

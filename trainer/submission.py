@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from registry.environment import Environment
 from registry.errors import InvalidArgument, OperatorError
 from registry.records import Json, RunRecord
 from registry.registration import user_name
 from registry.resources import ResourceConfiguration
+from registry.sdk.environment import Environment
+from registry.sdk.workspace import Workspace
 from registry.stores import disk
-from registry.workspace import Workspace
 from trainer.compute.base import find_target, target_name
 from trainer.folder import RunFolder
 from trainer.git import git_properties

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from registry.errors import FitserveError, OperatorError
 from registry.records import Json, RunRecord
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 from trainer.completion import finish
 from trainer.folder import RunFolder
 from trainer.history import TERMINAL, add_details, move, take_in
@@ -22,7 +22,7 @@ from trainer.shim.azureml._fitserve.wire import EventReader
 from trainer.signals import Signals
 
 if TYPE_CHECKING:
-    from registry.interpreters import Interpreter
+    from registry.environments.interpreters import Interpreter
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Recorded:
     def _carry_out(self, job: ScriptJob | None) -> Outcome:
         move(self.store, self.run_id, "Preparing")
         if job is not None:
-            from registry.interpreters import own_interpreter  # late: the script is already running
+            from registry.environments.interpreters import own_interpreter  # late: the script is already running
 
             if self.plan.interpreter is None:
                 self._note_interpreter(own_interpreter())
@@ -123,7 +123,9 @@ class Recorded:
 
     def _prepare(self) -> tuple[Path, dict[str, str]]:
         """The interpreter and variables of the run's environment, which is built if necessary."""
-        from registry.interpreters import interpreter_for  # late: a run in fitserve's own Python starts without it
+        from registry.environments.interpreters import (
+            interpreter_for,  # late: a run in fitserve's own Python starts without it
+        )
 
         if self._is_canceled():
             raise _Stopped

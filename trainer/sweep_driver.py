@@ -16,7 +16,7 @@ from registry.errors import FitserveError
 from registry.limits import machine_cores
 from registry.locate import Identity
 from registry.records import RunRecord
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 from trainer.completion import finish
 from trainer.folder import RunFolder
 from trainer.history import TERMINAL, add_details, move

@@ -11,7 +11,7 @@ import httpx
 from gateway.cli.errors import GatewayNotRunning, refused
 from gateway.client.errors import GatewaySilent
 from gateway.rundir.state import GatewayState, running_gateway
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 
 _IDLE_S: Final = 1.0  # a version that is to start ahead is idle for less
 

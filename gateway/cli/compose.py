@@ -16,20 +16,20 @@ from typing import Any, Final
 import click
 
 from gateway.client.inspection import inspect_files
-from registry.artifact import ArtifactFacts, read_artifact
+from registry.artifacts.facts import ArtifactFacts, read_artifact
 from registry.composition.files import ModelFile, gather, is_container, is_model_file, merged, writers
 from registry.composition.parts import Part
 from registry.composition.plan import OF_SCRIPT, PLAN, Plan
 from registry.composition.search import CannotCompose, Choices, find_plan
-from registry.environment import Environment
+from registry.environments.interpreters import interpreter_for
+from registry.environments.serving import WITH, Own, decide
 from registry.errors import FitserveError, InvalidArgument
-from registry.interpreters import interpreter_for
-from registry.model import Model
 from registry.records import Artifact, ModelVersion
 from registry.registration import script_definitions
 from registry.resources import ResourceConfiguration
-from registry.serving_environment import WITH, Own, decide
-from registry.workspace import Workspace
+from registry.sdk.environment import Environment
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 from trainer import Run
 
 _MOST_BESIDE: Final = 12

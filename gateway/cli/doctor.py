@@ -11,13 +11,13 @@ import click
 
 from gateway.cli.client import running
 from gateway.cli.output import print_json
-from registry.conda_tool import find_conda
+from registry.environments.conda_tool import find_conda
+from registry.environments.interpreters import find_pythons
 from registry.errors import FitserveError
-from registry.interpreters import find_pythons
 from registry.limits import choose_backend, machine_cores, machine_memory_bytes, survey
 from registry.limits.scope import delegation
 from registry.resources import GB
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 
 PACKAGES = (
     "fitserve",

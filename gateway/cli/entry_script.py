@@ -9,7 +9,7 @@ import click
 from gateway.cli.compose import looked_at
 from registry.composition.parts import Part
 from registry.errors import InvalidArgument
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 
 _HEAD = '''"""Answers in place of the model: complete the marked line, then
 fitserve register FOLDER --name NAME --entry-script {name}   (FOLDER holds the files below)"""

@@ -11,12 +11,12 @@ from gateway.cli.models import tell_versions
 from gateway.cli.options import pairs, strict_python_option
 from gateway.cli.output import print_json, print_table
 from gateway.cli.train import environment_from
-from registry.environment import OWN_NAME, Environment
+from registry.environments.interpreters import Interpreter, interpreter_for, ready_interpreter
+from registry.environments.spec import OWN_NAME, digest_in
 from registry.errors import InvalidArgument, ModelError
-from registry.interpreters import Interpreter, interpreter_for, ready_interpreter
-from registry.model import Model
-from registry.registration import environment_digest
-from registry.workspace import Workspace
+from registry.sdk.environment import Environment
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 
 _WAIT_S: Final = 120.0
 _ARGUMENT: Final = "ENVIRONMENT"
@@ -131,7 +131,7 @@ def use(obj: dict[str, Any], model: str, environment: str) -> None:
         found = Model(workspace, name=name, version=int(number) if number else None)
         before = found.record.environment
         wanted = None if environment == AUTO else environment_from(environment, workspace, _ARGUMENT)
-        digest = environment_digest(workspace.metadata, wanted)
+        digest = digest_in(workspace.metadata, wanted)
         _set(found, digest)
         click.echo(f"{found.id} is to be served in {environment if wanted is None else wanted.name}")
         state = running(workspace)

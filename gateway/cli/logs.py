@@ -11,8 +11,8 @@ import click
 from gateway.rundir.version_log import log_name, service_log
 from registry import services
 from registry.errors import InvalidArgument, ModelNotFound, RunNotFound
-from registry.model import Model
-from registry.workspace import Workspace
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 from trainer import Run
 
 TERMINAL = frozenset({"Completed", "Failed", "Canceled"})

@@ -24,13 +24,13 @@ from gateway.cli.train import environment_from, with_option
 from gateway.rundir.applied import wait_until_in_force
 from gateway.schema.methods import METHODS
 from registry.composition.plan import PLAN
+from registry.environments.requirements import checked
+from registry.environments.serving import WITH
 from registry.errors import FitserveError, InvalidArgument, ModelError
-from registry.model import Model
-from registry.requirements import checked
 from registry.resources import DEFAULT_MEMORY_IN_GB
-from registry.serving_environment import WITH
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 from registry.units import memory_text
-from registry.workspace import Workspace
 
 
 @click.command()
@@ -183,7 +183,7 @@ def _checked_sample(file: str | None) -> str | None:
     """
     if file is not None:
         from gateway.schema.samples import read_sample
-        from registry.sample import read_sample as bytes_of
+        from registry.artifacts.sample import read_sample as bytes_of
 
         read_sample(*bytes_of("sample", Path(file)))
     return file
@@ -234,7 +234,8 @@ def tell_versions(entry: dict[str, Any]) -> None:
     environment = facts.get("environment") or {}
     if environment and (len(set(known.values())) > 1 or environment.get("spec")):
         said = ", ".join(f"{word} {version}" for word, version in known.items())
-        click.echo(f"scikit-learn: {said} on Python {facts.get('python')} ({environment.get('reason')})")
+        python = f" on Python {facts['python']}" if facts.get("python") else ""  # unknown before it was loaded
+        click.echo(f"scikit-learn: {said or 'none'}{python} ({environment.get('reason')})")
     for note in entry.get("notes") or ():
         click.echo(f"note: {note}")
 

@@ -8,7 +8,7 @@ import click
 from gateway.cli.options import settings_options, take_settings
 from gateway.settings import Settings
 from registry.errors import InvalidArgument
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 
 
 @click.command()

@@ -7,7 +7,7 @@ import click
 
 from gateway.cli.output import print_json
 from registry.prune import prune as free
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 
 
 @click.command()

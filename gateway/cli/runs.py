@@ -13,7 +13,7 @@ from gateway.cli.options import pairs
 from gateway.cli.output import age, print_json, print_table
 from registry.errors import ExperimentNotFound, InvalidArgument
 from registry.records import RunRecord
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 from trainer import Run
 from trainer.completion import settle
 from trainer.history import metrics_of

@@ -21,7 +21,7 @@ from gateway.client.table_files import (
     write_answers,
 )
 from registry.names import check_name
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 
 
 @click.command()

@@ -8,7 +8,7 @@ import click
 from gateway.cli.options import settings_from, settings_options, take_settings
 from gateway.cli.scope import enter_own_scope
 from gateway.settings import Settings
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 
 
 @click.command()

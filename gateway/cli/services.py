@@ -10,8 +10,8 @@ from gateway.client.daemon import stop_gateway
 from gateway.client.webservice import Webservice
 from registry import services as desired
 from registry.resources import parse_memory
+from registry.sdk.workspace import Workspace
 from registry.units import memory_text
-from registry.workspace import Workspace
 
 
 @click.command()

@@ -10,7 +10,7 @@ from gateway.cli.options import pairs, resource_options, resources, strict_pytho
 from gateway.cli.output import print_table
 from gateway.cli.train import ScriptCommand, environment_from, how_to_register, script_path
 from registry.errors import InvalidArgument
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 from trainer import Experiment, Run, ScriptRunConfig, Sweep
 from trainer.history import SWEEP_TYPE
 from trainer.sdk import SweepRun

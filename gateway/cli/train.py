@@ -1,6 +1,7 @@
 """`fitserve train`."""
 
 import shlex
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -9,12 +10,12 @@ import click
 
 from gateway.cli.options import pairs, resource_options, resources, strict_python_option
 from gateway.cli.progress import status_line
-from registry.environment import Environment
+from registry.environments.packages import package_of
+from registry.environments.requirements import normalized, package_name
 from registry.errors import EnvironmentNotFound, FitserveError, InvalidArgument, InvalidName
 from registry.names import check_name
-from registry.packages import package_of
-from registry.requirements import normalized, package_name
-from registry.workspace import Workspace
+from registry.sdk.environment import Environment
+from registry.sdk.workspace import Workspace
 from trainer import Experiment, Run, ScriptRunConfig
 from trainer.errors import ActivityFailed, NoModelInRun, SeveralModelsInRun
 from trainer.script_imports import missing_imports
@@ -168,9 +169,15 @@ def _requirements_beside(folder: Path, packages: set[str | None]) -> Path | None
 
 def environment_from_file(path: Path) -> Environment:
     """An Environment from a conda file, or from pip requirements."""
-    if path.suffix in {".yml", ".yaml"}:
-        return Environment.from_conda_specification(path.stem, path)
-    return Environment.from_pip_requirements(path.stem, path)
+    read = (
+        Environment.from_conda_specification if path.suffix in {".yml", ".yaml"} else Environment.from_pip_requirements
+    )
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        found = read(path.stem, path)
+    for note in notes:
+        click.echo(f"note: {note.message}", err=True)
+    return found
 
 
 def with_option(command: Any) -> Any:

@@ -28,10 +28,10 @@ from gateway.rundir.state import GatewayState
 from gateway.schema.methods import METHODS
 from gateway.settings import Settings
 from registry.errors import FitserveError, ModelError
-from registry.model import Model
 from registry.names import check_name
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 from registry.units import memory_text
-from registry.workspace import Workspace
 from trainer import Run
 
 SAMPLE_NAMES = ("sample.csv", "sample.json", "sample.parquet", "sample.npy")

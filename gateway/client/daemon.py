@@ -16,7 +16,7 @@ from gateway.rundir.listen import bind
 from gateway.rundir.state import LOCK_FILE, GatewayState, running_gateway
 from gateway.settings import Settings
 from registry.errors import OperatorError
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 
 LOG: Final = "gateway.log"
 _LOG_BYTES: Final = 1_000_000  # what an earlier gateway may leave in the log

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway import worker
-from registry.definitions import MODULE
+from registry.artifacts.definitions import MODULE
 from registry.errors import ModelError
 from registry.limits import choose_backend, machine_memory_bytes
 from registry.resources import GB, ResourceConfiguration

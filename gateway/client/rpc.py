@@ -11,7 +11,7 @@ from gateway.rundir.applied import wait_until_in_force
 from registry import services
 from registry.inference import InferenceConfig
 from registry.records import Json
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 
 
 class Workspaces(Protocol):

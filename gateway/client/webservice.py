@@ -19,13 +19,13 @@ from gateway.rundir.applied import wait_until_in_force
 from gateway.rundir.state import GatewayState, running_gateway
 from gateway.rundir.version_log import service_log
 from registry import services
-from registry.described import Described
 from registry.errors import InvalidArgument
 from registry.inference import INFERENCE, InferenceConfig, content_of
-from registry.model import Model
 from registry.records import Json, ServiceRecord
 from registry.resources import ResourceConfiguration
-from registry.workspace import Workspace
+from registry.sdk.described import Described
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 
 COMPUTE_TYPES: Final = ("ACI", "AKS", "Local")
 _NOT_RUNNING: Final = "no gateway serves this workspace: start one with `fitserve serve`"
@@ -124,7 +124,7 @@ class Webservice(Described[ServiceRecord]):
         properties: Any = None,
     ) -> "list[Webservice]":
         """Those that fit, oldest first. `tags` and `properties` are keys and [key, value] pairs."""
-        from registry.filter import fits
+        from registry.tags import fits
 
         return [
             cls(workspace, record.name)

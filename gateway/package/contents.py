@@ -10,14 +10,14 @@ from typing import Final
 from gateway.package.errors import AnswersTwice, CannotPin, NothingToPackage, UnsafeValue
 from gateway.package.patterns import checked
 from gateway.settings import Settings
-from registry.conda_tool import is_conda_release
+from registry.environments.conda_tool import is_conda_release
+from registry.environments.interpreters import interpreter_for
+from registry.environments.requirements import normalized
+from registry.environments.serving import Own, ServingEnvironment, decide
 from registry.inference import INFERENCE, InferenceConfig, answering, content_of, ids_of
-from registry.interpreters import interpreter_for
-from registry.model import Model
 from registry.records import Json, ModelVersion, ServiceRecord
-from registry.requirements import normalized
-from registry.serving_environment import Own, ServingEnvironment, decide
-from registry.workspace import Workspace
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 
 #: Always pinned: what a model's answers depend on.
 _BASE: Final = ("scikit-learn", "numpy", "scipy", "pandas", "joblib")

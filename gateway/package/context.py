@@ -17,8 +17,8 @@ from gateway.package.contents import Contents
 from gateway.package.errors import FolderInUse
 from gateway.package.patterns import checked
 from registry.records import Json
+from registry.sdk.workspace import Workspace
 from registry.stores import disk
-from registry.workspace import Workspace
 
 _KUBERNETES: Final = "kubernetes"
 KEY_FILE: Final = (

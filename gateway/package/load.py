@@ -10,13 +10,13 @@ from typing import Final
 from gateway.package import manifest
 from gateway.package.contents import Pinned
 from gateway.package.errors import NotAPackage
-from registry.environment import Environment
+from registry.environments.interpreters import interpreter_for
+from registry.environments.requirements import package_name, pinned_version
+from registry.environments.serving import Own
 from registry.errors import ModelNotFound
-from registry.interpreters import interpreter_for
 from registry.records import ModelVersion
-from registry.requirements import package_name, pinned_version
-from registry.serving_environment import Own
-from registry.workspace import Workspace
+from registry.sdk.environment import Environment
+from registry.sdk.workspace import Workspace
 
 INTERPRETERS: Final = "interpreters"
 

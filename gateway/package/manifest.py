@@ -10,7 +10,7 @@ from typing import Any, Final
 from gateway.package.contents import Contents, Packaged, Pinned
 from gateway.package.errors import NotAPackage
 from gateway.package.patterns import checked
-from registry.environment import digest_of
+from registry.environments.spec import digest_of
 from registry.records import TRAINED_IN, Artifact, Json, ModelVersion, ServiceRecord
 from registry.resources import ResourceConfiguration
 

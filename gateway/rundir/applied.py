@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.rundir.state import running_gateway
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 
 FILE: Final = "gateway.applied"
 TIMEOUT_S: Final = 2.0

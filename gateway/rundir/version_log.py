@@ -7,9 +7,9 @@ from typing import Final
 
 from gateway.ipc.routing_table import OF_SERVICE
 from registry import services
-from registry.model import Model
 from registry.records import ServiceRecord
-from registry.workspace import Workspace
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 
 LARGEST: Final = 10 * 2**20
 _TAIL: Final = 64 * 2**10

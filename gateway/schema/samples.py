@@ -22,9 +22,9 @@ from gateway.schema.inference_schema import documented
 from gateway.schema.rows import listed
 from gateway.schema.schema import OBJECT, ModelSchema
 from gateway.types import plain
+from registry.artifacts.sample import frame_form
 from registry.errors import MissingExtra, ModelError
 from registry.records import Json
-from registry.sample import frame_form
 
 #: Rows that are shown as the example, and rows that types are read from.
 EXAMPLE_ROWS: Final = 5

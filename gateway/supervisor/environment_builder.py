@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from registry.environments.interpreters import Frozen, interpreter_for
 from registry.errors import FitserveError
-from registry.interpreters import Frozen, interpreter_for
 
 REFUSED: Final = 3
 _PR_SET_PDEATHSIG: Final = 1

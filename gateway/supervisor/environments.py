@@ -15,9 +15,9 @@ from pathlib import Path
 from gateway.supervisor.environment_builder import REFUSED
 from gateway.supervisor.log_tail import LogPipe, LogTail, Sink
 from gateway.supervisor.reaper import Reaper
+from registry.environments.interpreters import ready_interpreter
+from registry.environments.serving import ServingEnvironment
 from registry.errors import FitserveError, OperatorError
-from registry.interpreters import ready_interpreter
-from registry.serving_environment import ServingEnvironment
 
 
 @dataclass(frozen=True)

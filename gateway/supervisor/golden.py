@@ -1,7 +1,7 @@
 """Golden rows in the supervisor: recorded by the first limited child of a version, replayed at every load.
 
-`registry.golden` makes inputs and compares answers; this module asks the child. Golden answers count neither as use of
-the model nor as a sign that the child is sound.
+`registry.golden.recording` makes inputs and compares answers; this module asks the child. Golden answers count neither as use of the model
+nor as a sign that the child is sound.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from gateway.supervisor.worker_client import Question, ScoringClient, ScoringErr
 from gateway.supervisor.worker_process import ChildFailed
 from gateway.types import sliced
 from registry.errors import FitserveError
-from registry.golden import GoldenInput, Recording, compare, expected_answers, make_inputs, max_ulp_difference
+from registry.golden.recording import GoldenInput, Recording, compare, expected_answers, make_inputs, max_ulp_difference
 from registry.records import Json, ModelVersion
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 
 log = logging.getLogger("fitserve.supervisor")
 
@@ -104,7 +104,7 @@ class GoldenRows:
         """Replay the recorded rows; at the first load, record them.
 
         Args:
-            sample: the registered sample's rows (`registry.golden_inputs.SampleRows`), or None.
+            sample: the registered sample's rows (`registry.golden.inputs.SampleRows`), or None.
             unrecorded: why this child's answers must not be recorded (see `gateway.supervisor.baseline`), or None.
 
         Raises:

@@ -33,15 +33,15 @@ from gateway.supervisor.replicas import Child, FailureKind, OnDeath, ReplicaSet,
 from gateway.supervisor.version_state import VersionState
 from gateway.supervisor.worker_process import ChildFailed, ChildHandle, start_child
 from registry.composition.plan import PLAN
+from registry.environments.serving import Own, ServingEnvironment, decide
 from registry.errors import FitserveError
-from registry.golden import answer_forms
+from registry.golden.recording import answer_forms
 from registry.inference import FOLDER_OF_MODELS
 from registry.limits.base import Backend
 from registry.records import Json, ModelVersion
 from registry.resources import GB
-from registry.serving_environment import Own, ServingEnvironment, decide
+from registry.sdk.workspace import Workspace
 from registry.units import memory_text, peak_text
-from registry.workspace import Workspace
 
 log = logging.getLogger("fitserve.supervisor")
 

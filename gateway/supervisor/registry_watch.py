@@ -9,8 +9,8 @@ from typing import Final
 
 from registry.errors import FitserveError, WorkspaceReplaced
 from registry.records import ModelVersion, ServiceRecord
+from registry.sdk.workspace import Workspace
 from registry.stores.sqlite import mark_of
-from registry.workspace import Workspace
 
 log = logging.getLogger("fitserve.supervisor")
 

@@ -9,7 +9,7 @@ from gateway.ipc.routing_table import ChildAddress, LastDeath
 from gateway.supervisor.reaper import Exit
 from gateway.supervisor.worker_process import ChildHandle
 from registry.errors import FitserveError
-from registry.golden import Recording
+from registry.golden.recording import Recording
 from registry.limits.base import Group, Usage
 from registry.records import Json
 from registry.resources import GB, ResourceConfiguration

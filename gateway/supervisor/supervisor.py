@@ -38,7 +38,7 @@ from registry.limits import choose_backend, machine_cores, machine_memory_bytes
 from registry.limits.base import Backend
 from registry.records import Json
 from registry.resources import GB
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 
 log = logging.getLogger("fitserve.supervisor")
 

@@ -9,10 +9,10 @@ from gateway.ipc.routing_table import OF_SERVICE, State, VersionEntry
 from gateway.supervisor.backoff import RestartBackoff
 from gateway.supervisor.replicas import Child, ReplicaSet
 from gateway.supervisor.requirements import children_of, cores_in_force
+from registry.environments.serving import ServingEnvironment
 from registry.inference import content_of
 from registry.records import Json, ModelVersion
 from registry.resources import ResourceConfiguration
-from registry.serving_environment import ServingEnvironment
 
 RESTING: Final = frozenset({"failed", "quarantined"})
 UNLOADED: Final = "`load` of the Open Inference protocol starts it again"

@@ -17,7 +17,7 @@ from .pipeline import attributes, nested
 #: How a folder's manifest begins; its digest is the folder's. See registry/stores/folders.py.
 MANIFEST = b'{"fitserve_folder":1,'
 FORMATS = ("pickle", "joblib")
-#: Among the modules of a version, what its training script defined. See registry/definitions.py.
+#: Among the modules of a version, what its training script defined. See registry/artifacts/definitions.py.
 DEFINITIONS = "__fitserve_main__.py"
 _REPLACED = []  # type: List[Any]
 CHUNK = 1 << 20

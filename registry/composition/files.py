@@ -8,7 +8,7 @@ from typing import Final
 
 from packaging.version import InvalidVersion, Version
 
-from registry.artifact import ArtifactFacts, read_artifact
+from registry.artifacts.facts import ArtifactFacts, read_artifact
 from registry.errors import ArtifactError, InvalidArgument, LocalPathNotFound, MainModuleClass
 
 MOST_FILES: Final = 60

@@ -26,19 +26,19 @@ __all__ = [
 
 
 def _cgroup2(prefix: str) -> Backend:
-    from registry.limits.cgroup2 import Cgroup2
+    from registry.limits.cgroup2 import Cgroup2  # late: only one back end is used
 
     return Cgroup2(prefix)
 
 
 def _cgroup1(prefix: str) -> Backend:
-    from registry.limits.cgroup1 import Cgroup1
+    from registry.limits.cgroup1 import Cgroup1  # late: only one back end is used
 
     return Cgroup1(prefix)
 
 
 def _watchdog(prefix: str) -> Backend:  # noqa: ARG001 - its processes are known by marks, not by names
-    from registry.limits.watchdog import Watchdog
+    from registry.limits.watchdog import Watchdog  # late: only one back end is used
 
     return Watchdog()
 

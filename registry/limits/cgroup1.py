@@ -15,7 +15,7 @@ from typing import Final
 from registry.limits import cgroup
 from registry.limits.base import Enforcement, Usage
 from registry.limits.cgroup_groups import CgroupBackend, CgroupGroup, Graveyard, stale
-from registry.limits.guarding import GUARD
+from registry.limits.guard_process import GUARD
 from registry.limits.probe import probe
 from registry.resources import ResourceConfiguration
 

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from registry.errors import LimitsUnavailable
 from registry.limits.base import Enforcement
 from registry.limits.cgroup import Names, members, why, write
-from registry.limits.guarding import GUARD
+from registry.limits.guard_process import GUARD
 from registry.resources import ResourceConfiguration
 
 log = logging.getLogger(__name__)

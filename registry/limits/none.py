@@ -5,7 +5,7 @@ import signal
 from collections.abc import Sequence
 
 from registry.limits.base import Enforcement, Usage
-from registry.limits.guarding import GUARD
+from registry.limits.guard_process import GUARD
 from registry.resources import ResourceConfiguration
 
 

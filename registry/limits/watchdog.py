@@ -26,10 +26,10 @@ from typing import Final
 from registry.errors import LimitsUnavailable
 from registry.limits import guard, proc
 from registry.limits.base import Enforcement, Usage
-from registry.limits.duty import DutyCycle
+from registry.limits.cpu_affinity import Pins
+from registry.limits.duty_cycle import DutyCycle
 from registry.limits.footprint import Footprint
-from registry.limits.guarding import GUARD
-from registry.limits.pins import Pins
+from registry.limits.guard_process import GUARD
 from registry.resources import ResourceConfiguration
 
 log = logging.getLogger(__name__)

@@ -105,3 +105,22 @@ class ArtifactStore(Protocol):
 
     def exists(self, digest: str) -> bool: ...
     def delete(self, digest: str) -> None: ...
+
+
+class Stores(Protocol):
+    """An open workspace, as far as services, models and environments need it: its two stores, and folders for what is local.
+
+    `registry.Workspace` is one.
+    """
+
+    root: Path
+    metadata: MetadataStore
+
+    @property
+    def artifacts(self) -> ArtifactStore: ...
+    @property
+    def cache_dir(self) -> Path: ...
+    @property
+    def interpreters_dir(self) -> Path: ...
+    @property
+    def runs_dir(self) -> Path: ...

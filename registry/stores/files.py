@@ -9,17 +9,16 @@ import errno
 import hashlib
 import io
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
 
 from registry.errors import ArtifactChanged, ArtifactMissing, InvalidArgument
+from registry.names import check_digest, is_digest
 from registry.records import Artifact, ArtifactFormat
 from registry.stores import disk
 from registry.stores.folders import MANIFEST, Entry, files_below, inside, read_manifest, write_manifest
 
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _FORMATS: Final[Mapping[str, ArtifactFormat]] = {
     ".pkl": "pickle",
     ".pickle": "pickle",
@@ -174,17 +173,6 @@ class FileArtifacts:
         if place.is_dir():
             with disk.new_folder(self._drafts) as draft:
                 place.rename(draft / "old")
-
-
-def is_digest(text: str) -> bool:
-    return bool(_DIGEST.fullmatch(text))
-
-
-def check_digest(text: str) -> str:
-    """No other text ever becomes part of a path."""
-    if not is_digest(text):
-        raise InvalidArgument("digest", f"{text[:80]!a} is not 64 hexadecimal digits")
-    return text
 
 
 def file_artifact(entry: Entry, name: str) -> Artifact:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from registry.errors import ArtifactMissing, InvalidArgument, MissingExtra, WorkspaceUnreachable
+from registry.names import check_digest, is_digest
 from registry.records import Artifact
-from registry.stores.files import FileArtifacts, check_digest, is_digest
+from registry.stores.files import FileArtifacts
 
 
 class RemoteArtifacts:
@@ -111,6 +112,6 @@ def _filesystem(url: str) -> tuple[Any, str]:
 
 def _package(scheme: str) -> str:
     """What fsspec imports for `scheme`: its package has the module's name."""
-    from fsspec.registry import known_implementations
+    from fsspec.registry import known_implementations  # late: as above
 
     return str(known_implementations[scheme]["class"]).partition(".")[0]

@@ -114,8 +114,8 @@ def stored_schema(connection: Connection) -> str | None:
 
 def migrate(connection: Connection, target: str = "head", scripts: Path | None = None) -> None:
     """Run what lies between the stored schema and `target`, inside the connection's transaction: all of it or nothing."""
-    from alembic import command
-    from alembic.config import Config
+    from alembic import command  # late: only a new or an old database is migrated
+    from alembic.config import Config  # late: as above
 
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(scripts or MIGRATIONS).replace("%", "%%"))

@@ -213,7 +213,7 @@ def test_no_name_on_the_command_line_reaches_a_file(gateway: Gateway, folder: Pa
     program = f"""
 import contextlib, io, json, sys
 from gateway.cli.main import main
-import gateway.cli.models, gateway.cli.score, gateway.cli.logs, registry.model, sqlalchemy.dialects.sqlite
+import gateway.cli.models, gateway.cli.score, gateway.cli.logs, registry.sdk.model, sqlalchemy.dialects.sqlite
 codes = []
 print("begin", file=open({str(folder / "began")!r}, "w"))
 for name in json.loads(sys.stdin.read()):

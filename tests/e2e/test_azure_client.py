@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from registry.interpreters import find_pythons
+from registry.environments.interpreters import find_pythons
 from tests.e2e.gateway import ENVIRONMENT, FITSERVE
 from tests.trainer.test_azureml_table import table
 from tests.waiting import eventually

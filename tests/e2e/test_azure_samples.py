@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.interpreters import find_pythons
+from registry.environments.interpreters import find_pythons
 from tests.e2e.test_azure_client import project, run_command
 
 __all__ = ["project"]  # a fixture

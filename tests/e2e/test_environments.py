@@ -10,14 +10,15 @@ from sklearn.datasets import load_iris
 from sklearn.svm import SVC
 
 from registry import services
-from registry.artifact import read_artifact
-from registry.environment import OWN_NAME, Environment
+from registry.artifacts.facts import read_artifact
+from registry.environments.interpreters import interpreter_for
+from registry.environments.serving import Own, decide
+from registry.environments.spec import OWN_NAME
 from registry.errors import EnvironmentBuildError
 from registry.inference import InferenceConfig
-from registry.interpreters import interpreter_for
-from registry.model import Model
-from registry.serving_environment import Own, decide
-from registry.workspace import Workspace
+from registry.sdk.environment import Environment
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 from tests.e2e.gateway import fitserve, serving
 from tests.registry.test_serving_environment import version
 

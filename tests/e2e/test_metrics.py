@@ -9,8 +9,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.dataplane.counters import Histogram, merged
-from registry.model import Model
-from registry.workspace import Workspace
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 from tests.e2e.gateway import Gateway, serving
 from tests.e2e.models import SETOSA, iris_svc
 from tests.waiting import eventually

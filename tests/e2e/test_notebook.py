@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from registry.environments.interpreters import interpreter_for
 from registry.errors import EnvironmentBuildError
-from registry.interpreters import interpreter_for
 from tests.e2e.gateway import ENVIRONMENT, FITSERVE
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"

@@ -8,8 +8,8 @@ import httpx
 import joblib
 from sklearn.linear_model import LinearRegression
 
-from registry.model import Model
-from registry.workspace import Workspace
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 from tests.e2e.gateway import serving
 from tests.waiting import eventually
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from registry.environments.interpreters import find_pythons, interpreter_for
 from registry.errors import EnvironmentBuildError
-from registry.interpreters import find_pythons, interpreter_for
 from tests.e2e.gateway import fitserve, serving
 
 pytestmark = pytest.mark.skipif("FITSERVE_TEST_ENVIRONMENTS" not in os.environ, reason="run it with: make environments")

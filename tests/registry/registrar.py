@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from registry.model import Model
-from registry.workspace import Workspace
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 
 
 def register(workspace: Path, files: Path) -> None:

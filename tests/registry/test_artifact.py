@@ -28,7 +28,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
-from registry.artifact import ArtifactFacts, read_artifact
+from registry.artifacts.facts import ArtifactFacts, read_artifact
 from registry.errors import NotAnArtifact
 
 OLD = Path(__file__).parent / "artifacts"
@@ -338,8 +338,8 @@ def test_hostile_files_end_quickly_with_facts_or_a_refusal(data: bytes, tmp_path
 def test_a_decompression_bomb_is_refused_at_its_limit(
     pack: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("registry.byte_source._LEAST_LIMIT", 1 << 24)
-    monkeypatch.setattr("registry.byte_source._MOST_RATIO", 1)
+    monkeypatch.setattr("registry.artifacts.byte_source._LEAST_LIMIT", 1 << 24)
+    monkeypatch.setattr("registry.artifacts.byte_source._MOST_RATIO", 1)
     with pytest.raises(NotAnArtifact, match="when decompressed"):
         facts_of(pack(huge(b"\x8e", 1 << 40) + bytes(1 << 26)), tmp_path)
 
@@ -347,7 +347,7 @@ def test_a_decompression_bomb_is_refused_at_its_limit(
 def test_time_runs_out_with_the_facts_seen_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = pickle.dumps([MODELS["SVC"], list(range(100_000))])
     assert facts_of(data, tmp_path).complete
-    monkeypatch.setattr("registry.pickle_reader._MOST_OPS", 1000)
+    monkeypatch.setattr("registry.artifacts.pickle_walk._MOST_OPS", 1000)
     facts = facts_of(data, tmp_path)
     assert not facts.complete
     assert "sklearn.svm._classes.SVC" in facts.globals
@@ -416,7 +416,7 @@ def test_nothing_that_a_file_names_is_imported_or_called(tmp_path: Path) -> None
     code = f"""
     import sys
     from pathlib import Path
-    from registry.artifact import read_artifact
+    from registry.artifacts.facts import read_artifact
     import zlib, bz2, lzma, gzip
     sys.path.insert(0, {str(tmp_path)!r})
     read_artifact(Path({str(OLD / "0.19.1-svc-pickle2.bin")!r}))  # what it needs itself is imported now

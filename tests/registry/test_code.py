@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from registry import code
-from registry.code import code_files
+from registry.artifacts import code
+from registry.artifacts.code import code_files
 from registry.errors import InvalidArgument, LocalPathNotFound
 
 

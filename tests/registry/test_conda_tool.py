@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from registry.conda_tool import entry_of_python, find_conda, is_conda_release, left_to_pip
-from registry.environment import Environment
+from registry.environments.conda_tool import entry_of_python, find_conda, is_conda_release, left_to_pip
+from registry.environments.interpreters import Frozen, interpreter_for
+from registry.environments.pythons import own_python, pythons_at_hand
 from registry.errors import EnvironmentBuildError
-from registry.interpreters import Frozen, interpreter_for
-from registry.pythons import own_python, pythons_at_hand
+from registry.sdk.environment import Environment
 from tests.registry.test_interpreters import asks, make_wheel
 
 STAND_IN = """
@@ -101,7 +101,7 @@ def conda_spec(folder: Path, wheels: Path, python: str, *, pip: str = "from_pip"
 @pytest.fixture
 def hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     """No Python but our own is found without conda, and none may be downloaded."""
-    monkeypatch.setattr("registry.interpreters.pythons_at_hand", lambda: [own_python()])
+    monkeypatch.setattr("registry.environments.interpreters.pythons_at_hand", lambda: [own_python()])
     monkeypatch.setenv("FITSERVE_PYTHON_DOWNLOADS", "never")
 
 
@@ -147,7 +147,7 @@ def test_a_stand_in_for_micromamba_makes_the_python_and_its_packages_and_pip_the
     ]
     assert set(again.frozen) == set(built.frozen)
     monkeypatch.setenv("FITSERVE_CONDA", "never")  # another machine, without conda
-    monkeypatch.setattr("registry.interpreters.pythons_at_hand", pythons_at_hand)
+    monkeypatch.setattr("registry.environments.interpreters.pythons_at_hand", pythons_at_hand)
     there = interpreter_for(spec, tmp_path / "there", frozen=frozen)
     assert asks(there, "import tiny_pkg, from_pip; print(tiny_pkg.VERSION, from_pip.VERSION)") == "1.0 2.0"
 
@@ -225,7 +225,7 @@ def test_uv_is_asked_for_a_python_that_is_not_at_hand_and_may_fail(
     tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A uv that has no network: what it says is told, and the nearest newer Python is taken."""
-    from registry import installers
+    from registry.environments import installers
 
     real = installers.find_uv()
     uv = tmp_path / "uv"
@@ -236,7 +236,7 @@ def test_uv_is_asked_for_a_python_that_is_not_at_hand_and_may_fail(
     )
     uv.chmod(0o755)
     monkeypatch.setattr(installers, "find_uv", lambda: uv)
-    monkeypatch.setattr("registry.interpreters.pythons_at_hand", lambda: [own_python()])
+    monkeypatch.setattr("registry.environments.interpreters.pythons_at_hand", lambda: [own_python()])
     monkeypatch.setenv("FITSERVE_CONDA", "never")
     for variable in ("FITSERVE_PYTHON_DOWNLOADS", "UV_PYTHON_DOWNLOADS"):
         monkeypatch.delenv(variable, raising=False)
@@ -258,7 +258,7 @@ def test_a_python_that_uv_has_downloaded_is_taken(
     tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A uv that really puts a Python where it keeps them: one of this machine's."""
-    from registry import installers
+    from registry.environments import installers
 
     other = next((p for p in pythons_at_hand() if p.minor not in ((3, 6), own_python().minor)), None)
     real = installers.find_uv()

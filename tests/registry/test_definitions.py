@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from registry.definitions import Definitions, definitions
+from registry.artifacts.definitions import Definitions, definitions
 
 
 def taken(script: str, *names: str) -> Definitions:

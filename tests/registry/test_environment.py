@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry import Workspace
-from registry.conda import conda_requirement
-from registry.curated import CURATED, find_curated
-from registry.environment import CondaDependencies, Environment
+from registry.environments.conda import conda_requirement
+from registry.environments.curated import CURATED, find_curated
+from registry.environments.requirements import has_version, package_name, pinned_version
 from registry.errors import EnvironmentNotFound, InvalidArgument, InvalidName
-from registry.requirements import has_version, package_name, pinned_version
+from registry.sdk.environment import CondaDependencies, Environment
 
 PAGE = """
 # the file of Azure's page
@@ -132,7 +132,7 @@ def test_what_conda_says_and_pip_cannot_is_refused_by_entry(entry: object) -> No
         ("dependencies: ['python=3.x']", "python '3.x' is not a version"),
         ("variables: [a]", "the section 'variables'"),
         ("!!python/object/apply:os.system ['touch hacked']", "it is not YAML"),
-        ("dependencies: [{pip: ['numpy; rm -rf', 'a b']}]", "'a b' is not a requirement"),
+        ("dependencies: [{pip: ['numpy; rm -rf', 'a b']}]", "'numpy; rm -rf' is not a requirement"),
         ("", "not a conda environment"),
     ],
 )
@@ -158,7 +158,7 @@ def test_a_requirements_file_with_an_include(tmp_path: Path) -> None:
     assert environment.spec() == {
         "python": None,
         "pip": [
-            "joblib>=1 ; python_version>'3'",
+            'joblib>=1; python_version > "3"',
             "mine @ https://example.org/mine.whl",
             "numpy<2",
             "pandas>=2",
@@ -189,6 +189,61 @@ def test_a_requirements_file_with_an_include(tmp_path: Path) -> None:
 def test_a_line_that_is_not_taken_is_named(line: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match=sentence):
         pip(line, tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_requirements_that_powershell_wrote(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "requirements.txt"
+    mark = "" if encoding in ("utf-8", "utf-8-sig", "utf-16") else "\ufeff"
+    path.write_bytes(f"{mark}numpy<2\r\njoblib\r\n".encode(encoding))
+    assert Environment.from_pip_requirements("env", path).spec()["pip"] == ["joblib", "numpy<2"]
+
+
+def test_a_file_in_no_encoding_that_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_bytes(b"numpy<2 # \xe9\n")
+    with pytest.raises(InvalidArgument, match="not a text file in UTF-8 or UTF-16"):
+        Environment.from_pip_requirements("env", tmp_path / "requirements.txt")
+
+
+@pytest.mark.parametrize(
+    ("line", "requirement"),
+    [
+        ("sklearn", "scikit-learn"),
+        ("sklearn==0.0", "scikit-learn"),
+        ("sklearn==0.0.post12", "scikit-learn"),
+        ("sklearn>=1.0,<2; python_version > '3'", 'scikit-learn>=1.0,<2; python_version > "3"'),
+    ],
+)
+def test_the_name_of_the_module_means_the_package(line: str, requirement: str, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=r"requirements\.txt: sklearn .* scikit-learn is taken"):
+        assert pip(line, tmp_path).spec()["pip"] == [requirement]
+
+
+@pytest.mark.parametrize(
+    ("line", "requirement"),
+    [
+        ("numpy @ file:///tmp/build/80754af9/numpy_and_numpy_base_1653915516/work", "numpy"),
+        ("numpy @ file:///none/numpy-1.21.5-cp39-cp39-linux_x86_64.whl", "numpy==1.21.5"),
+        ("mine @ file:///none/mine-0.3.tar.gz", "mine==0.3"),
+        ("ruamel.yaml @ file:///none/a%20b/work ; python_version > '3'", 'ruamel.yaml; python_version > "3"'),
+    ],
+)
+def test_packages_that_conda_built_elsewhere_become_their_names(line: str, requirement: str, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="is not on this machine: "):
+        assert pip(line, tmp_path).spec()["pip"] == [requirement]
+
+
+def test_a_package_that_lies_on_this_machine_stays(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    line = f"mine @ file://{tmp_path}/mine"
+    assert pip(line, tmp_path).spec()["pip"] == [line]
+
+
+def test_equal_requirements_are_one_however_they_are_written(tmp_path: Path) -> None:
+    one = pip("numpy >= 1.16 , < 2\nscikit-learn [b, a]==1.5.2", tmp_path)
+    assert one.spec()["pip"] == ["numpy>=1.16,<2", "scikit-learn[a,b]==1.5.2"]
+    assert one.digest == pip("numpy<2,>=1.16\nscikit-learn[a,b] (==1.5.2)\n", tmp_path).digest
+    assert pip("numpy>=1.16.*", tmp_path).spec()["pip"] == ["numpy>=1.16"]
 
 
 def test_parts_of_requirements() -> None:

@@ -28,8 +28,16 @@ from gateway.worker import wire
 from gateway.worker.describe import describe
 from gateway.worker.scoring import Scorer
 from registry.errors import InvalidArgument
-from registry.golden import GoldenInput, Recording, Table, answer_forms, compare, make_inputs, max_ulp_difference
-from registry.tensor_json import tensor_from_json, tensor_to_json
+from registry.golden.recording import (
+    GoldenInput,
+    Recording,
+    Table,
+    answer_forms,
+    compare,
+    make_inputs,
+    max_ulp_difference,
+)
+from registry.golden.tensor_json import tensor_from_json, tensor_to_json
 
 
 @dataclass

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from registry import services
-from registry.environment import Environment
+from registry.environments.requirements import package_name
 from registry.errors import InvalidArgument, LocalPathNotFound, ModelNotFound
 from registry.inference import InferenceConfig, answering, content_of
-from registry.model import Model
 from registry.prune import needed_artifacts, prune
-from registry.requirements import package_name
-from registry.workspace import Workspace
+from registry.sdk.environment import Environment
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 from tests.e2e.models import iris_svc
 
 SCRIPT = "def init():\n    pass\n\n\ndef run(data):\n    return data\n"

@@ -17,13 +17,14 @@ from typing import Any
 
 import pytest
 
-from registry import installers
+from registry.environments import installers
+from registry.environments.installers import InstallerName, Wanted, choose_installer, find_uv
+from registry.environments.interpreters import Interpreter, _Build, find_pythons, interpreter_for, interpreter_key
+from registry.environments.pip_settings import PipSettings
+from registry.environments.pythons import NoPython, Python, PythonRange, choose_python, own_python, pythons_at_hand
+from registry.environments.spec import make_spec
+from registry.environments.tool_process import InstallFailed, run_tool
 from registry.errors import DiskFull, EnvironmentBuildError
-from registry.installers import InstallerName, Wanted, choose_installer, find_uv
-from registry.interpreters import Interpreter, find_pythons, interpreter_for, interpreter_key
-from registry.pip_settings import PipSettings
-from registry.pythons import NoPython, Python, PythonRange, choose_python, own_python, pythons_at_hand
-from registry.tool_process import InstallFailed, run_tool
 
 OWN_MINOR = ".".join(map(str, sys.version_info[:2]))
 
@@ -348,7 +349,7 @@ def test_what_progress_raises_ends_the_build_and_its_processes(tmp_path: Path, m
 BUILDER = """
 import json, sys
 from pathlib import Path
-from registry.interpreters import interpreter_for
+from registry.environments.interpreters import interpreter_for
 
 def progress(line):
     print(line, flush=True)
@@ -465,12 +466,25 @@ def test_no_older_one_is_taken() -> None:
 
 
 def test_a_pinned_scikit_learn_gets_a_python_that_it_has_wheels_for() -> None:
-    assert str(choose_python(None, AT_HAND, scikit_learn="0.24.2").python) == "3.8.18"
-    assert str(choose_python(None, AT_HAND, scikit_learn="0.19.1").python) == "3.6.15"
-    assert choose_python(None, AT_HAND, scikit_learn=None).python == own_python()
-    assert choose_python(None, AT_HAND, scikit_learn="99.1").python == own_python()
-    alone = choose_python(None, [own_python()], scikit_learn="0.19.1")
+    assert str(choose_python(None, AT_HAND, scikit_learn=lambda _: "0.24.2").python) == "3.8.18"
+    assert str(choose_python(None, AT_HAND, scikit_learn=lambda _: "0.19.1").python) == "3.6.15"
+    assert choose_python(None, AT_HAND, scikit_learn=lambda _: None).python == own_python()
+    assert choose_python(None, AT_HAND, scikit_learn=lambda _: "99.1").python == own_python()
+    alone = choose_python(None, [own_python()], scikit_learn=lambda _: "0.19.1")
     assert alone.warning == "scikit-learn 0.19.1 has wheels for Python 3.6 to 3.6; none is at hand"
+
+
+def test_markers_are_asked_of_each_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of two pins that exclude each other, the one for the Python that is taken counts."""
+    lines = ["scikit-learn==0.19.1; python_version<'3.7'", "scikit-learn==1.5.0; python_version>='3.9'"]
+    spec = make_spec("requirements.txt", pip=lines)
+    monkeypatch.setattr("registry.environments.interpreters.pythons_at_hand", lambda: [*AT_HAND, own_python()])
+    build = _Build(tmp_path, "", spec, lambda _: None, False, "marked", None)
+    assert build.choose().python == own_python()
+    assert build._constraints(build.choose()) == []
+    old = _Build(tmp_path, "", {**spec, "python": "3.6"}, lambda _: None, False, "marked", None)
+    assert str(old.choose().python) == "3.6.15"
+    assert old._constraints(old.choose()) == [("numpy<1.24", "scikit-learn 0.19.1")]
 
 
 def test_the_pythons_at_hand_start_and_are_what_they_say() -> None:
@@ -500,7 +514,7 @@ def test_numpy_that_is_left_open_is_bounded_for_old_code(
     make_wheel(wheels, "numpy", "1.23.5")
     make_wheel(wheels, "numpy", "2.1.0")
     make_wheel(wheels, "scikit_learn", "1.3.0")
-    monkeypatch.setattr("registry.interpreters.pythons_at_hand", lambda: [own_python()])
+    monkeypatch.setattr("registry.environments.interpreters.pythons_at_hand", lambda: [own_python()])
 
     def numpy_of(*packages: str, python: str | None = None) -> tuple[str, tuple[str, ...]]:
         built = interpreter_for(offline(wheels, *packages, python=python), tmp_path / "root", installer=uv)
@@ -519,7 +533,7 @@ def test_numpy_that_is_left_open_is_bounded_for_old_code(
 def test_strict_also_refuses_one_that_was_built_with_a_newer_python(
     tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch, uv: InstallerName
 ) -> None:
-    monkeypatch.setattr("registry.interpreters.pythons_at_hand", lambda: [own_python()])
+    monkeypatch.setattr("registry.environments.interpreters.pythons_at_hand", lambda: [own_python()])
     spec = offline(wheels, "tiny_pkg", python="3.6.2")
     assert interpreter_for(spec, tmp_path / "root", installer=uv).warnings
     with pytest.raises(EnvironmentBuildError, match=r"3\.6\.2 is not at hand"):

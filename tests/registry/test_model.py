@@ -26,7 +26,7 @@ from registry.errors import (
     NotAnArtifact,
     RunNotFound,
 )
-from registry.model import split_id
+from registry.names import split_id
 from registry.records import RunRecord, ServiceRecord
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)

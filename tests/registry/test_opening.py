@@ -258,7 +258,7 @@ def test_without_leave_nothing_is_made(tmp_path: Path) -> None:
 
 def test_many_processes_may_make_the_same_workspace(tmp_path: Path) -> None:
     code = (
-        "import sys; from registry.workspace import Workspace; import registry.stores.sql; print(flush=True);"
+        "import sys; from registry.sdk.workspace import Workspace; import registry.stores.sql; print(flush=True);"
         "sys.stdin.readline(); Workspace.open(sys.argv[1]).metadata.set_value('pid', 1)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "w")]

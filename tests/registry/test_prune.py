@@ -10,12 +10,12 @@ import joblib
 import numpy as np
 from sklearn.linear_model import LinearRegression
 
-from registry.environment import Environment
-from registry.interpreters import interpreter_key
-from registry.model import Model
+from registry.environments.interpreters import interpreter_key
 from registry.prune import DAY_S, GRACE_S, needed_artifacts, prune
 from registry.records import RunRecord
-from registry.workspace import Workspace
+from registry.sdk.environment import Environment
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 
 
 def fitted(path: Path, slope: float) -> Path:

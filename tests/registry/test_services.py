@@ -6,8 +6,8 @@ import pytest
 
 from registry import services
 from registry.errors import InvalidArgument, InvalidName, ModelInUse, ModelNotFound, ServiceExists, ServiceNotFound
-from registry.model import Model
-from registry.workspace import Workspace
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 from tests.e2e.models import iris_svc
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from registry.artifact import read_artifact
-from registry.interpreters import numpy_bound
-from registry.packages import package_of, scipy_bound
+from registry.artifacts.facts import read_artifact
+from registry.environments.interpreters import numpy_bound
+from registry.environments.packages import package_of, scipy_bound
+from registry.environments.serving import Own, ServingEnvironment, decide, same_version
 from registry.records import TRAINED_IN, Artifact, ModelVersion
-from registry.serving_environment import Own, ServingEnvironment, decide, same_version
 
 OWN = Own((3, 11), {"scikit-learn": "1.9.1", "numpy": "2.4.6", "scipy": "1.17", "joblib": "1.6.0", "pandas": "3.1.1"})
 ARTIFACTS = Path(__file__).parent / "artifacts"

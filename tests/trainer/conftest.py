@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 from tests.waiting import eventually
 from trainer import Experiment, Run, ScriptRunConfig
 from trainer.history import TERMINAL

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.interpreters import find_pythons
+from registry.environments.interpreters import find_pythons
 
 VERSIONS = ["3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
 BOOTSTRAP = Path(__file__).parents[2] / "trainer" / "shim" / "azureml" / "_bootstrap.py"

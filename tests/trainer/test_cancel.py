@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 from tests.waiting import eventually
 from trainer import Run
 from trainer.compute.local import launcher_of

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 from trainer import Run
 from trainer.variables import RPC_COMMAND
 

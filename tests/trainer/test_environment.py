@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from registry.environment import Environment
-from registry.interpreters import find_pythons
+from registry.environments.interpreters import find_pythons
 from registry.records import TRAINED_IN
-from registry.workspace import Workspace
+from registry.sdk.environment import Environment
+from registry.sdk.workspace import Workspace
 from trainer import Experiment, Run, ScriptRunConfig
 from trainer.errors import ActivityFailed
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 from trainer import Experiment, Run, ScriptRunConfig
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

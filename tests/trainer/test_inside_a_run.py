@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.model import Model
-from registry.workspace import Workspace
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 from tests.postgres import postgres
 from trainer import Experiment, Run, ScriptRunConfig
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 from tests.e2e.gateway import ENVIRONMENT, FITSERVE, fitserve
 from tests.waiting import eventually
 from trainer import Experiment, Run

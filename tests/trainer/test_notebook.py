@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from registry import Workspace
-from registry.environment import Environment
 from registry.errors import InvalidArgument
+from registry.sdk.environment import Environment
 from tests.waiting import eventually
 from trainer import Experiment, Run, ScriptRunConfig
 from trainer.notebook import environment_for, requirements_of

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from registry.errors import ModelPathNotFound, NeedsRunning
-from registry.model import Model
 from registry.resources import ResourceConfiguration
+from registry.sdk.model import Model
 from trainer import Run
 
 Submit = Callable[..., Run]

@@ -16,7 +16,7 @@ from gateway.client import errors as service_errors
 from gateway.client.rpc import OPERATIONS as GATEWAYS
 from gateway.client.rpc import RAISES as GATEWAY_RAISES
 from registry import errors
-from registry.interpreters import find_pythons
+from registry.environments.interpreters import find_pythons
 from tests.waiting import eventually
 from trainer import errors as trainer_errors
 from trainer.operations import OPERATIONS

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from registry.errors import InvalidArgument, InvalidName, RunNotFound
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 from tests.waiting import eventually
 from trainer import Experiment, Run, ScriptRunConfig
 from trainer.errors import ActivityFailed, PropertyIsFixed, RunFileNotFound, ScriptNotFound
@@ -266,7 +266,7 @@ def test_the_users_path_reaches_the_script_and_not_the_launcher(
 def test_the_run_goes_on_when_its_submitter_has_ended(workspace: Workspace, project: Callable[..., Path]) -> None:
     folder = project({"train.py": "import time\ntime.sleep(0.5)\nprint('still here')"})
     code = (
-        "import sys\nfrom registry.workspace import Workspace\nfrom trainer import Experiment, ScriptRunConfig\n"
+        "import sys\nfrom registry.sdk.workspace import Workspace\nfrom trainer import Experiment, ScriptRunConfig\n"
         "run = Experiment(Workspace.open(sys.argv[1]), 'tests').submit(ScriptRunConfig(sys.argv[2], 'train.py'))\n"
         "print(run.id)"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from registry.errors import InvalidArgument
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 from tests.registry.mounts import python_where
 from trainer import Experiment, ScriptRunConfig
 from trainer.errors import SnapshotTooLarge, SnapshotTooManyFiles, SnapshotUnreadable
@@ -148,7 +148,7 @@ import sys
 from pathlib import Path
 from registry.errors import DiskFull
 from registry.errors import InvalidArgument
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 from tests.registry.mounts import python_where
 from trainer import Experiment, ScriptRunConfig
 workspace = Workspace.open(Path(sys.argv[1]) / "ws")

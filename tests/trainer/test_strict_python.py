@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from registry.model import Model
-from registry.workspace import Workspace
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 from tests.e2e.models import iris_svc
 from trainer import Run, ScriptRunConfig
 

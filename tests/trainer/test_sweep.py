@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from registry.errors import InvalidArgument, MissingExtra
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 from tests.waiting import eventually
 from trainer import Experiment, Run, ScriptRunConfig, Sweep
 from trainer.sdk import SweepRun

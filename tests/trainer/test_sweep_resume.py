@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from registry.errors import InvalidArgument, RunNotFound
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 from tests.e2e.gateway import fitserve
 from tests.waiting import eventually
 from trainer import Experiment, ScriptRunConfig, Sweep

@@ -5,7 +5,7 @@ from typing import Final, Protocol
 
 from registry.errors import InvalidArgument
 from registry.records import RunRecord
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 
 
 class ComputeTarget(Protocol):

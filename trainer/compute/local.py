@@ -12,7 +12,7 @@ from typing import Final
 
 import trainer
 from registry.records import RunRecord
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 from trainer.errors import LaunchFailed
 from trainer.folder import RunFolder
 from trainer.history import now

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from registry.environment import CondaDependencies, Environment
 from registry.records import Json
+from registry.sdk.environment import CondaDependencies, Environment
 from trainer.open_workspaces import OpenWorkspaces
 from trainer.rpc import Operation
 
@@ -77,7 +77,9 @@ def store(workspaces: OpenWorkspaces, workspace: Json, environment: Json) -> Jso
 
 def build(workspaces: OpenWorkspaces, workspace: Json, environment: Json) -> Json:
     """Build its interpreter, printing the progress."""
-    from registry.interpreters import interpreter_for  # late: takes a tenth of a second, which other calls save
+    from registry.environments.interpreters import (
+        interpreter_for,  # late: takes a tenth of a second, which other calls save
+    )
 
     made = environment_of(environment)
     assert made is not None

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from registry.errors import InvalidArgument
-from registry.model import Model
 from registry.records import Json
 from registry.resources import ResourceConfiguration
+from registry.sdk.model import Model
 from trainer.open_workspaces import OpenWorkspaces
 from trainer.rpc import Operation
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from registry.errors import InvalidArgument
 from registry.records import Json
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 from trainer import interactive
 from trainer.history import TERMINAL
 from trainer.open_workspaces import OpenWorkspaces

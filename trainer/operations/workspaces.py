@@ -9,7 +9,7 @@ from registry.errors import InvalidArgument, NoWorkspace
 from registry.locate import CONFIG, VARIABLE, Identity, find_configs, locate
 from registry.names import check_name
 from registry.records import Json
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 from trainer.open_workspaces import OpenWorkspaces, address_is_secret
 from trainer.rpc import Operation
 

@@ -8,7 +8,7 @@ from gateway.auth.guard import Guard
 from gateway.auth.keys import keys_in_force
 from gateway.settings import Settings
 from registry.errors import InvalidArgument
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 
 
 @pytest.mark.parametrize("given", ["a-key-of-mine", "a-key-of-mine \n", "  a-key-of-mine"])

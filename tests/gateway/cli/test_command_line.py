@@ -16,8 +16,8 @@ from gateway.cli.sweep import _print
 from gateway.rundir.state import GatewayLock
 from gateway.settings import Settings
 from registry import services
-from registry.model import Model
-from registry.workspace import Workspace
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 from tests.e2e.models import iris_svc
 
 

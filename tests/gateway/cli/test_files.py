@@ -14,8 +14,8 @@ from gateway.cli.logs import _growth, find_log
 from gateway.client.table_files import Answers, Rows, check_output, column_types, in_parts, read_rows, write_answers
 from gateway.rundir.version_log import VersionLog
 from registry.errors import InvalidArgument, MissingExtra
-from registry.model import Model
-from registry.workspace import Workspace
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 from tests.e2e.models import iris_svc
 
 

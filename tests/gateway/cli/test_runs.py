@@ -11,7 +11,7 @@ import pytest
 from gateway.cli.main import main
 from gateway.cli.runs import condition, select
 from registry.errors import ExperimentNotFound, InvalidArgument
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 from trainer import Experiment
 
 

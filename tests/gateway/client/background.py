@@ -10,8 +10,8 @@ import pytest
 
 from gateway import Webservice
 from gateway.client.daemon import stop_gateway
-from registry.model import Model
-from registry.workspace import Workspace
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 from tests.e2e.models import iris_svc
 
 

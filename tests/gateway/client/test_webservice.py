@@ -16,8 +16,8 @@ from gateway.client.daemon import ensure_gateway, stop_gateway
 from gateway.client.errors import DeploymentFailed, GatewayNotStarted, KeysAreOff, ServiceCallFailed
 from gateway.rundir.state import running_gateway
 from registry.errors import InvalidArgument, OperatorError, ServiceExists, ServiceNotFound
-from registry.model import Model
-from registry.workspace import Workspace
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 from tests.e2e.models import code_model, iris_probabilities
 from tests.gateway.client.background import deploy, workspace_with_iris
 from tests.waiting import eventually

@@ -14,10 +14,10 @@ from gateway.package.contents import Contents, Pinned, collect
 from gateway.package.errors import CannotPin, FolderInUse, NotAPackage, NothingToPackage, UnsafeValue
 from gateway.package.patterns import PATTERNS, checked
 from registry import Model, Workspace, services
-from registry.environment import Environment
+from registry.environments.interpreters import Interpreter
+from registry.environments.serving import Own
 from registry.errors import InvalidArgument, InvalidName, ModelNotFound, ServiceNotFound
-from registry.interpreters import Interpreter
-from registry.serving_environment import Own
+from registry.sdk.environment import Environment
 from tests.e2e.gateway import fitserve, serving
 from tests.e2e.models import iris_svc
 

@@ -9,8 +9,8 @@ from gateway.package.errors import AnswersTwice
 from registry import services
 from registry.errors import InvalidArgument
 from registry.inference import InferenceConfig
-from registry.model import Model
-from registry.workspace import Workspace
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 from tests.e2e.models import iris_svc
 
 

@@ -12,7 +12,7 @@ import pytest
 from gateway.client.daemon import stop_gateway
 from gateway.client.errors import GatewayElsewhere
 from gateway.rundir.state import STATE_FILE, AlreadyServed, GatewayLock, make_runtime_dir, running_gateway
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 
 
 def test_a_serving_gateway_is_found_and_a_stopped_one_is_not(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from gateway.worker.boosters import servable
-from registry.sample import read_sample as bytes_of
+from registry.artifacts.sample import read_sample as bytes_of
 from tests.gateway.schema.test_real_models import served
 
 catboost = pytest.importorskip("catboost", reason="the dev extra has it")

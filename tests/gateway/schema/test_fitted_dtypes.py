@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, TargetEncoder
 
 from gateway.errors import SchemaMismatch
-from registry.sample import read_sample as bytes_of
+from registry.artifacts.sample import read_sample as bytes_of
 from tests.gateway.schema.test_real_models import served
 
 N = 40

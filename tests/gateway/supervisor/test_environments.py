@@ -9,7 +9,7 @@ import pytest
 
 from gateway.supervisor.environments import EnvironmentNotReady, Interpreters
 from gateway.supervisor.reaper import Reaper
-from registry.serving_environment import ServingEnvironment
+from registry.environments.serving import ServingEnvironment
 
 
 def test_a_builder_that_cannot_be_started_is_a_sentence_and_leaves_no_pipe_open(

@@ -26,7 +26,7 @@ from gateway.schema.methods import METHODS
 from gateway.supervisor.golden import GoldenRows, Report
 from gateway.supervisor.replicas import Child
 from registry.records import Artifact, Json, ModelVersion
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 from tests.gateway.worker.models import dumped, pickled
 from tests.gateway.worker.nest import Nest
 

@@ -15,10 +15,10 @@ from gateway.client.daemon import ensure_gateway, stop_gateway
 from gateway.rundir.state import running_gateway
 from registry.errors import InvalidResource
 from registry.limits import machine_memory_bytes
-from registry.model import Model
 from registry.records import ServiceRecord
 from registry.resources import GB, ResourceConfiguration
-from registry.workspace import Workspace
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 from tests.e2e.gateway import fitserve
 from tests.e2e.models import code_model, iris_probabilities, iris_svc
 from tests.gateway.client.background import deploy, workspace_with_iris

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.supervisor import registry_watch
 from gateway.supervisor.registry_watch import Registered, RegistryWatch
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 from tests.waiting import eventually
 
 

@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from registry.model import Model
 from registry.resources import ResourceConfiguration
-from registry.workspace import Workspace
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 from tests.e2e.models import SETOSA, code_model, iris_probabilities, iris_svc
 from tests.waiting import eventually
 
@@ -34,7 +34,7 @@ logging.basicConfig(level="INFO", format="%(asctime)s %(levelname).1s %(message)
 from gateway.settings import Settings
 from gateway.supervisor.supervisor import serve
 from registry.errors import FitserveError
-from registry.workspace import Workspace
+from registry.sdk.workspace import Workspace
 try:
     with Workspace.open(Path(sys.argv[1])) as workspace:
         code = serve(workspace, Settings(**json.loads(sys.argv[2])))
@@ -365,7 +365,7 @@ def test_rows_of_a_model_that_looks_at_its_neighbours_travel_alone(gateway: Gate
 
 
 def test_an_environment_that_cannot_be_built_fails_its_version_alone(gateway: Gateway, tmp_path: Path) -> None:
-    from registry.environment import Environment
+    from registry.sdk.environment import Environment
 
     wanted = Environment("impossible")
     wanted.python.conda_dependencies.set_python_version("3.99")

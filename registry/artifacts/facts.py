@@ -1,6 +1,6 @@
 """What a model file says of itself, read without executing any of it.
 
-A pickle can do anything when it is loaded, so registration never loads it: `registry.pickle_reader` walks its opcodes.
+A pickle can do anything when it is loaded, so registration never loads it: `registry.artifacts.pickle_walk` walks its opcodes.
 From that come the exact scikit-learn version, the numpy major version, the least Python, the packages it needs and the
 class of the object. skops files tell the same in their JSON; of ONNX files only the format is recognised.
 """
@@ -18,9 +18,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from registry.byte_source import Damaged, NoDecompressor, OutOfBudget, compressor_of, open_source
+from registry.artifacts.byte_source import Damaged, NoDecompressor, OutOfBudget, compressor_of, open_source
+from registry.artifacts.pickle_values import Global, Instance, Opaque
+from registry.artifacts.pickle_walk import PickleWalk
 from registry.errors import NotAnArtifact, shown
-from registry.pickle_reader import Global, Instance, Opaque, PickleWalk
 from registry.records import ArtifactFormat, Json
 
 MAIN: Final = "__main__"  # module of the classes and functions of the training script itself

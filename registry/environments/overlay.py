@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from registry.installers import UvInstaller, Wanted, find_uv
-from registry.pythons import own_python
-from registry.requirements import normalized, package_name
-from registry.tool_process import Progress
+from registry.environments.installers import UvInstaller, Wanted, find_uv
+from registry.environments.pythons import own_python
+from registry.environments.requirements import normalized, package_name
+from registry.environments.tool_process import Progress
 
 #: The key of an environment's spec: the requirements that are installed on top.
 OVERLAY: Final = "overlay"

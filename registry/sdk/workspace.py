@@ -21,10 +21,12 @@ from registry.names import check_name
 from registry.records import ServiceRecord
 from registry.stores import disk
 from registry.stores.base import ArtifactStore, MetadataStore
+from registry.stores.files import FileArtifacts
+from registry.stores.remote import RemoteArtifacts
 
 if TYPE_CHECKING:
-    from registry.environment import Environment
-    from registry.model import Model
+    from registry.sdk.environment import Environment
+    from registry.sdk.model import Model
 
 DATABASE: Final = "fitserve.db"
 ARTIFACTS_VARIABLE: Final = "FITSERVE_ARTIFACTS"
@@ -176,15 +178,10 @@ class Workspace:
 
     @cached_property
     def artifacts(self) -> ArtifactStore:
-        from registry.stores.files import FileArtifacts
-
         url = self.metadata.get_value("artifacts")
         return FileArtifacts(self.root / "artifacts", self.cache_dir) if url is None else self._artifacts_at(url)
 
     def _artifacts_at(self, url: str) -> ArtifactStore:
-        from registry.stores.files import FileArtifacts
-        from registry.stores.remote import RemoteArtifacts
-
         return RemoteArtifacts(url, FileArtifacts(self.cache_dir / "artifacts", self.cache_dir))
 
     def _keep_artifacts_at(self, url: str) -> None:
@@ -242,14 +239,14 @@ class Workspace:
     @property
     def models(self) -> "dict[str, Model]":
         """Name → latest version."""
-        from registry.model import Model
+        from registry.sdk.model import Model  # late: YAML and packaging take longer than opening a workspace
 
         return {model.name: model for model in Model.list(self, latest=True)}
 
     @property
     def environments(self) -> "dict[str, Environment]":
         """Name → latest version."""
-        from registry.environment import Environment
+        from registry.sdk.environment import Environment  # late: as above
 
         return dict(Environment.list(self))
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from registry.conda import conda_requirement
+from registry.environments.conda import CONDA_ONLY, conda_requirement, parse_conda
+from registry.environments.requirements import normalized, package_name, parse_lines
+from registry.environments.tool_process import Progress, one_line, run_tool
 from registry.errors import InvalidArgument
-from registry.requirements import normalized
-from registry.tool_process import Progress, one_line, run_tool
 
 SETTING: Final = "FITSERVE_CONDA"  # "never", or the path of the program
 _NAMES: Final = ("mamba", "micromamba", "conda")  # the quickest first
@@ -82,9 +82,6 @@ def is_conda_release(release: str) -> bool:
 
 def left_to_pip(requirements: Sequence[str], entries: Sequence[str]) -> list[str]:
     """Those of `requirements` that no conda entry brings."""
-    from registry.conda import parse_conda
-    from registry.requirements import package_name, parse_lines
-
     brought = parse_lines(parse_conda({"dependencies": list(entries)}, "conda").packages, "conda").packages
     names = {package_name(requirement) for requirement in brought}
     return [requirement for requirement in requirements if package_name(requirement) not in names]
@@ -92,8 +89,6 @@ def left_to_pip(requirements: Sequence[str], entries: Sequence[str]) -> list[str
 
 def on_pypi(name: str) -> bool:
     """Whether a package of that name, which conda has installed, can be had from PyPI as well."""
-    from registry.conda import CONDA_ONLY
-
     return normalized(name) not in {normalized(each) for each in CONDA_ONLY}
 
 

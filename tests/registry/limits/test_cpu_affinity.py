@@ -1,4 +1,4 @@
-from registry.limits.pins import Pins
+from registry.limits.cpu_affinity import Pins
 
 
 def test_groups_are_spread_over_the_cpus() -> None:

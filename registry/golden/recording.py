@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.errors import InvalidArgument, shown
-from registry.golden_inputs import GoldenInput, make_inputs
+from registry.golden.inputs import GoldenInput, make_inputs
+from registry.golden.tensor_json import tensor_from_json, tensor_to_json
 from registry.records import Json
-from registry.tensor_json import tensor_from_json, tensor_to_json
 
 __all__ = [
     "GoldenInput",

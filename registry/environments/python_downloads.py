@@ -3,10 +3,10 @@
 import os
 from typing import Final
 
-from registry import installers
-from registry.pip_settings import PipSettings
-from registry.pythons import PythonRange
-from registry.tool_process import InstallFailed, Progress, run_tool
+from registry.environments import installers
+from registry.environments.pip_settings import PipSettings
+from registry.environments.pythons import PythonRange
+from registry.environments.tool_process import InstallFailed, Progress, run_tool
 
 SETTING: Final = "FITSERVE_PYTHON_DOWNLOADS"
 _FORBIDDEN: Final = frozenset({"never", "manual", "0", "false", "no"})

@@ -1,36 +1,24 @@
 """Environment: a named description of a Python and its packages, in Azure's shape.
 
-What is installed is decided by `spec()`, a canonical JSON document; its SHA-256 is the environment's identity.
-`registry.interpreters` makes a Python from it.
+What is installed is decided by `spec()`, see `registry.environments.spec`.
 """
 
-import hashlib
-import json
 import os
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from registry import requirements
-from registry.conda import conda_requirement, parse_conda, read_conda_file
-from registry.curated import CURATED, find_curated
-from registry.errors import EnvironmentNotFound, InvalidArgument, shown
+from registry.environments import requirements
+from registry.environments.conda import conda_requirement, parse_conda, read_conda_file
+from registry.environments.curated import CURATED
+from registry.environments.overlay import OVERLAY, own_releases
+from registry.environments.spec import OWN_NAME, RESERVED, curated_spec, digest_of, find, make_spec, put
+from registry.errors import InvalidArgument, shown
 from registry.names import check_name
-from registry.overlay import OVERLAY, own_releases
 from registry.records import EnvironmentRecord, Json
-
-if TYPE_CHECKING:
-    from registry.workspace import Workspace
-
-#: Names the gateway's own interpreter where an environment can be named; its spec asks for nothing.
-OWN_NAME: Final = "own"
-_RESERVED: Final = ("azureml", "microsoft")
-
-
-def digest_of(spec: Mapping[str, Json]) -> str:
-    """SHA-256 of the canonical JSON of a spec."""
-    return hashlib.sha256(json.dumps(spec, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+from registry.stores.base import Stores
 
 
 class CondaDependencies:
@@ -165,44 +153,30 @@ class Environment:
         self.docker = DockerSection()
         self.environment_variables: dict[str, str] = {}
         self.inferencing_stack_version: str | None = None
-        self.on_top: list[
-            str
-        ] = []  # ours: where these go together with fitserve's own packages, only they are installed
+        #: Ours: where these go together with fitserve's own packages, only they are installed.
+        self.on_top: list[str] = []
 
     def __repr__(self) -> str:
         return f"Environment(name={self.name!r}, version={self.version!r}, spec={self.spec()!r})"
 
     def spec(self) -> dict[str, Json]:
-        """The canonical description: equal specs make equal interpreters.
-
-        ``{"python": version | range | None, "pip": [requirement, …], "variables": {…}}`` and, where there are any,
-        ``"options"`` for the installer, ``"shimmed"`` requirements that the azureml shim stands in for, and of a conda
-        environment: its ``"conda"`` entries and ``"channels"``, and the ``"skipped"`` packages that exist in conda only.
-        ``"pip"`` is all that is needed without conda.
+        """The canonical description, see `registry.environments.spec`: equal specs make equal interpreters.
 
         Raises:
             InvalidArgument: an entry is not a requirement; the sentence names it.
         """
-        variables = {str(key): str(value) for key, value in sorted(self.environment_variables.items())}
         if self.python.user_managed_dependencies:
-            return {"python": None, "pip": [], "variables": variables}
+            return make_spec(self.name, variables=self.environment_variables)
         wanted = self.python.conda_dependencies
-        conda = parse_conda({"dependencies": wanted.conda_packages}, self.name)
-        found = requirements.parse_lines([*conda.packages, *wanted.pip_packages, *wanted.pip_options], self.name)
-        spec: dict[str, Json] = {
-            "python": _checked_python(wanted.python_version or conda.python, self.name),
-            "pip": list(found.packages),
-            "variables": variables,
-        }
-        for key, value in (("options", found.options), ("conda", conda.entries), ("channels", wanted.conda_channels)):
-            if value:
-                spec[key] = list(value)
-        for key, value in (("shimmed", found.shimmed), ("skipped", conda.skipped)):
-            if value:
-                spec[key] = sorted(set(value))
-        if self.on_top:
-            spec[OVERLAY] = list(self.on_top)
-        return spec
+        return make_spec(
+            self.name,
+            python=wanted.python_version,
+            pip=[*wanted.pip_packages, *wanted.pip_options],
+            conda=wanted.conda_packages,
+            channels=wanted.conda_channels,
+            variables=self.environment_variables,
+            on_top=self.on_top,
+        )
 
     @property
     def digest(self) -> str:
@@ -255,20 +229,16 @@ class Environment:
         """
         path = Path(file_path)
         conda = read_conda_file(path)
-        found = requirements.parse_lines([*conda.packages, *conda.pip_lines], path.name)
-        return cls.from_spec(
-            name,
-            {
-                "python": _checked_python(conda.python, path.name),
-                "pip": list(found.packages),
-                "variables": conda.variables,
-                "conda": list(conda.entries),
-                "channels": list(conda.channels),
-                "options": list(found.options),
-                "shimmed": list(found.shimmed),
-                "skipped": list(conda.skipped),
-            },
+        _tell([*conda.packages, *conda.pip_lines], path)
+        spec = make_spec(
+            path.name,
+            python=conda.python,
+            pip=conda.pip_lines,
+            conda=conda.entries,
+            channels=conda.channels,
+            variables=conda.variables,
         )
+        return cls.from_spec(name, spec)
 
     @classmethod
     def from_pip_requirements(cls, name: str, file_path: str | Path, pip_version: str | None = None) -> "Environment":
@@ -278,15 +248,13 @@ class Environment:
             InvalidArgument: the file is missing or a line is not taken; the sentence names it.
         """
         del pip_version
-        found = requirements.read_file(Path(file_path))
-        return cls.from_spec(
-            name, {"pip": list(found.packages), "options": list(found.options), "shimmed": list(found.shimmed)}
-        )
+        path = Path(file_path)
+        lines = requirements.read_lines(path)
+        _tell(lines, path)
+        return cls.from_spec(name, make_spec(path.name, pip=lines))
 
     @staticmethod
-    def get(
-        workspace: "Workspace", name: str, version: int | str | None = None, label: str | None = None
-    ) -> "Environment":
+    def get(workspace: Stores, name: str, version: int | str | None = None, label: str | None = None) -> "Environment":
         """A curated environment of Azure's, else one that was registered here; the latest version when none is given.
         "own" is fitserve's own Python.
 
@@ -296,34 +264,27 @@ class Environment:
         """
         if label not in (None, "latest"):
             raise InvalidArgument("label", f"{shown(label)} is not kept here; there is only 'latest'")
-        if (curated := find_curated(name)) is not None:
-            return _curated(*curated)
-        if name == OWN_NAME:
-            return Environment(OWN_NAME)
-        if name.lower().startswith(_RESERVED):
-            raise EnvironmentNotFound(name, known=CURATED)
-        return Environment.from_record(workspace.metadata.get_environment(name, _version_number(version)))
+        return Environment.from_spec(*find(workspace.metadata, name, _version_number(version)))
 
     @staticmethod
-    def list(workspace: "Workspace") -> dict[str, "Environment"]:
+    def list(workspace: Stores) -> dict[str, "Environment"]:
         """Name → latest version of those registered, and the curated ones."""
-        found = {name: _curated(name, name) for name in CURATED}
+        found = {name: Environment.from_spec(name, curated_spec(name), 1) for name in CURATED}
         for record in workspace.metadata.list_environments():
             found[record.name] = Environment.from_record(record)
         return found
 
-    def register(self, workspace: "Workspace") -> "Environment":
+    def register(self, workspace: Stores) -> "Environment":
         """Keep it under its name; the same description is the same version. Gives itself with `version` set.
 
         Raises:
             InvalidArgument: the name is reserved for curated environments.
         """
-        if self.name.lower().startswith(_RESERVED):
+        if self.name.lower().startswith(RESERVED):
             raise InvalidArgument("name", f"{self.name!r}: names that begin with AzureML or Microsoft are reserved")
         if self.name == OWN_NAME:
             raise InvalidArgument("name", f"{OWN_NAME!r} is the name of fitserve's own Python")
-        spec = self.spec()
-        self.version = str(workspace.metadata.put_environment(self.name, digest_of(spec), spec).version)
+        self.version = str(put(workspace.metadata, self.name, self.spec()).version)
         return self
 
     def clone(self, new_name: str) -> "Environment":
@@ -331,18 +292,10 @@ class Environment:
         return Environment.from_spec(new_name, self.spec())
 
 
-def _curated(name: str, of: str) -> Environment:
-    python, packages = CURATED[of]
-    return Environment.from_spec(name, {"python": python, "pip": [*packages], "shimmed": ["azureml-defaults"]}, 1)
-
-
-def _checked_python(version: object, source: str) -> str | None:
-    from registry.pythons import PythonRange
-
-    if version is None or version == "":
-        return None
-    PythonRange.parse(str(version), source)
-    return str(version)
+def _tell(lines: Sequence[str], path: Path) -> None:
+    """Warn where a file's line is read as something else than was written."""
+    for note in requirements.parse_lines(lines, path.name).notes:
+        warnings.warn(note, stacklevel=3)
 
 
 def _version_number(version: int | str | None) -> int | None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from registry.pip_settings import PipSettings
-from registry.pythons import Python, Version
-from registry.tool_process import InstallFailed, Progress, last_line, one_line, run_tool
+from registry.environments.pip_settings import PipSettings
+from registry.environments.pythons import Python, Version
+from registry.environments.tool_process import InstallFailed, Progress, last_line, one_line, run_tool
 
 InstallerName = Literal["uv", "pip"]
 

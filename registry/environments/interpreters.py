@@ -22,24 +22,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from registry import conda_tool, overlay, python_downloads
-from registry.conda_tool import CondaTool, find_conda
-from registry.errors import DiskFull, EnvironmentBuildError
-from registry.installers import Installer, InstallerName, PipInstaller, Wanted, choose_installer
-from registry.overlay import OVERLAY
-from registry.pythons import (
+from registry.environments import conda_tool, overlay, python_downloads
+from registry.environments.conda_tool import CondaTool, find_conda
+from registry.environments.installers import Installer, InstallerName, PipInstaller, Wanted, choose_installer
+from registry.environments.overlay import OVERLAY
+from registry.environments.pythons import (
     Choice,
     NoPython,
     PythonRange,
+    Version,
     choose_python,
     find_pythons,
     own_python,
     pythons_at_hand,
     wheels_for,
 )
+from registry.environments.requirements import has_version, normalized, pinned_for, wanted_by
+from registry.environments.tool_process import InstallFailed, Progress
+from registry.errors import DiskFull, EnvironmentBuildError
 from registry.records import Json
-from registry.requirements import has_version, package_name, pinned_version
-from registry.tool_process import InstallFailed, Progress
 
 __all__ = [
     "Frozen",
@@ -84,8 +85,8 @@ class Frozen:
     releases: tuple[str, ...]
 
     def version_of(self, package: str) -> str | None:
-        pins = [r for r in self.releases if "==" in r and package_name(r) == package]
-        return pinned_version(pins[0]) if pins else None
+        pins = (release.partition("==") for release in self.releases)
+        return next((version for name, sign, version in pins if sign and normalized(name) == package), None)
 
     def spec(self, of: Mapping[str, Json]) -> dict[str, Json]:
         """`of`, with nothing left to be resolved. What was installed from a folder cannot be had again and is left out."""
@@ -128,7 +129,7 @@ def interpreter_for(
     """The interpreter of `spec` below `root`, built now if it is not there yet.
 
     Args:
-        spec: of `registry.environment.Environment.spec`; None, or one that asks for nothing, gives our own Python.
+        spec: of `registry.environments.spec`; None, or one that asks for nothing, gives our own Python.
         progress: gets a line now and then while it is built; what it raises ends the build.
         strict: refuse where the Python asked for is not at hand, instead of taking the nearest newer one.
         name: of the environment, for the error.
@@ -272,7 +273,7 @@ class _Build:
             pip.install(python, Wanted(rest, self.spec.get("options") or []), folder, self.progress)
         conda = conda_tool.releases_of(folder)
         version = next((release.version for release in conda if release.name == "python"), "")
-        releases = [r for r in pip.releases(python) if conda_tool.on_pypi(package_name(r))]
+        releases = [r for r in pip.releases(python) if conda_tool.on_pypi(r.partition("==")[0])]
         frozen = [*releases, *(str(release) for release in conda if release.name != "python")]
         return Interpreter(python, self.key, tuple(frozen), version, made_by=tool.name)
 
@@ -301,10 +302,9 @@ class _Build:
     def choose(self) -> Choice:
         """A Python at hand; where none fits, uv is asked to download one, once for each build."""
         asked = PythonRange.parse(self.spec["python"]) if self.spec.get("python") else None
-        pinned = self._scikit_learn()
 
         def at_hand(strict: bool) -> Choice:
-            return choose_python(asked, pythons_at_hand(), scikit_learn=pinned, strict=strict)
+            return choose_python(asked, pythons_at_hand(), scikit_learn=self._scikit_learn, strict=strict)
 
         try:
             choice = at_hand(self.strict)
@@ -321,7 +321,7 @@ class _Build:
 
     def _download(self, asked: PythonRange | None) -> None:
         """Let uv bring the Python that is asked for, else for old code one that has the numpy of its time."""
-        requests = [python_downloads.request_for(asked, wheels_for(self._scikit_learn()))]
+        requests = [python_downloads.request_for(asked, wheels_for(self._scikit_learn(own_python().version)))]
         if asked is not None and not self.strict and not self._has_old_numpy(asked):
             requests.append(f">=3.{asked.least[1]},<3.{_LAST_PYTHON_OF_OLD_NUMPY[1] + 1}")
         for request in filter(None, requests):
@@ -339,17 +339,17 @@ class _Build:
         tried = [problem for problem in (self._download_problem, self._conda_problem) if problem]
         return EnvironmentBuildError(self.name, "; ".join([str(none), *tried]))
 
-    def _scikit_learn(self) -> str | None:
-        """The version that it pins."""
-        pins = [r for r in self.spec.get("pip") or [] if package_name(r) == "scikit-learn"]
-        return pinned_version(pins[0]) if pins else None
+    def _scikit_learn(self, python: Version) -> str | None:
+        """The version that it pins for that Python."""
+        return pinned_for(python, self.spec.get("pip") or [], "scikit-learn")
 
     def _constraints(self, choice: Choice) -> list[tuple[str, str]]:
         """Bounds for a numpy that the spec leaves open, each with its reason: the resolver would take the newest, with which
         old scripts and old scikit-learns do not work, though nothing in their metadata says so."""
-        if any(package_name(r) == "numpy" and has_version(r) for r in self.spec.get("pip") or []):
+        python = choice.python.version
+        if any(map(has_version, wanted_by(python, self.spec.get("pip") or [], "numpy"))):
             return []
-        pinned = self._scikit_learn()
+        pinned = self._scikit_learn(python)
         if pinned is not None:
             numpy = numpy_bound(pinned)
             if numpy is not None:
@@ -380,7 +380,8 @@ class _Build:
             raise EnvironmentBuildError(self.name, f"{failure} ({self._circumstances(choice)})") from None
 
     def _circumstances(self, choice: Choice) -> str:
-        minors, pinned = wheels_for(self._scikit_learn()), self._scikit_learn()
+        pinned = self._scikit_learn(choice.python.version)
+        minors = wheels_for(pinned)
         told = f"Python {choice.python}"
         if minors is None or minors[0] <= choice.python.version[1] <= minors[1]:
             return told

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.limits.duty import DutyCycle
+from registry.limits.duty_cycle import DutyCycle
 
 
 def simulate(

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from registry.errors import InvalidArgument, shown
 from registry.records import Json
 
@@ -141,11 +139,13 @@ def read_conda_file(path: Path) -> CondaFile:
     Raises:
         InvalidArgument: it is missing, not YAML, or not a conda environment; the sentence names the entry.
     """
+    import yaml  # late: nothing else in a workspace needs it
+
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        data = yaml.safe_load(path.read_bytes())
     except OSError as error:
         raise InvalidArgument(path.name, f"it cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark is not None else ""
         raise InvalidArgument(path.name, f"it is not YAML{where}") from None

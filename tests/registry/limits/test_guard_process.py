@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from registry.limits import make_backend
-from registry.limits.guarding import GUARD
+from registry.limits.guard_process import GUARD
 from registry.resources import ResourceConfiguration
 from tests.contracts.limits import dead, running
 from tests.registry.limits.test_watchdog import guards
@@ -46,10 +46,10 @@ def test_one_guard_serves_all_back_ends_and_ends_with_the_last() -> None:
     group = first.create("a-1-1", ResourceConfiguration())
     second.create("b-1-1", ResourceConfiguration())
     with running("input()", group) as process:
-        assert len(guards(os.getpid())) == 1
+        assert len(eventually(lambda: guards(os.getpid()))) == 1
         second.close()
         assert not dead(process.pid)
-        assert len(guards(os.getpid())) == 1
+        assert len(eventually(lambda: guards(os.getpid()))) == 1
         first.close()
     assert guards(os.getpid()) == []
 
@@ -58,7 +58,7 @@ def test_one_guard_serves_all_back_ends_and_ends_with_the_last() -> None:
 def test_a_guard_that_somebody_killed_is_replaced_though_no_group_is_made() -> None:
     backend = make_backend("none", "guarded")
     backend.create("a-1-1", ResourceConfiguration())
-    (first,) = guards(os.getpid())
+    (first,) = eventually(lambda: guards(os.getpid()))
     os.kill(first, signal.SIGKILL)
     assert first not in eventually(lambda: [pid for pid in guards(os.getpid()) if pid != first])
     backend.close()

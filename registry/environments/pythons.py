@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +92,10 @@ class PythonRange:
         """What a replacement must not be older than."""
         return max([version for sign, version in self.parts if sign in ("=", "~=", ">=", ">")], default=_LEAST)[:2]
 
+    def likely(self, own: Version) -> Version:
+        """Our `own` version where it may be taken, else the one that is named, or the oldest."""
+        return own if self.contains(own) else self.exact or self.least
+
     def contains(self, version: Version) -> bool:
         """A version with a patch number that is not at hand is met by any other patch of the same minor."""
         return all(_meets(sign, version, wanted) for sign, wanted in self.parts)
@@ -132,12 +136,17 @@ def own_python() -> Python:
 
 
 def choose_python(
-    asked: PythonRange | None, pythons: Sequence[Python], *, scikit_learn: str | None = None, strict: bool = False
+    asked: PythonRange | None,
+    pythons: Sequence[Python],
+    *,
+    scikit_learn: Callable[[Version], str | None] = lambda _: None,
+    strict: bool = False,
 ) -> Choice:
     """The one of `pythons` that an environment gets.
 
     Args:
-        asked: None takes our own, or where a pinned `scikit_learn` has no wheels for it, the newest that it has some for.
+        asked: None takes our own, or where the pinned scikit-learn has no wheels for it, the newest that it has some for.
+        scikit_learn: gives the version that is pinned for a version of Python.
         strict: refuse instead of taking a newer minor version.
 
     Raises:
@@ -163,17 +172,20 @@ def wheels_for(scikit_learn: str | None) -> tuple[int, int] | None:
     return _WHEELS.get(tuple(int(n) for n in re.findall(r"\d+", scikit_learn)[:2])) if scikit_learn else None
 
 
-def _choose_for(scikit_learn: str | None, pythons: Sequence[Python]) -> Choice:
+def _choose_for(scikit_learn: Callable[[Version], str | None], pythons: Sequence[Python]) -> Choice:
     own = own_python()
-    minors = wheels_for(scikit_learn)
-    if minors is None or minors[0] <= own.version[1] <= minors[1]:
-        return Choice(own)
-    fitting = [python for python in pythons if minors[0] <= python.version[1] <= minors[1]]
+    fitting = [python for python in (*pythons, own) if _has_wheels(scikit_learn(python.version), python)]
     if fitting:
-        return Choice(fitting[-1])
-    return Choice(
-        own, f"scikit-learn {scikit_learn} has wheels for Python 3.{minors[0]} to 3.{minors[1]}; none is at hand"
-    )
+        return Choice(own if own in fitting else fitting[-1])
+    pinned = scikit_learn(own.version)
+    minors = wheels_for(pinned)
+    assert minors is not None
+    return Choice(own, f"scikit-learn {pinned} has wheels for Python 3.{minors[0]} to 3.{minors[1]}; none is at hand")
+
+
+def _has_wheels(scikit_learn: str | None, python: Python) -> bool:
+    minors = wheels_for(scikit_learn)
+    return minors is None or minors[0] <= python.version[1] <= minors[1]
 
 
 def _preferred(fitting: Sequence[Python], exact: Version | None) -> Python:

@@ -5,26 +5,24 @@ Only here is a version put together; how it is stored is the stores' matter, how
 # ruff: noqa: ARG002, ARG003  # arguments that only mean something in Azure are accepted and ignored
 
 import os
-import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TypedDict, Unpack
 
-from registry.described import Described
-from registry.errors import InvalidArgument, LocalPathNotFound, ModelNotFound
-from registry.filter import Filter, fitting
-from registry.mounted import latest, only_entry
-from registry.names import MODEL_NAME, check_name
+from registry import models as versions
+from registry import services
+from registry.environments.spec import HasSpec
+from registry.errors import InvalidArgument, LocalPathNotFound
+from registry.models import HasId
+from registry.names import check_name, split_id, version_number
 from registry.records import Json, ModelVersion, ServiceRecord
-from registry.registration import Registration, as_text, immutable
+from registry.registration import Registration
 from registry.resources import ResourceConfiguration
-from registry.stores.files import is_digest
-
-if TYPE_CHECKING:
-    from registry.environment import Environment
-    from registry.workspace import Workspace
+from registry.sdk.described import Described
+from registry.sdk.model_path import latest, only_entry
+from registry.stores.base import Stores
+from registry.tags import Filter
 
 
 class Framework:
@@ -37,6 +35,19 @@ class Framework:
     TFKERAS: Final = "TfKeras"
     PYTORCH: Final = "PyTorch"
     MULTI: Final = "Multi"
+
+
+class Ours(TypedDict, total=False):
+    """What `Model.register` takes beside Azure's arguments."""
+
+    code: str | Path | None
+    training_script: str | Path | None
+    sample: object
+    environment: HasSpec | str | None
+    run_id: str | None
+    experiment_name: str | None
+    settings: Mapping[str, Json] | None
+    expected: object
 
 
 class Model(Described[ModelVersion]):
@@ -55,7 +66,7 @@ class Model(Described[ModelVersion]):
 
     def __init__(
         self,
-        workspace: "Workspace",
+        workspace: Stores,
         name: str | None = None,
         id: str | None = None,
         tags: Filter | None = None,
@@ -71,18 +82,18 @@ class Model(Described[ModelVersion]):
         if name is None:
             raise InvalidArgument("name", "a model's name or id is needed")
         self.workspace = workspace
-        if tags is None and properties is None and run_id is None and model_framework is None:
-            self._record = workspace.metadata.get_model(name, _version(version))
-            return
-        found = fitting(
-            workspace.metadata.list_models(name), tags, properties, run_id, model_framework, _version(version)
+        self._record = versions.get(
+            workspace,
+            name,
+            version_number(version),
+            tags=tags,
+            properties=properties,
+            run_id=run_id,
+            framework=model_framework,
         )
-        if not found:
-            raise ModelNotFound(name, _version(version))
-        self._record = found[-1]
 
     @classmethod
-    def _of(cls, workspace: "Workspace", record: ModelVersion) -> "Model":
+    def _of(cls, workspace: Stores, record: ModelVersion) -> "Model":
         model = cls.__new__(cls)
         model.workspace, model._record = workspace, record
         return model
@@ -90,7 +101,7 @@ class Model(Described[ModelVersion]):
     @classmethod
     def register(
         cls,
-        workspace: "Workspace",
+        workspace: Stores,
         model_path: str | Path,
         model_name: str,
         tags: Mapping[str, object] | None = None,
@@ -104,16 +115,8 @@ class Model(Described[ModelVersion]):
         sample_output_dataset: object = None,
         resource_configuration: ResourceConfiguration | None = None,
         *,
-        code: str | Path | None = None,
-        training_script: str | Path | None = None,
-        sample: object = None,
-        environment: "Environment | str | None" = None,
-        run_id: str | None = None,
-        experiment_name: str | None = None,
-        settings: Mapping[str, Json] | None = None,
-        expected: object = None,
         show_output: bool = True,
-        **azure: object,
+        **ours: Unpack[Ours],
     ) -> "Model":
         """Store the model at `model_path`, a file or a folder, as the next version of `model_name`.
 
@@ -139,39 +142,31 @@ class Model(Described[ModelVersion]):
             NotAnArtifact, MainModuleClass, NeedsRunning: it is not a model that can be served.
             WorkspaceError, DiskFull: it could not be stored.
         """
-        check_name("model", model_name, MODEL_NAME)
         if datasets:
             warnings.warn("datasets are not kept; name them in tags or properties", stacklevel=2)
-        if show_output:
-            print(f"Registering model {model_name}")
-        if isinstance(environment, str) and not is_digest(environment):
-            environment = _environment(workspace, environment)
+        if ours.get("sample") is None:
+            ours["sample"] = sample_input_dataset
         registration = Registration(
-            name=model_name,
+            name=check_name("model", model_name),
             path=Path(model_path),
             child_paths=child_paths,
-            tags=as_text("tags", tags),
-            properties=as_text("properties", properties),
+            tags=tags,
+            properties=properties,
             description=description,
             framework=model_framework,
             framework_version=model_framework_version,
-            sample=sample if sample is not None else sample_input_dataset,
             sample_output=sample_output_dataset,
             resource_configuration=resource_configuration,
-            code=None if code is None else Path(code),
-            training_script=None if training_script is None else Path(training_script),
-            environment=environment,
-            run_id=run_id,
-            experiment_name=experiment_name,
-            settings=settings or {},
-            expected=expected,
+            **ours,
         )
-        return cls._of(workspace, registration.store(workspace.metadata, workspace.artifacts))
+        if show_output:
+            print(f"Registering model {model_name}")
+        return cls._of(workspace, versions.register(workspace, registration))
 
     @classmethod
     def list(
         cls,
-        workspace: "Workspace",
+        workspace: Stores,
         name: str | None = None,
         tags: Filter | None = None,
         properties: Filter | None = None,
@@ -189,8 +184,9 @@ class Model(Described[ModelVersion]):
             tags, properties: ``"k"``, or a list of keys and ``[key, value]`` pairs, all of which must fit.
             latest: of each name only the latest version that fits.
         """
-        records = workspace.metadata.list_models(name)
-        records = fitting(records, tags, properties, run_id, model_framework, None)
+        records = versions.find(
+            workspace, name, tags=tags, properties=properties, run_id=run_id, framework=model_framework
+        )
         if latest:
             records = [*{record.name: record for record in records}.values()]
         return [cls._of(workspace, record) for record in records]
@@ -278,30 +274,23 @@ class Model(Described[ModelVersion]):
         sample_output_dataset: object = None,
         resource_configuration: ResourceConfiguration | None = None,
         *,
-        environment: "Environment | str | None" = None,
+        environment: HasSpec | str | None = None,
     ) -> None:
         """Replace what is given, all of it or nothing; the rest stays.
 
         Args:
             environment: what it is served with from now on, if it answers there as it does now; "own" is the gateway's Python.
         """
-        from registry.registration import environment_digest, store_sample
-
-        changes: dict[str, Any] = {"description": description, "resource_configuration": resource_configuration}
-        if isinstance(environment, str) and not is_digest(environment):
-            environment = _environment(self.workspace, environment)
-        changes["environment"] = environment_digest(self.workspace.metadata, environment)
-        if tags is not None:
-            changes["tags"] = as_text("tags", tags)
-        if sample_input_dataset is not None:
-            stored = store_sample(self.workspace.artifacts, "sample_input_dataset", sample_input_dataset)
-            changes |= {"sample": stored.digest, "sample_name": stored.name}
-        settings: dict[str, Json] = {}
-        if sample_output_dataset is not None:
-            stored = store_sample(self.workspace.artifacts, "sample_output_dataset", sample_output_dataset)
-            settings = {"sample_output": stored.digest, "sample_output_name": stored.name}
-        changes = {key: value for key, value in changes.items() if value is not None}
-        self._change(lambda old: replace(old, **changes, settings={**old.settings, **settings}))
+        self._record = versions.update(
+            self.workspace,
+            self._record,
+            tags=tags,
+            description=description,
+            sample=sample_input_dataset,
+            sample_output=sample_output_dataset,
+            resource_configuration=resource_configuration,
+            environment=environment,
+        )
 
     def add_tags(self, tags: Mapping[str, object]) -> None:
         self.update_tags_properties(add_tags=tags)
@@ -322,17 +311,9 @@ class Model(Described[ModelVersion]):
         remove_tags: "str | Sequence[str] | None" = None,
         add_properties: Mapping[str, object] | None = None,
     ) -> None:
-        added, more = as_text("tags", add_tags), as_text("properties", add_properties)
-        removed = {remove_tags} if isinstance(remove_tags, str) else set(remove_tags or ())
-
-        def change(old: ModelVersion) -> ModelVersion:
-            tags = {key: value for key, value in {**old.tags, **added}.items() if key not in removed}
-            return replace(old, tags=tags, properties=immutable(old.properties, more))
-
-        self._change(change)
-
-    def _change(self, change: Callable[[ModelVersion], ModelVersion]) -> None:
-        self._record = self.workspace.metadata.update_model(self.name, self.version, change)
+        self._record = versions.change_tags(
+            self.workspace, self._record, add=add_tags, remove=remove_tags, add_properties=add_properties
+        )
 
     def download(self, target_dir: str | Path = ".", exist_ok: bool = False, exists_ok: bool | None = None) -> str:
         """Copy the model into a folder, made if it is not there; gives the path of the file or folder.
@@ -341,24 +322,14 @@ class Model(Described[ModelVersion]):
             InvalidArgument: it is there already, and `exist_ok` is False.
             ArtifactChanged, ArtifactMissing: the stored bytes are damaged.
         """
-        artifact = self._record.artifact
-        target = Path(target_dir) / artifact.name
-        if target.exists() and not (exist_ok or exists_ok):
-            raise InvalidArgument("target_dir", f"{target} exists; pass exist_ok=True to replace it")
-        self.workspace.artifacts.verify(artifact.digest)
-        source = self.workspace.artifacts.local_path(artifact.digest)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if artifact.kind == "folder":
-            shutil.copytree(source, target, dirs_exist_ok=True, copy_function=shutil.copyfile)
-        else:
-            shutil.copyfile(source, target)
-        return str(target)
+        ok = bool(exist_ok or exists_ok)
+        return str(versions.download(self.workspace, self._record, Path(target_dir), exist_ok=ok))
 
     @staticmethod
     def deploy(
-        workspace: "Workspace",
+        workspace: Stores,
         name: str,
-        models: "Sequence[Model | str]",
+        models: Sequence[HasId | str],
         *,
         overwrite: bool = False,
         tags: Mapping[str, object] | None = None,
@@ -371,8 +342,6 @@ class Model(Described[ModelVersion]):
         Raises:
             InvalidName, InvalidArgument, ModelNotFound, ServiceExists: see `registry.services.deploy`.
         """
-        from registry import services
-
         return services.deploy(
             workspace,
             name,
@@ -410,7 +379,7 @@ class Model(Described[ModelVersion]):
         }
 
     @staticmethod
-    def get_model_path(model_name: str, version: int | str | None = None, _workspace: "Workspace | None" = None) -> str:
+    def get_model_path(model_name: str, version: int | str | None = None, _workspace: Stores | None = None) -> str:
         """Where a scoring script finds the model: below ``$AML_APP_ROOT/azureml-models``, else beside the script, else,
         where a workspace is given, in that.
 
@@ -418,41 +387,13 @@ class Model(Described[ModelVersion]):
             InvalidName, LocalPathNotFound, ModelNotFound
             InvalidArgument: the folder of a version holds more than the one entry that it should.
         """
-        check_name("model", model_name, MODEL_NAME)
+        check_name("model", model_name)
         models = Path(os.environ.get("AML_APP_ROOT", ".")) / "azureml-models" / model_name
         if models.is_dir():
-            return str(only_entry(models / str(_version(version) or latest(models))))
+            return str(only_entry(models / str(version_number(version) or latest(models))))
         if Path(model_name).exists():
             return model_name
         if _workspace is not None:
             model = Model(_workspace, model_name, version=version)
             return str(_workspace.artifacts.local_path(model.record.artifact.digest))
         raise LocalPathNotFound("model", str(models))
-
-
-def _environment(workspace: "Workspace", name: str) -> "Environment":
-    from registry.environment import Environment
-
-    return Environment.get(workspace, name)
-
-
-def split_id(id: str) -> tuple[str, int]:
-    """``name:version`` apart.
-
-    Raises:
-        InvalidArgument, InvalidName
-    """
-    name, separator, version = id.rpartition(":")
-    if not separator:
-        raise InvalidArgument("id", f"{id!r} is not name:version")
-    number = _version(version)
-    assert number is not None
-    return check_name("model", name, MODEL_NAME), number
-
-
-def _version(version: int | str | None) -> int | None:
-    if version is None or (isinstance(version, int) and not isinstance(version, bool)):
-        return version
-    if isinstance(version, str) and version.isascii() and version.isdigit():
-        return int(version)
-    raise InvalidArgument("version", f"{version!r} is not a whole number")

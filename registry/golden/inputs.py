@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.errors import InvalidArgument, shown
+from registry.golden.tensor_json import tensor_from_json, tensor_to_json
 from registry.records import Json
-from registry.tensor_json import tensor_from_json, tensor_to_json
 
 Array = NDArray[Any]
 

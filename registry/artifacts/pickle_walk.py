@@ -3,61 +3,37 @@
 `pickletools.genops` alone stops at the first array of a joblib file, because joblib writes raw array bytes between the
 opcodes, and a search for byte patterns finds versions by luck. So the stream is walked with a stack and a memo of
 stand-ins: enough is kept of each value to know the classes, the version entries in their states, and the length of
-each raw array; everything else becomes `OPAQUE` at once. Time, kept memory and stack depth are bounded.
+each raw array; everything else becomes an `Opaque` at once. Time, kept memory and stack depth are bounded.
 """
 
-import math
-import re
 import struct
 from collections.abc import Callable
 from typing import Any, Final
 
-from registry.byte_source import ByteSource, Damaged, OutOfBudget
+from registry.artifacts.byte_source import ByteSource, Damaged, OutOfBudget
+from registry.artifacts.pickle_values import (
+    BYTES,
+    FLOAT,
+    INT,
+    LIST,
+    SET,
+    TEXT,
+    UNKNOWN,
+    Global,
+    Instance,
+    element_count,
+    is_array_wrapper,
+    item_size,
+    kept_tuple,
+    leaves_of,
+    small_int,
+    wanted_items,
+)
 
 _KEPT_TEXT: Final = 200  # characters: a longer string is no module, class, key or version
-_KEPT_TUPLE: Final = 64  # items: numpy has at most 64 dimensions
 _MOST_OPS: Final = 30_000_000
 _MOST_KEPT: Final = 4_000_000  # stand-ins in the memo or on the stack, about 100 bytes each
 _TICK: Final = 1 << 14
-# Keys of states whose values are wanted; a vocabulary of a million words is thus not held twice.
-_WANTED: Final = frozenset(
-    {"_sklearn_version", "subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alignment_bytes"}
-)
-_DTYPE: Final = re.compile(r"[<>|=]?([a-zA-Z?])(\d*)")
-_HAS_OBJECT: Final = 1  # of numpy's dtype flags
-
-
-class Opaque:
-    """A value of which only the type's name is kept, for the root of the stream."""
-
-    __slots__ = ("type_name",)
-
-    def __init__(self, type_name: str) -> None:
-        self.type_name = type_name
-
-
-_FLOAT, _BYTES, _TEXT, _INT = Opaque("float"), Opaque("bytes"), Opaque("str"), Opaque("int")
-_LIST, _SET, _TUPLE, _UNKNOWN = Opaque("list"), Opaque("set"), Opaque("tuple"), Opaque("object")
-
-
-class Global:
-    """`module.name`, named and not imported."""
-
-    __slots__ = ("module", "name")
-
-    def __init__(self, module: str, name: str) -> None:
-        self.module, self.name = module, name
-
-
-class Instance:
-    """What calling `cls` would have made. It holds only leaves, so that no chain of stand-ins can grow deep."""
-
-    __slots__ = ("args", "cls", "state")
-
-    def __init__(self, cls: Any, args: Any) -> None:
-        self.cls = cls if isinstance(cls, Global) else None
-        self.args = _leaves(args)
-        self.state: tuple[Any, ...] = ()
 
 
 class PickleWalk:
@@ -73,7 +49,7 @@ class PickleWalk:
         self.wrapped_arrays = 0
         self.companion_files = False
         self.sklearn_versions: list[tuple[Any, str]] = []
-        self.root: Any = _UNKNOWN
+        self.root: Any = UNKNOWN
         self._source = source
         self._joblib = joblib
         self._on_global = on_global
@@ -146,7 +122,7 @@ class PickleWalk:
     def _text(self, count: int) -> None:
         if count > _KEPT_TEXT:
             self._source.skip(count)
-            self._push(_TEXT)
+            self._push(TEXT)
         else:
             self._push(self._source.read(count).decode("utf-8", "surrogatepass"))
 
@@ -156,31 +132,31 @@ class PickleWalk:
             raise ValueError
         if count > _KEPT_TEXT:
             self._source.skip(count)
-            self._push(_TEXT)
+            self._push(TEXT)
         else:
             self._push(self._source.read(count).decode("latin-1"))
 
     def _opaque_bytes(self, count: int) -> None:
         self._source.skip(count)
-        self._push(_BYTES)
+        self._push(BYTES)
 
     def _long(self, count: int) -> None:
         if count < 0:
             raise ValueError
         if count > 16:
             self._source.skip(count)
-            self._push(_INT)
+            self._push(INT)
         else:
             self._push(int.from_bytes(self._source.read(count), "little", signed=True))
 
     def _int_line(self) -> None:
         text = self._source.line()
-        self._push(text == b"01" if text in (b"00", b"01") else _small_int(text))
+        self._push(text == b"01" if text in (b"00", b"01") else small_int(text))
 
     def _string_line(self) -> None:
         text = self._source.line()
         if len(text) > _KEPT_TEXT:
-            self._push(_TEXT)
+            self._push(TEXT)
         elif len(text) >= 2 and text[:1] == text[-1:] and text[:1] in b"'\"":
             self._push(text[1:-1].decode("latin-1"))
         else:
@@ -188,7 +164,7 @@ class PickleWalk:
 
     def _unicode_line(self) -> None:
         text = self._source.line()
-        self._push(_TEXT if len(text) > _KEPT_TEXT else text.decode("latin-1"))
+        self._push(TEXT if len(text) > _KEPT_TEXT else text.decode("latin-1"))
 
     def _skip_and_push(self, count: int, value: Any) -> None:
         self._source.skip(count)
@@ -196,7 +172,7 @@ class PickleWalk:
 
     def _float_line(self) -> None:
         float(self._source.line())
-        self._push(_FLOAT)
+        self._push(FLOAT)
 
     # classes
 
@@ -221,11 +197,11 @@ class PickleWalk:
     def _inst(self) -> None:
         module, name = self._source.line(), self._source.line()
         args = self._pop_to_mark()
-        self._push(Instance(self._named(module.decode("utf-8"), name.decode("utf-8")), _kept_tuple(args)))
+        self._push(Instance(self._named(module.decode("utf-8"), name.decode("utf-8")), kept_tuple(args)))
 
     def _obj(self) -> None:
-        cls, *args = self._pop_to_mark() or [_UNKNOWN]
-        self._push(Instance(cls, _kept_tuple(args)))
+        cls, *args = self._pop_to_mark() or [UNKNOWN]
+        self._push(Instance(cls, kept_tuple(args)))
 
     def _reduce(self) -> None:
         args, function = self._pop(), self._pop()
@@ -240,7 +216,7 @@ class PickleWalk:
 
     def _extension(self, width: int) -> None:
         self._source.skip(width)
-        self._push(_UNKNOWN)
+        self._push(UNKNOWN)
 
     def _persistent(self) -> None:
         raise Damaged("it refers to objects outside of itself, so neither pickle.dump nor joblib.dump wrote it")
@@ -252,10 +228,10 @@ class PickleWalk:
 
     def _tuple(self, count: int) -> None:
         items = [self._pop() for _ in range(count)]
-        self._push(_kept_tuple(items[::-1]))
+        self._push(kept_tuple(items[::-1]))
 
     def _marked_tuple(self) -> None:
-        self._push(_kept_tuple(self._pop_to_mark()))
+        self._push(kept_tuple(self._pop_to_mark()))
 
     def _marked(self, value: Any) -> None:
         self._pop_to_mark()
@@ -270,15 +246,15 @@ class PickleWalk:
         self._top()
 
     def _dict(self) -> None:
-        self._push(_wanted_items({}, self._pop_to_mark()))
+        self._push(wanted_items({}, self._pop_to_mark()))
 
     def _setitem(self) -> None:
         value, key = self._pop(), self._pop()
-        _wanted_items(self._top(), [key, value])
+        wanted_items(self._top(), [key, value])
 
     def _setitems(self) -> None:
         items = self._pop_to_mark()
-        _wanted_items(self._top(), items)
+        wanted_items(self._top(), items)
 
     # memo
 
@@ -304,12 +280,12 @@ class PickleWalk:
         state, built = self._pop(), self._top()
         if not isinstance(built, Instance):
             return
-        built.state = _leaves(state)
+        built.state = leaves_of(state)
         if isinstance(state, tuple) and state and isinstance(state[0], dict):
             state = state[0]  # (dictionary, slots)
         if isinstance(state, dict) and isinstance(state.get("_sklearn_version"), str):
             self.sklearn_versions.append((built.cls, state["_sklearn_version"]))
-        if self._joblib and _is_array_wrapper(built.cls):
+        if self._joblib and is_array_wrapper(built.cls):
             self._stack[-1] = self._array(state)
 
     def _array(self, wrapper: Any) -> Instance:
@@ -317,7 +293,7 @@ class PickleWalk:
         if not isinstance(wrapper, dict):
             raise ValueError
         self.wrapped_arrays += 1
-        item_size, has_objects = _item_size(wrapper.get("dtype"))
+        width, has_objects = item_size(wrapper.get("dtype"))
         if has_objects:
             nested = PickleWalk(self._source, joblib=False, on_global=self._on_global)
             try:
@@ -328,7 +304,7 @@ class PickleWalk:
         else:
             if wrapper.get("numpy_array_alignment_bytes") is not None:
                 self._source.skip(self._source.read(1)[0])
-            self._source.skip(_element_count(wrapper.get("shape")) * item_size)
+            self._source.skip(element_count(wrapper.get("shape")) * width)
         return Instance(wrapper.get("subclass"), ())
 
     def _proto(self) -> None:
@@ -357,67 +333,6 @@ _MAKERS: Final = frozenset(
 )
 
 
-def _small_int(text: bytes) -> Any:
-    text = text.removesuffix(b"L")
-    if len(text) > 40:
-        return _INT
-    return int(text)
-
-
-def _kept_tuple(items: list[Any]) -> Any:
-    if len(items) > _KEPT_TUPLE:
-        return _TUPLE
-    return tuple(_UNKNOWN if isinstance(item, tuple | Instance) else item for item in items)
-
-
-def _leaves(items: Any) -> tuple[Any, ...]:
-    if not isinstance(items, tuple):
-        return ()
-    return tuple(item if item is None or isinstance(item, _LEAVES) else _UNKNOWN for item in items)
-
-
-def _wanted_items(into: Any, items: list[Any]) -> Any:
-    if len(items) % 2:
-        raise ValueError
-    if isinstance(into, dict):
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            if type(key) is str and key in _WANTED:
-                into[key] = _UNKNOWN if isinstance(value, dict) else value
-    return into
-
-
-def _is_array_wrapper(cls: Any) -> bool:
-    return isinstance(cls, Global) and cls.name == "NumpyArrayWrapper" and cls.module.endswith("joblib.numpy_pickle")
-
-
-def _element_count(shape: Any) -> int:
-    if not isinstance(shape, tuple):
-        raise OutOfBudget  # a shape that was computed: what follows cannot be found
-    if not all(type(n) is int and n >= 0 for n in shape):
-        raise ValueError
-    return math.prod(shape)
-
-
-def _item_size(dtype: Any) -> tuple[int, bool]:
-    """Bytes per element, and whether the elements are Python objects, from how numpy pickles a dtype:
-    ``dtype('f8', False, True)`` with the state ``(version, byte order, …, item size, alignment, flags)``."""
-    if not isinstance(dtype, Instance) or not dtype.args:
-        raise OutOfBudget
-    found = _DTYPE.fullmatch(dtype.args[0]) if isinstance(dtype.args[0], str) else None
-    if not found:
-        raise OutOfBudget
-    kind, digits = found.groups()
-    state = dtype.state
-    flags = state[7] if len(state) > 7 and type(state[7]) is int else 0
-    if kind == "O" or flags & _HAS_OBJECT:
-        return 0, True
-    if len(state) > 5 and type(state[5]) is int and state[5] >= 0:
-        return state[5], False
-    size = int(digits or 1)
-    return (4 * size if kind == "U" else size), False
-
-
-_LEAVES: Final = (str, int, Global, Opaque)
 _Handler = Callable[[PickleWalk], None]
 _STOP: Final = ord(".")
 _OPCODES: Final[dict[int, _Handler]] = {
@@ -429,7 +344,7 @@ _OPCODES: Final[dict[int, _Handler]] = {
     ord("I"): PickleWalk._int_line,
     ord("J"): lambda w: w._push(w._sint()),
     ord("K"): lambda w: w._push(w._uint(1)),
-    ord("L"): lambda w: w._push(_small_int(w._source.line())),
+    ord("L"): lambda w: w._push(small_int(w._source.line())),
     ord("M"): lambda w: w._push(w._uint(2)),
     ord("N"): lambda w: w._push(None),
     ord("P"): PickleWalk._persistent,
@@ -450,8 +365,8 @@ _OPCODES: Final[dict[int, _Handler]] = {
     ord("h"): lambda w: w._get(w._uint(1)),
     ord("i"): PickleWalk._inst,
     ord("j"): lambda w: w._get(w._uint(4)),
-    ord("l"): lambda w: w._marked(_LIST),
-    ord("]"): lambda w: w._push(_LIST),
+    ord("l"): lambda w: w._marked(LIST),
+    ord("]"): lambda w: w._push(LIST),
     ord("o"): PickleWalk._obj,
     ord("p"): lambda w: w._put(int(w._source.line())),
     ord("q"): lambda w: w._put(w._uint(1)),
@@ -460,7 +375,7 @@ _OPCODES: Final[dict[int, _Handler]] = {
     ord("t"): PickleWalk._marked_tuple,
     ord(")"): lambda w: w._push(()),
     ord("u"): PickleWalk._setitems,
-    ord("G"): lambda w: w._skip_and_push(8, _FLOAT),
+    ord("G"): lambda w: w._skip_and_push(8, FLOAT),
     ord("B"): lambda w: w._opaque_bytes(w._uint(4)),
     ord("C"): lambda w: w._opaque_bytes(w._uint(1)),
     0x80: PickleWalk._proto,
@@ -478,9 +393,9 @@ _OPCODES: Final[dict[int, _Handler]] = {
     0x8C: lambda w: w._text(w._uint(1)),
     0x8D: lambda w: w._text(w._uint(8)),
     0x8E: lambda w: w._opaque_bytes(w._uint(8)),
-    0x8F: lambda w: w._push(_SET),
+    0x8F: lambda w: w._push(SET),
     0x90: PickleWalk._appends,
-    0x91: lambda w: w._marked(_SET),
+    0x91: lambda w: w._marked(SET),
     0x92: lambda w: w._new(2),
     0x93: PickleWalk._stack_global,
     0x94: PickleWalk._memoize,

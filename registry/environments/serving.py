@@ -7,7 +7,7 @@
 5. the gateway's own, with a warning.
 
 Where 3 or 4 ask for what the gateway's own interpreter has, it is taken and nothing is built. Nothing here looks at the
-machine: `registry.interpreters` makes what is decided.
+machine: `registry.environments.interpreters` makes what is decided.
 """
 
 import importlib.metadata
@@ -17,13 +17,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from registry.environment import OWN_NAME, Environment
-from registry.interpreters import Frozen, numpy_bound
-from registry.overlay import OVERLAY
-from registry.packages import SAME_MODULE, package_of, scipy_bound
-from registry.pythons import wheels_for
+from registry.environments.interpreters import Frozen, numpy_bound
+from registry.environments.overlay import OVERLAY
+from registry.environments.packages import SAME_MODULE, package_of, scipy_bound
+from registry.environments.pythons import PythonRange, Version, wheels_for
+from registry.environments.requirements import is_met, normalized, package_name, parsed, pinned_for, wanted_by
+from registry.environments.spec import OWN_NAME, Spec, is_own, make_spec
 from registry.records import TRAINED_IN, Json, ModelVersion
-from registry.requirements import is_met, normalized, package_name, pinned_version
 
 Rule = Literal["named", "run", "artifact", "declared", "own"]
 
@@ -115,23 +115,26 @@ def decide(
     )
 
 
-def _named(record: ModelVersion, facts: "_Facts", spec: Mapping[str, Json], strict: bool) -> ServingEnvironment:
+def _named(record: ModelVersion, facts: "_Facts", spec: Spec, strict: bool) -> ServingEnvironment:
     """Rules 1 and 2."""
     trained: Mapping[str, Any] = record.facts.get(TRAINED_IN) or {}
     of_run = trained.get("environment") == record.environment and bool(trained.get("frozen"))
-    if not (spec.get("python") or spec.get("pip")):
+    if is_own(spec):
         own = facts.own.scikit_learn
         return ServingEnvironment(
             "named", "the gateway's own was asked for", warnings=facts.notes(own), name=OWN_NAME, strict=strict
         )
     if not of_run:
-        pins = [pinned_version(r) for r in spec.get("pip") or () if package_name(r) == "scikit-learn"]
-        notes = facts.notes(pins[0] if pins else None)
-        return ServingEnvironment("named", "it was named at registration", spec, None, notes, _name(spec), strict)
+        notes = facts.notes(pinned_for(_likely_python(spec, facts.own), spec.get("pip") or (), "scikit-learn"))
+        return ServingEnvironment(
+            "named", "it was named at registration", spec, None, notes, _name(spec, facts.own), strict
+        )
     frozen = Frozen(str(trained["python"]), tuple(trained["frozen"]))
     notes = (*trained.get("warnings", ()), *facts.notes(frozen.version_of("scikit-learn")))
     reason = f"run {record.run_id} was trained in it"
-    return ServingEnvironment("run", reason, spec, frozen, notes, str(trained.get("name") or _name(spec)), strict)
+    return ServingEnvironment(
+        "run", reason, spec, frozen, notes, str(trained.get("name") or _name(spec, facts.own)), strict
+    )
 
 
 class _Facts:
@@ -171,7 +174,7 @@ class _Facts:
         spec = self._spec(version)
         if self._fits_own(version) and self.own.python == sys.version_info[:2]:
             spec[OVERLAY] = list(self.missing)
-        return ServingEnvironment(rule, told, spec, None, self.notes(version), _name(spec), strict)
+        return ServingEnvironment(rule, told, spec, None, self.notes(version), _name(spec, self.own), strict)
 
     def notes(self, served_with: str | None = None) -> tuple[str, ...]:
         """Where what is said, what is so and what serves differ."""
@@ -208,12 +211,8 @@ class _Facts:
             packages["scikit-learn"] = f"scikit-learn=={version}" + (".*" if version.count(".") < 2 else "")
             packages["scipy"] = scipy_bound(version)
         packages["numpy"] = _numpy(version, self.artifact.get("numpy_major"))
-        environment = Environment(OWN_NAME)
-        wanted = environment.python.conda_dependencies
-        wanted.python_version = _python(version, self.artifact.get("min_python"))
-        for requirement in packages.values():
-            wanted.add_pip_package(requirement)
-        return environment.spec()
+        python = _python(version, self.artifact.get("min_python"))
+        return make_spec(OWN_NAME, python=python, pip=packages.values())
 
 
 def same_version(one: str, other: str | None) -> bool:
@@ -240,7 +239,12 @@ def _python(scikit_learn: str | None, least: Sequence[int] | None) -> str | None
     return f">=3.{first},<3.{max(minors[1], first) + 1}"
 
 
-def _name(spec: Mapping[str, Json]) -> str:
+def _likely_python(spec: Spec, own: Own) -> Version:
+    asked = spec.get("python")
+    return own.python if not asked else PythonRange.parse(asked).likely(own.python)
+
+
+def _name(spec: Spec, own: Own) -> str:
     """What to call an environment that has no name of its own."""
-    pins = [r for r in spec.get("pip") or () if package_name(r) == "scikit-learn"]
-    return pins[0].replace("==", " ") if pins else "environment"
+    found = wanted_by(_likely_python(spec, own), spec.get("pip") or (), "scikit-learn")
+    return f"scikit-learn {parsed(found[0]).specifier}".replace(" ==", " ").rstrip() if found else "environment"
