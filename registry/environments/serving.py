@@ -31,7 +31,8 @@ Rule = Literal["named", "run", "artifact", "declared", "own"]
 WITH: Final = "with"
 _VERSION: Final = re.compile(r"\d+\.\d+(\.\d+)?((a|b|rc|\.post)\d+)?")
 _LOADABLE: Final = frozenset({"pickle", "joblib", "folder", "skops"})
-_BASE: Final = ("scikit-learn", "numpy", "scipy", "pandas")
+# All are asked for whether the file names them or not: of one scikit-learn, files by pickle and by joblib share an environment.
+_BASE: Final = ("scikit-learn", "numpy", "scipy", "pandas", "joblib")
 
 
 @dataclass(frozen=True)
@@ -226,9 +227,11 @@ def same_version(one: str, other: str | None) -> bool:
 
 def _numpy(scikit_learn: str | None, major: int | None) -> str:
     bound = None if scikit_learn is None else numpy_bound(scikit_learn)
-    if major is None or major > 2:
-        return bound or "numpy"
-    return "numpy>=2" if major == 2 else bound or "numpy<2"
+    if major == 2:
+        return "numpy>=2"
+    if major is None and scikit_learn is not None:  # a file without arrays names no numpy: what an open one comes to
+        return bound or "numpy>=2"
+    return bound or ("numpy<2" if major == 1 else "numpy")
 
 
 def _python(scikit_learn: str | None, least: Sequence[int] | None) -> str | None:
