@@ -168,7 +168,7 @@ class _Facts:
     def served(self, rule: Rule, version: str | None, told: str, strict: bool) -> ServingEnvironment:
         """Rules 3 and 4, with that scikit-learn."""
         if version is not None and not _VERSION.fullmatch(version):
-            note = f"scikit-learn {version} is no release; the gateway's own {self.own.scikit_learn} serves it"
+            note = f"scikit-learn {version} is not a release; the gateway's own {self.own.scikit_learn} serves it"
             return ServingEnvironment(rule, told, warnings=(note, *self.notes()), strict=strict)
         if self._own_will_do(version):
             return ServingEnvironment(rule, f"{told}, which the gateway's own Python has", warnings=self.notes(version))

@@ -100,7 +100,7 @@ def test_without_anything_known_the_gateways_own_serves_with_a_warning(number: s
 def test_a_development_version_cannot_be_installed() -> None:
     found = declared(FACTS | {"sklearn_version": "1.10.dev0"}, None)
     assert found.spec is None
-    assert "1.10.dev0 is no release" in found.warnings[0]
+    assert "1.10.dev0 is not a release" in found.warnings[0]
 
 
 def test_a_named_environment_comes_first() -> None:
