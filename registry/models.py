@@ -124,7 +124,7 @@ def change_tags(
 ) -> ModelVersion:
     """
     Args:
-        remove: keys; one that is not there is no error.
+        remove: keys; a missing one is ignored.
 
     Raises:
         InvalidArgument: a property is there with another value: properties cannot be changed.

@@ -1,6 +1,6 @@
-"""Freeing what nothing names any more: artifacts, interpreters, run folders, and working copies of old runs.
+"""Deletes what nothing refers to any more: artifacts, interpreters, run folders, and working copies of old runs.
 
-What is younger than a grace period stays, since a registration stores bytes first and names them afterwards. Bytes that are
+Anything younger than a grace period is kept, since a registration stores bytes before it refers to them. Bytes that are
 stored again count as young (`FileArtifacts.receive`), so a registration that goes on meanwhile loses nothing. In an object
 store nothing is deleted here: only the local copies are.
 """
@@ -46,7 +46,7 @@ def prune(workspace: Stores, *, days: float = 30, dry_run: bool = False, now: fl
 
     Args:
         days: interpreters that nothing needs, and working copies of runs that have ended, stay so long.
-        dry_run: only tell what would be freed.
+        dry_run: only report what would be freed.
         now: seconds since 1970, for tests.
     """
     return _Prune(workspace, days, dry_run, time.time() if now is None else now).run()

@@ -1,4 +1,4 @@
-"""Putting a model version together: check what was said, read the file, store the bytes, then one transaction."""
+"""Registers a model version: checks the arguments, reads the file, stores the bytes, then commits one transaction."""
 
 import getpass
 import json
@@ -124,7 +124,7 @@ class Registration:
         return self._settings.get("entry_script")
 
     def _check(self) -> None:
-        """What can be wrong before any byte is read."""
+        """Check everything that can be checked before the file is read."""
         check_name("model", self.name)
         if self._script is not None:
             folder = self._folder or Path()
@@ -180,7 +180,7 @@ class Registration:
         )
 
     def _check_format(self, form: str) -> None:
-        """Some formats are recognised and not served: an environment for them would be built in vain.
+        """Refuse formats that are recognised but not served, before an environment is built for them.
 
         Raises:
             NotAnArtifact
@@ -278,7 +278,7 @@ def _with(facts: "ArtifactFacts", defined: Definitions) -> "ArtifactFacts":
 
 
 def _check_settings(settings: Mapping[str, Json]) -> None:
-    """The gateway acts by these, so what it would not understand is refused here.
+    """Refuse settings that the gateway would not understand.
 
     Raises:
         InvalidArgument
@@ -321,7 +321,7 @@ def store_sample(artifacts: ArtifactStore, what: str, sample: object) -> Artifac
 
 
 def _is_users_own(run: RunRecord) -> bool:
-    """Whether it ran in a Python that its user takes care of, which may be another one tomorrow."""
+    """Whether it ran in a Python that its user manages, which may change."""
     return run.details.get("interpreter_path") is not None
 
 
@@ -343,7 +343,7 @@ def _state(path: Path) -> tuple[int, int, int]:
 
 
 def user_name() -> str:
-    """Of whoever this process belongs to."""
+    """The name of this process's user."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user has no name

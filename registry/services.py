@@ -1,4 +1,4 @@
-"""Services: which model answers under which service name. What is written here is desired; the gateway makes it so."""
+"""Services: which model answers under which service name. The records are the desired state, which the gateway brings about."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -31,13 +31,13 @@ def deploy(
     description: str | None = None,
     default: bool = False,
 ) -> ServiceRecord:
-    """Write down that `name` is to answer with a model. The first service of a workspace without a default is it.
+    """Record that the service `name` answers with a model. The first service of a workspace becomes its default.
 
     Args:
         models: exactly one: a Model or ``"name:version"``, which pins that version, or ``"name"``, whose live version
             answers. With a scoring script there may be several.
         inference: a scoring script, or an environment, of its own.
-        default: put it behind ``/score`` whatever is there now.
+        default: make it the default, which ``/score`` reaches, in place of any other.
 
     Raises:
         InvalidName, InvalidArgument, ModelNotFound, LocalPathNotFound
@@ -114,7 +114,7 @@ def own_resources(cpu: float | None, memory_in_gb: float | None) -> dict[str, Js
 
 
 def runs_alone(service: ServiceRecord) -> bool:
-    """Whether it has children of its own instead of sharing the version's: for its limits, script or environment."""
+    """Whether it has worker processes of its own because of its limits, script or environment."""
     return bool(service.settings.get(RESOURCES) or service.settings.get(INFERENCE))
 
 
@@ -133,7 +133,7 @@ def own_version(service: ServiceRecord, version: ModelVersion) -> ModelVersion:
 
 
 def delete(stores: Stores, name: str) -> None:
-    """The model stays registered. Where it was the default, the oldest service that is left becomes it.
+    """Delete a service; its models stay registered. If it was the default, the oldest remaining service becomes the default.
 
     Raises:
         ServiceNotFound

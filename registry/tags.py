@@ -20,7 +20,7 @@ def fits(values: Mapping[str, str], wanted: Filter | None) -> bool:
 
 
 def as_text(what: str, values: Mapping[str, object] | None) -> dict[str, str]:
-    """Tags and properties are text, whatever was given.
+    """Convert the values of tags and properties to text.
 
     Raises:
         InvalidArgument: it is not a dictionary with names for keys.
@@ -40,5 +40,7 @@ def immutable(old: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]
     """
     for key, value in more.items():
         if old.get(key, value) != value:
-            raise InvalidArgument("properties", f"{key!r} is {old[key]!r} for ever; use a tag for what changes")
+            raise InvalidArgument(
+                "properties", f"{key!r} is {old[key]!r} and cannot be changed; use a tag for what changes"
+            )
     return {**old, **more}

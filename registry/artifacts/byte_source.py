@@ -1,6 +1,6 @@
-"""Reading forwards through a file that nobody vouches for: plain or compressed, in bounded memory and time.
+"""Reads an untrusted file forwards, plain or compressed, in bounded memory and time.
 
-What is skipped is never held. A compressed stream is decompressed piece by piece and given up when it grows
+Skipped bytes are never kept. A compressed stream is decompressed piece by piece and given up when it grows
 past a limit, so a small file that claims to be huge costs a bounded amount of work.
 """
 
@@ -46,7 +46,7 @@ class NoDecompressor(Exception):
 
 
 class ByteSource:
-    """Forward reads and skips over one stream, each either complete or `Damaged`.
+    """Reads and skips forward over one stream; each either completes or raises `Damaged`.
 
     Args:
         stream: positioned at its first byte.

@@ -114,7 +114,7 @@ def read_artifact(path: Path, name: str | None = None) -> ArtifactFacts:
     if path.is_dir():
         return _folder_facts(path, name)
     if not path.is_file():
-        raise NotAnArtifact(name, "there is no such file" if not path.exists() else "it is not a regular file")
+        raise NotAnArtifact(name, "the file does not exist" if not path.exists() else "it is not a regular file")
     with path.open("rb", buffering=1 << 20) as file:
         start = file.read(64)
         file.seek(0)

@@ -74,7 +74,7 @@ class PickleWalk:
                     return
                 handler = handlers[code]
                 if handler is None:
-                    raise Damaged(f"byte {self._source.position - 1} is no pickle opcode")
+                    raise Damaged(f"byte {self._source.position - 1} is not a pickle opcode")
                 handler(self)
                 if not count % _TICK:
                     self._source.tick()

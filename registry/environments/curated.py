@@ -63,7 +63,7 @@ _BY_KEY: Final = {_key(name): name for name in CURATED}
 
 
 def find_curated(name: str) -> tuple[str, str] | None:
-    """The name as asked for, without a version, and that of the table; None when there is no such environment.
+    """The name as asked for, without a version, and that of the table; None if there is none of that name.
 
     Case does not matter. Of scikit-learn's, the version decides, not the operating system's and Python's behind it.
     """

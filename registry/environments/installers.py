@@ -1,6 +1,6 @@
-"""Making a virtual environment and installing into it: by uv where there is one, else by venv and pip.
+"""Makes a virtual environment and installs packages into it, by uv where it is installed, else by venv and pip.
 
-Both are started as processes whose output is passed on line by line; nothing of theirs is imported.
+Both run as processes whose output is passed on line by line; neither is imported.
 """
 
 import os

@@ -2,8 +2,8 @@
 
 A virtual environment knows its own path, so it cannot be built elsewhere and moved. Therefore each build has a folder of
 its own, `<digest>-<random>`, and only when it is complete does the name `<digest>` become a symbolic link to it, in one
-rename. A build that was killed leaves a folder that no name points to; the next one removes it. One build at a time and
-digest, over all processes, is what the lock file is for.
+rename. A build that was killed leaves a folder without a link, which the next build removes. A lock file allows one
+build per digest at a time, over all processes.
 """
 
 import contextlib
@@ -33,8 +33,8 @@ from registry.environments.pythons import (
     Version,
     choose_python,
     find_pythons,
+    installed_pythons,
     own_python,
-    pythons_at_hand,
     wheels_for,
 )
 from registry.environments.requirements import has_version, normalized, pinned_for, wanted_by
@@ -131,7 +131,7 @@ def interpreter_for(
     Args:
         spec: of `registry.environments.spec`; None, or one that asks for nothing, gives our own Python.
         progress: gets a line now and then while it is built; what it raises ends the build.
-        strict: refuse where the Python asked for is not at hand, instead of taking the nearest newer one.
+        strict: refuse where the Python asked for is not installed, instead of taking the nearest newer one.
         name: of the environment, for the error.
         installer: "uv" or "pip"; None takes uv where there is one.
         frozen: the releases that it must hold, as they were resolved at another time.
@@ -157,7 +157,7 @@ def interpreter_for(
 
 
 def check_python(spec: Mapping[str, Json], name: str) -> None:
-    """Refuse an environment whose Python is not at hand, before anything is stored.
+    """Refuse an environment whose Python is not installed before anything is stored.
 
     Raises:
         EnvironmentBuildError: with what is there.
@@ -214,7 +214,7 @@ class _Build:
         return found
 
     def make(self) -> Interpreter:
-        """Called with the lock held."""
+        """Build it; the caller holds the lock."""
         self._remove_leftovers()
         folder = self.root / f"{self.key}-{secrets.token_hex(4)}"
         try:
@@ -278,7 +278,7 @@ class _Build:
         return Interpreter(python, self.key, tuple(frozen), version, made_by=tool.name)
 
     def _lacks_python(self) -> bool:
-        """Whether the one that is asked for is neither at hand nor to be downloaded."""
+        """Whether the one that is asked for is neither installed nor downloadable."""
         if not self.spec.get("python"):
             return False
         try:
@@ -300,14 +300,14 @@ class _Build:
         return Interpreter(python, self.key, tuple(frozen), version, tuple(warnings), tool), choice
 
     def choose(self) -> Choice:
-        """A Python at hand; where none fits, uv is asked to download one, once for each build."""
+        """An installed Python; where none fits, uv is asked to download one, once for each build."""
         asked = PythonRange.parse(self.spec["python"]) if self.spec.get("python") else None
 
-        def at_hand(strict: bool) -> Choice:
-            return choose_python(asked, pythons_at_hand(), scikit_learn=self._scikit_learn, strict=strict)
+        def installed(strict: bool) -> Choice:
+            return choose_python(asked, installed_pythons(), scikit_learn=self._scikit_learn, strict=strict)
 
         try:
-            choice = at_hand(self.strict)
+            choice = installed(self.strict)
             if choice.warning is None or self._download_problem is not None:
                 return choice
         except NoPython as none:
@@ -315,7 +315,7 @@ class _Build:
                 raise self._no_python(none) from None
         self._download(asked)
         try:
-            return at_hand(self.strict)
+            return installed(self.strict)
         except NoPython as none:
             raise self._no_python(none) from None
 
@@ -331,9 +331,9 @@ class _Build:
             self.progress(f"Python {request}: {self._download_problem}")
 
     def _has_old_numpy(self, asked: PythonRange) -> bool:
-        """Whether some Python at hand that may stand in has a numpy for old code, or the code is newer than that."""
+        """Whether some installed Python that may stand in has a numpy for old code, or the code is newer than that."""
         last = _LAST_PYTHON_OF_OLD_NUMPY
-        return asked.least > last or any(asked.least <= python.minor <= last for python in pythons_at_hand())
+        return asked.least > last or any(asked.least <= python.minor <= last for python in installed_pythons())
 
     def _no_python(self, none: NoPython) -> EnvironmentBuildError:
         tried = [problem for problem in (self._download_problem, self._conda_problem) if problem]
@@ -402,7 +402,7 @@ class _Build:
         return tool
 
     def _publish(self, folder: Path, interpreter: Interpreter, choice: Choice | None) -> None:
-        """From the rename on, others find it; before, nobody does."""
+        """Publish it by one rename: before that no other process finds it."""
         ready = {
             "version": interpreter.version,
             "frozen": interpreter.frozen,

@@ -1,4 +1,4 @@
-"""Pythons that are not at hand, downloaded by uv where it may and can. What it downloads is among those at hand afterwards."""
+"""Downloads a Python that is not installed, by uv where that is allowed; afterwards it is found like any other."""
 
 import os
 from typing import Final
@@ -20,7 +20,7 @@ def download(asked: str, progress: Progress) -> str | None:
     uv = installers.find_uv()
     if uv is None:
         return "uv, which could download it, is not installed"
-    progress(f"Python {asked} is not at hand; asking uv to download it")
+    progress(f"Python {asked} is not installed; asking uv to download it")
     variables = {
         **PipSettings.of_this_machine().uv_variables(),
         "UV_PYTHON_DOWNLOADS": "automatic",

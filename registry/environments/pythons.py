@@ -97,13 +97,13 @@ class PythonRange:
         return own if self.contains(own) else self.exact or self.least
 
     def contains(self, version: Version) -> bool:
-        """A version with a patch number that is not at hand is met by any other patch of the same minor."""
+        """A version with a patch number that is not installed is met by any other patch of the same minor."""
         return all(_meets(sign, version, wanted) for sign, wanted in self.parts)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """`warning` is set where what was asked for is not at hand and a newer one stands in for it."""
+    """`warning` is set where what was asked for is not installed and a newer one stands in for it."""
 
     python: Python
     warning: str | None = None
@@ -114,11 +114,11 @@ class NoPython(Exception):
 
 
 def find_pythons() -> list[tuple[str, Path]]:
-    """Version and path of each Python at hand from 3.6 on, oldest first, each once."""
-    return [(str(python), python.path) for python in pythons_at_hand()]
+    """Version and path of each installed Python from 3.6 on, oldest first, each once."""
+    return [(str(python), python.path) for python in installed_pythons()]
 
 
-def pythons_at_hand() -> list[Python]:
+def installed_pythons() -> list[Python]:
     """As `find_pythons`. A candidate that does not start is left out."""
     candidates = list(dict.fromkeys(path for path in _candidates() if os.access(path, os.X_OK)))
     with ThreadPoolExecutor(4) as pool:
@@ -161,10 +161,10 @@ def choose_python(
     there = ", ".join(map(str, pythons)) or "none"
     if strict or not newer:
         why = "" if strict else " or newer"
-        raise NoPython(f"it asks for Python {asked.text}; no such{why} Python is at hand (there is: {there})")
+        raise NoPython(f"it asks for Python {asked.text}; no such{why} Python is installed (found: {there})")
     nearest = newer[0].minor
     chosen = max((python for python in newer if python.minor == nearest), key=lambda python: python.version)
-    return Choice(chosen, f"Python {asked.text} is not at hand; {chosen}, the nearest newer one, is used instead")
+    return Choice(chosen, f"Python {asked.text} is not installed; {chosen}, the nearest newer one, is used instead")
 
 
 def wheels_for(scikit_learn: str | None) -> tuple[int, int] | None:
@@ -180,7 +180,7 @@ def _choose_for(scikit_learn: Callable[[Version], str | None], pythons: Sequence
     pinned = scikit_learn(own.version)
     minors = wheels_for(pinned)
     assert minors is not None
-    return Choice(own, f"scikit-learn {pinned} has wheels for Python 3.{minors[0]} to 3.{minors[1]}; none is at hand")
+    return Choice(own, f"scikit-learn {pinned} has wheels for Python 3.{minors[0]} to 3.{minors[1]}; none is installed")
 
 
 def _has_wheels(scikit_learn: str | None, python: Python) -> bool:

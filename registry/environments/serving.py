@@ -31,7 +31,8 @@ Rule = Literal["named", "run", "artifact", "declared", "own"]
 WITH: Final = "with"
 _VERSION: Final = re.compile(r"\d+\.\d+(\.\d+)?((a|b|rc|\.post)\d+)?")
 _LOADABLE: Final = frozenset({"pickle", "joblib", "folder", "skops"})
-_BASE: Final = ("scikit-learn", "numpy", "scipy", "pandas")
+# All are asked for whether the file names them or not: of one scikit-learn, files by pickle and by joblib share an environment.
+_BASE: Final = ("scikit-learn", "numpy", "scipy", "pandas", "joblib")
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ class _Facts:
     def served(self, rule: Rule, version: str | None, told: str, strict: bool) -> ServingEnvironment:
         """Rules 3 and 4, with that scikit-learn."""
         if version is not None and not _VERSION.fullmatch(version):
-            note = f"scikit-learn {version} is no release; the gateway's own {self.own.scikit_learn} serves it"
+            note = f"scikit-learn {version} is not a release; the gateway's own {self.own.scikit_learn} serves it"
             return ServingEnvironment(rule, told, warnings=(note, *self.notes()), strict=strict)
         if self._own_will_do(version):
             return ServingEnvironment(rule, f"{told}, which the gateway's own Python has", warnings=self.notes(version))
@@ -226,9 +227,11 @@ def same_version(one: str, other: str | None) -> bool:
 
 def _numpy(scikit_learn: str | None, major: int | None) -> str:
     bound = None if scikit_learn is None else numpy_bound(scikit_learn)
-    if major is None or major > 2:
-        return bound or "numpy"
-    return "numpy>=2" if major == 2 else bound or "numpy<2"
+    if major == 2:
+        return "numpy>=2"
+    if major is None and scikit_learn is not None:  # a file without arrays names no numpy: what an open one comes to
+        return bound or "numpy>=2"
+    return bound or ("numpy<2" if major == 1 else "numpy")
 
 
 def _python(scikit_learn: str | None, least: Sequence[int] | None) -> str | None:

@@ -1,4 +1,4 @@
-"""An installer as a process: started, listened to line by line, and ended with whoever waits for it."""
+"""Runs an installer as a process: its output is read line by line, and it ends with its caller."""
 
 import os
 import re

@@ -76,12 +76,12 @@ class Guard:
         with self._lock:
             if process is not self._process:
                 return
-            log.warning("somebody ended the guard of the limits, starting another")
+            log.warning("the guard process of the limits was ended; starting another")
             self._end()
             try:
                 self._start()
             except OSError as error:  # the next group tries again
-                log.error("there is no guard of the limits now: %s", error)
+                log.error("the guard process of the limits could not be started: %s", error)
 
     def mark(self, pid: int, number: int) -> None:
         """Put a process, and all that it will start, under the guard.

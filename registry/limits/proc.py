@@ -39,7 +39,7 @@ def pids() -> list[int]:
 
 
 def stat(pid: int) -> Stat | None:
-    """None when there is no such process."""
+    """None if the process does not exist."""
     try:
         text = read(f"/proc/{pid}/stat")
     except (FileNotFoundError, ProcessLookupError):

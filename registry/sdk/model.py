@@ -296,7 +296,7 @@ class Model(Described[ModelVersion]):
         self.update_tags_properties(add_tags=tags)
 
     def remove_tags(self, tags: "str | Sequence[str]") -> None:
-        """Keys; one that is not there is no error."""
+        """Remove these keys; a missing one is ignored."""
         self.update_tags_properties(remove_tags=tags)
 
     def add_properties(self, properties: Mapping[str, object]) -> None:

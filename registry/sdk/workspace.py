@@ -36,7 +36,7 @@ _OURS: Final = re.compile(
 
 
 class Workspace:
-    """An open workspace. `open`, `from_config`, `create` and `get` give one; closing it is polite, not needed.
+    """An open workspace. `open`, `from_config`, `create` and `get` give one; closing it is optional.
 
     Attributes:
         root: its folder.

@@ -35,7 +35,7 @@ def url_engine(url: str) -> Engine:
         if isinstance(error, ModuleNotFoundError) and error.name == _DRIVER:
             raise MissingExtra(f"{_DRIVER}[binary]", "postgresql", f"a workspace at {scheme}://…") from error
         right = "postgresql://USER:PASSWORD@HOST/DATABASE"
-        raise InvalidArgument("workspace", f"{scheme}://… is no database that can be used; {right} is one") from error
+        raise InvalidArgument("workspace", f"{scheme}://… is not a database that can be used; write {right}") from error
 
 
 def create_sqlite(path: Path, drafts: Path) -> None:

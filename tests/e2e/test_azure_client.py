@@ -118,7 +118,7 @@ def test_the_published_script_where_no_python_36_is(project: Path, without_pytho
     assert not facts["interpreter"]["python"].startswith("3.6.")
     (numpy,) = [line for line in facts["interpreter"]["frozen"] if line.startswith("numpy==")]
     assert tuple(map(int, numpy.removeprefix("numpy==").split(".")[:2])) < (1, 24)
-    told = f"Python 3.6.2 is not at hand; {facts['interpreter']['python']}, the nearest newer one, is used instead"
+    told = f"Python 3.6.2 is not installed; {facts['interpreter']['python']}, the nearest newer one, is used instead"
     assert f"WARNING: {told}" in done.stdout
     assert told in facts["warnings"]
     base = facts["scoring_uri"].partition("/api/")[0]
@@ -133,7 +133,7 @@ def test_a_program_can_be_run_strictly_without_a_change(project: Path, without_p
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert "ActivityFailedException" in last
-    assert "it asks for Python 3.6.2; no such Python is at hand (there is: 3." in last
+    assert "it asks for Python 3.6.2; no such Python is installed (found: 3." in last
     assert not any(word.startswith("3.6.") for word in last.partition("there is: ")[2].split(", "))
 
 

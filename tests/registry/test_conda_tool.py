@@ -1,5 +1,5 @@
 """Environments made by conda. None can be had in every place where these tests run, so they drive a stand-in: a program that takes
-conda's arguments and really makes a Python at the prefix, with `conda-meta` as conda writes it, from an interpreter at hand.
+conda's arguments and really makes a Python at the prefix, with `conda-meta` as conda writes it, from an installed interpreter.
 What a real conda resolves is not tested here."""
 
 import json
@@ -13,7 +13,7 @@ import pytest
 
 from registry.environments.conda_tool import entry_of_python, find_conda, is_conda_release, left_to_pip
 from registry.environments.interpreters import Frozen, interpreter_for
-from registry.environments.pythons import own_python, pythons_at_hand
+from registry.environments.pythons import installed_pythons, own_python
 from registry.errors import EnvironmentBuildError
 from registry.sdk.environment import Environment
 from tests.registry.test_interpreters import asks, make_wheel
@@ -65,7 +65,7 @@ def wheels(tmp_path: Path) -> Path:
 @pytest.fixture
 def stand_in(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A stand-in for micromamba on the PATH; gives the file with what it was asked."""
-    return put_on_path(tmp_path / "bin", wheels, monkeypatch, {str(p): str(p.path) for p in pythons_at_hand()})
+    return put_on_path(tmp_path / "bin", wheels, monkeypatch, {str(p): str(p.path) for p in installed_pythons()})
 
 
 def put_on_path(folder: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch, pythons: dict[str, str]) -> Path:
@@ -101,13 +101,13 @@ def conda_spec(folder: Path, wheels: Path, python: str, *, pip: str = "from_pip"
 @pytest.fixture
 def hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     """No Python but our own is found without conda, and none may be downloaded."""
-    monkeypatch.setattr("registry.environments.interpreters.pythons_at_hand", lambda: [own_python()])
+    monkeypatch.setattr("registry.environments.interpreters.installed_pythons", lambda: [own_python()])
     monkeypatch.setenv("FITSERVE_PYTHON_DOWNLOADS", "never")
 
 
 def old_python() -> str:
-    """The oldest Python at hand."""
-    oldest = pythons_at_hand()[0]
+    """The oldest installed Python."""
+    oldest = installed_pythons()[0]
     if oldest.minor == own_python().minor:
         pytest.skip("there is no other Python on this machine")
     return ".".join(map(str, oldest.minor))
@@ -147,7 +147,7 @@ def test_a_stand_in_for_micromamba_makes_the_python_and_its_packages_and_pip_the
     ]
     assert set(again.frozen) == set(built.frozen)
     monkeypatch.setenv("FITSERVE_CONDA", "never")  # another machine, without conda
-    monkeypatch.setattr("registry.environments.interpreters.pythons_at_hand", pythons_at_hand)
+    monkeypatch.setattr("registry.environments.interpreters.installed_pythons", installed_pythons)
     there = interpreter_for(spec, tmp_path / "there", frozen=frozen)
     assert asks(there, "import tiny_pkg, from_pip; print(tiny_pkg.VERSION, from_pip.VERSION)") == "1.0 2.0"
 
@@ -183,12 +183,12 @@ def test_a_conda_that_fails_is_told_and_the_rest_is_tried(
         "current channels: - python=3.6.2)"
     )
     assert built.warnings[0] == f"{reason}; its packages were taken from PyPI"
-    assert built.warnings[1].startswith("Python 3.6.2 is not at hand")
+    assert built.warnings[1].startswith("Python 3.6.2 is not installed")
     assert f"warning: {reason}" in lines
     assert asks(built, "import tiny_pkg, from_pip; print(1)") == "1"
     with pytest.raises(EnvironmentBuildError) as refused:
         interpreter_for(spec, tmp_path / "strict", strict=True)
-    assert "it asks for Python 3.6.2; no such Python is at hand" in str(refused.value)
+    assert "it asks for Python 3.6.2; no such Python is installed" in str(refused.value)
     assert "FITSERVE_PYTHON_DOWNLOADS forbids a download" in str(refused.value)
     assert reason in str(refused.value)
 
@@ -221,7 +221,7 @@ def test_the_words_of_conda() -> None:
     assert not any(map(is_conda_release, ("numpy==1.13.1", "mine @ https://example.org/a=b=c.whl", "numpy===1")))
 
 
-def test_uv_is_asked_for_a_python_that_is_not_at_hand_and_may_fail(
+def test_uv_is_asked_for_a_python_that_is_not_installed_and_may_fail(
     tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A uv that has no network: what it says is told, and the nearest newer Python is taken."""
@@ -236,7 +236,7 @@ def test_uv_is_asked_for_a_python_that_is_not_at_hand_and_may_fail(
     )
     uv.chmod(0o755)
     monkeypatch.setattr(installers, "find_uv", lambda: uv)
-    monkeypatch.setattr("registry.environments.interpreters.pythons_at_hand", lambda: [own_python()])
+    monkeypatch.setattr("registry.environments.interpreters.installed_pythons", lambda: [own_python()])
     monkeypatch.setenv("FITSERVE_CONDA", "never")
     for variable in ("FITSERVE_PYTHON_DOWNLOADS", "UV_PYTHON_DOWNLOADS"):
         monkeypatch.delenv(variable, raising=False)
@@ -244,13 +244,13 @@ def test_uv_is_asked_for_a_python_that_is_not_at_hand_and_may_fail(
     spec = {"python": "3.7", "pip": ["tiny_pkg"], "options": ["--no-index", f"--find-links {wheels}"]}
     built = interpreter_for(spec, tmp_path / "root", progress=lines.append)
     assert "Python 3.7: uv could not download it: client error (Connect): dns error" in lines
-    assert "3.7 is not at hand" in built.warnings[0]
+    assert "3.7 is not installed" in built.warnings[0]
     assert (tmp_path / "asked").read_text().splitlines()[0] == "python install 3.7"
     with pytest.raises(EnvironmentBuildError, match=r"asks for Python 3\.7; no such .*; uv could not download it"):
         interpreter_for(spec, tmp_path / "strict", strict=True)
     (tmp_path / "asked").unlink()
     monkeypatch.setenv("FITSERVE_PYTHON_DOWNLOADS", "never")
-    assert "3.7 is not at hand" in interpreter_for(spec, tmp_path / "forbidden").warnings[0]
+    assert "3.7 is not installed" in interpreter_for(spec, tmp_path / "forbidden").warnings[0]
     assert not (tmp_path / "asked").exists()
 
 
@@ -260,7 +260,7 @@ def test_a_python_that_uv_has_downloaded_is_taken(
     """A uv that really puts a Python where it keeps them: one of this machine's."""
     from registry.environments import installers
 
-    other = next((p for p in pythons_at_hand() if p.minor not in ((3, 6), own_python().minor)), None)
+    other = next((p for p in installed_pythons() if p.minor not in ((3, 6), own_python().minor)), None)
     real = installers.find_uv()
     if other is None or real is None:
         pytest.skip("this takes uv and another Python")
@@ -283,6 +283,6 @@ def test_a_python_that_uv_has_downloaded_is_taken(
     spec = {"python": asked, "pip": ["tiny_pkg"], "options": ["--no-index", f"--find-links {wheels}"]}
     lines: list[str] = []
     built = interpreter_for(spec, tmp_path / "root", progress=lines.append, strict=True)
-    assert lines[0] == f"Python {asked} is not at hand; asking uv to download it"
+    assert lines[0] == f"Python {asked} is not installed; asking uv to download it"
     assert (built.version, built.warnings) == (str(other), ())
     assert subprocess.run([built.python, "-c", "import tiny_pkg"], check=False).returncode == 0

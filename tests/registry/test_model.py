@@ -432,7 +432,7 @@ def test_properties_are_for_ever(several: Workspace) -> None:
     model = Model(several, id="iris:1")
     model.add_properties({"q": "y", "p": "x"})
     assert model.properties == {"p": "x", "q": "y"}
-    with pytest.raises(InvalidArgument, match="'p' is 'x' for ever"):
+    with pytest.raises(InvalidArgument, match="'p' is 'x' and cannot be changed"):
         model.add_properties({"r": "z", "p": "other"})
     assert Model(several, id="iris:1").properties == {"p": "x", "q": "y"}
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from registry.artifacts.facts import read_artifact
-from registry.environments.interpreters import numpy_bound
+from registry.environments.interpreters import interpreter_key, numpy_bound
 from registry.environments.packages import package_of, scipy_bound
 from registry.environments.serving import Own, ServingEnvironment, decide, same_version
 from registry.records import TRAINED_IN, Artifact, ModelVersion
@@ -100,7 +100,7 @@ def test_without_anything_known_the_gateways_own_serves_with_a_warning(number: s
 def test_a_development_version_cannot_be_installed() -> None:
     found = declared(FACTS | {"sklearn_version": "1.10.dev0"}, None)
     assert found.spec is None
-    assert "1.10.dev0 is no release" in found.warnings[0]
+    assert "1.10.dev0 is not a release" in found.warnings[0]
 
 
 def test_a_named_environment_comes_first() -> None:
@@ -148,12 +148,35 @@ def test_equal_needs_have_equal_keys() -> None:
     assert declared(FACTS, None).key is None
 
 
+@pytest.mark.parametrize("wrote", ["1.3.2", "1.5.2", "1.8.0"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "pickle", "modules": ["numpy", "sklearn"]},
+        {"modules": ["numpy", "sklearn", "joblib", "scipy", "pandas"]},
+        {"format": "pickle", "modules": ["sklearn"], "numpy_major": None},  # it holds no array
+        {"format": "folder"},
+    ],
+)
+def test_one_scikit_learn_is_one_environment_however_the_file_was_written(wrote: str, change: dict[str, Any]) -> None:
+    facts = FACTS | {"sklearn_version": wrote, "numpy_major": 1 if wrote == "1.3.2" else 2}
+    one, other = declared(facts, None), declared(facts | change, None)
+    assert one.key is not None
+    assert one.key == other.key
+    assert interpreter_key(one.spec or {}) == interpreter_key(other.spec or {})
+
+
+def test_a_numpy_that_the_file_needs_is_another_environment() -> None:
+    facts = FACTS | {"sklearn_version": "1.5.2"}
+    assert declared(facts, None).key != declared(facts | {"numpy_major": 1}, None).key
+
+
 @pytest.mark.parametrize("name", ["0.19.1-svc-bundled.bin", "0.19.1-svc-joblib.bin"])
-def test_the_bundled_joblib_needs_no_package(name: str) -> None:
+def test_files_by_the_bundled_joblib_share_the_environment_of_others(name: str) -> None:
     found = declared(read_artifact(ARTIFACTS / name).to_json(), None)
     assert found.spec is not None
-    assert ("joblib" in found.spec["pip"]) == ("bundled" not in name)
     assert found.spec["python"] == ">=3.6,<3.7"
+    assert found.key == declared(read_artifact(ARTIFACTS / "0.19.1-svc-joblib.bin").to_json(), None).key
 
 
 def test_files_that_no_python_loads_need_no_environment() -> None:

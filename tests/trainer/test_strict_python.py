@@ -38,7 +38,7 @@ def test_a_strict_run_fails_and_names_the_pythons(ws: Any, project: Callable[...
     environment.python.conda_dependencies.set_python_version("3.99")
     run = Experiment(ws, "strict").submit(Theirs(str(folder), "train.py", environment=environment, strict_python=True))
     version = ".".join(map(str, sys.version_info[:3]))
-    with pytest.raises(ActivityFailedException, match=r"asks for Python 3\.99; no such Python is at hand") as failed:
+    with pytest.raises(ActivityFailedException, match=r"asks for Python 3\.99; no such Python is installed") as failed:
         run.wait_for_completion()
     assert version in str(failed.value)
 
