@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from starlette.requests import Request
@@ -16,6 +16,8 @@ from gateway.ipc.control import ControlError
 from gateway.ipc.routing_table import OF_SERVICE, ModelEntry, VersionEntry
 from gateway.schema.methods import check_method
 from registry.errors import ModelNotFound, ServiceNotFound
+
+_SUPERVISOR_S: Final = 0.7  # a probe is answered within a second, whatever hangs
 
 
 class Json(Response):
@@ -55,6 +57,13 @@ class Admin:
         """
         if not self.fleet.table.revision:
             return Json({"ready": False, "message": "the gateway is starting"}, 503)
+        try:  # models are started by the supervisor
+            async with asyncio.timeout(_SUPERVISOR_S):
+                await self.fleet.control.request("ping")
+        except TimeoutError:
+            return Json({"ready": False, "message": "the supervisor does not answer, so no model can be started"}, 503)
+        except ControlError as error:
+            return Json({"ready": False, "message": str(error)}, 503)
         entries = [entry for entry in self.fleet.table.models.values() if _counts(entry)]
         not_ready = sum(not _ready(self.fleet, entry) for entry in entries)
         ready = not not_ready or request.query_params.get("strict") not in ("1", "true")
@@ -259,7 +268,8 @@ def _short(entry: ModelEntry, request: Request, default: str | None) -> dict[str
 def _version(entry: VersionEntry, told: Mapping[str, Any]) -> dict[str, Any]:
     shown = entry.to_json()
     shown.pop("children")
-    shown["limits"] = shown["limits"] | dict(told.get("limits") or {})
+    limits = shown["limits"] | {"cpu": entry.cpu_in_force} | dict(told.get("limits") or {})
+    shown["limits"] = {name: value for name, value in limits.items() if name != "cpu_in_force"}
     return shown | {key: value for key, value in told.items() if key != "limits"}
 
 

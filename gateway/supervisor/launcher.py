@@ -86,6 +86,11 @@ class WorkerLauncher:
         self._logs: dict[str, VersionLog] = {}
         self._tails: dict[str, LogTail] = {}
 
+    def use(self, settings: Settings) -> None:
+        """Put other settings in force for what is started from now on."""
+        self._settings = settings
+        self._golden.timeout_s = settings.max_compute_s
+
     def log_of(self, version: VersionState) -> VersionLog:
         if version.id not in self._logs:
             self._logs[version.id] = VersionLog(self._workspace.logs_dir, version.model, version.record.version)
