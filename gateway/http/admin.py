@@ -53,7 +53,7 @@ class Admin:
     async def readyz(self, request: Request) -> Response:
         """200 when this gateway knows its models and can start them; with ``?strict=1`` only when each of them answers.
 
-        A name that never had a version that answered counts for neither: nobody relies on it yet.
+        So a pod that serves one model asks strictly: it must not take over with a model that failed.
         """
         if not self.fleet.table.revision:
             return Json({"ready": False, "message": "the gateway is starting"}, 503)
@@ -64,7 +64,7 @@ class Admin:
             return Json({"ready": False, "message": "the supervisor does not answer, so no model can be started"}, 503)
         except ControlError as error:
             return Json({"ready": False, "message": str(error)}, 503)
-        entries = [entry for entry in self.fleet.table.models.values() if _counts(entry)]
+        entries = [entry for entry in self.fleet.table.models.values() if entry.current.state != "unloaded"]
         not_ready = sum(not _ready(self.fleet, entry) for entry in entries)
         ready = not not_ready or request.query_params.get("strict") not in ("1", "true")
         return Json({"ready": ready, "models": len(entries), "not_ready": not_ready}, _status(ready))
@@ -227,12 +227,6 @@ class Admin:
             return dict(await self.fleet.control.request("status", model=name) or {})
         except ControlError as refusal:
             raise ModelUnavailable(name, str(refusal)) from None
-
-
-def _counts(entry: ModelEntry) -> bool:
-    """Whether somebody may rely on this model: it was not unloaded, and did not fail before it ever answered."""
-    state = entry.current.state
-    return state != "unloaded" and not (entry.live is None and state in ("failed", "quarantined"))
 
 
 def _ready(fleet: ModelTable, entry: ModelEntry) -> bool:

@@ -719,7 +719,7 @@ def test_a_gateway_is_ready_while_it_can_start_models_whatever_else_fails(gatewa
     gateway.register("never-live", tmp_path / "unfitted.joblib")
     assert "is not fitted" in gateway.wait("never-live", 1, "failed")["reason"]
     assert gateway.http.get("/readyz").status_code == 200
-    assert gateway.http.get("/readyz?strict=1").status_code == 200  # nobody relies on what never answered
+    assert gateway.http.get("/readyz?strict=1").status_code == 503
     assert gateway.http.get("/models/never-live/ready").status_code == 503
     gateway.process.send_signal(signal.SIGSTOP)
     try:
