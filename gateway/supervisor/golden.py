@@ -210,8 +210,8 @@ class GoldenRows:
 async def _recorded(
     client: ScoringClient, inputs: Sequence[GoldenInput], methods: Sequence[str], recorded_in: Mapping[str, Json]
 ) -> tuple[Recording, list[tuple[str, ScoringError]]]:
-    """All successful answers that are the same when asked twice. If there was no successful answer at all, also the errors by
-    method."""
+    """All successful answers that are the same when asked twice. If there was no successful answer at all, also the
+    errors by method."""
     until = time.monotonic() + _BUDGET_S
     kept: list[tuple[GoldenInput, dict[str, Any]]] = []
     steady: dict[str, bool] = {}
@@ -239,8 +239,8 @@ async def _recorded(
 
 
 async def _unfitted(client: ScoringClient, description: Mapping[str, Json]) -> str | None:
-    """Why a model is not fitted, None if it seems to be. scikit-learn's check alone is not enough, since it takes estimators
-    of others for unfitted: the methods have to fail too."""
+    """Why a model is not fitted, None if it seems to be. scikit-learn's check alone is not enough, since it takes
+    estimators of others for unfitted: the methods have to fail too."""
     if description.get("fitted", True):
         return None
     replies = [answer for given in _PROBES for answer in await _ask(client, given, description["methods"])]
@@ -280,7 +280,8 @@ def _refused(
 
 
 def _guessed(description: Mapping[str, Json]) -> bool:
-    """Whether a column, or a transformer of labels, takes certain values only that may be missing in the rows made for it."""
+    """Whether a column, or a transformer of labels, takes certain values only that may be missing in the rows made for
+    it."""
     if description.get("item") == "label":
         return True
     types = description.get("column_types") or {}

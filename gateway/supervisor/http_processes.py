@@ -88,7 +88,8 @@ class HttpProcesses:
         await self._all_ready(self._start_keeping())
 
     async def replace(self, settings: Settings) -> None:
-        """Start processes with other settings, and drain the present ones as soon as all of the new ones accept connections.
+        """Start processes with other settings, and drain the present ones as soon as all of the new ones accept
+        connections.
 
         Raises:
             HttpProcessFailed: the new ones cannot run; the present ones go on.
