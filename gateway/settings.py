@@ -183,7 +183,8 @@ def _check_names(environ: Mapping[str, str], known: Mapping[str, object]) -> Non
 
 
 def _is_service_link(name: str, value: str) -> bool:
-    """Kubernetes tells every pod of the services beside it by such variables, also of one whose name begins with fitserve."""
+    """Kubernetes tells every pod of the services beside it by such variables, also of one whose name begins with
+    fitserve."""
     return _SERVICE_LINK.search(name) is not None or _LINKED.match(value) is not None
 
 

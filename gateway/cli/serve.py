@@ -20,13 +20,27 @@ def serve(obj: dict[str, Any], /, **flags: Any) -> int:
     Every option is also FITSERVE_<NAME> in the environment, and a key of settings.toml in the workspace.
     """
     with Workspace.open(obj["workspace"]) as workspace:
-        settings = settings_from(take_settings(flags), workspace.root)
+        given = take_settings(flags)
+        settings = settings_from(given, workspace.root)
         enter_own_scope(settings)
-        return serve_here(workspace, settings, lambda url: click.echo(f"serving {workspace.root} at {url}"))
+        return serve_here(
+            workspace,
+            settings,
+            lambda url: click.echo(f"serving {workspace.root} at {url}"),
+            reload=lambda: settings_from(given, workspace.root),
+        )
 
 
-def serve_here(workspace: Workspace, settings: Settings, on_ready: Callable[[str], None]) -> int:
+def serve_here(
+    workspace: Workspace,
+    settings: Settings,
+    on_ready: Callable[[str], None],
+    reload: Callable[[], Settings] | None = None,
+) -> int:
     """Run the supervisor in this process until it is told to stop; gives its exit code.
+
+    Args:
+        reload: reads the settings again, at SIGHUP.
 
     Raises:
         OperatorError: the port is in use, or another gateway serves this workspace.
@@ -37,4 +51,4 @@ def serve_here(workspace: Workspace, settings: Settings, on_ready: Callable[[str
     set_up(settings.log_level)
     if settings.no_auth and not settings.is_loopback:
         click.echo(f"warning: {settings.host} is served without a key, as asked for by --no-auth", err=True)
-    return supervise(workspace, settings, on_ready=on_ready)
+    return supervise(workspace, settings, on_ready=on_ready, reload=reload)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from starlette.requests import Request
@@ -16,6 +16,8 @@ from gateway.ipc.control import ControlError
 from gateway.ipc.routing_table import OF_SERVICE, ModelEntry, VersionEntry
 from gateway.schema.methods import check_method
 from registry.errors import ModelNotFound, ServiceNotFound
+
+_SUPERVISOR_S: Final = 0.7  # a probe is answered within a second, whatever hangs
 
 
 class Json(Response):
@@ -51,11 +53,18 @@ class Admin:
     async def readyz(self, request: Request) -> Response:
         """200 when this gateway knows its models and can start them; with ``?strict=1`` only when each of them answers.
 
-        A name that never had a version that answered counts for neither: nobody relies on it yet.
+        So a pod that serves one model asks strictly: it must not take over with a model that failed.
         """
         if not self.fleet.table.revision:
             return Json({"ready": False, "message": "the gateway is starting"}, 503)
-        entries = [entry for entry in self.fleet.table.models.values() if _counts(entry)]
+        try:  # models are started by the supervisor
+            async with asyncio.timeout(_SUPERVISOR_S):
+                await self.fleet.control.request("ping")
+        except TimeoutError:
+            return Json({"ready": False, "message": "the supervisor does not answer, so no model can be started"}, 503)
+        except ControlError as error:
+            return Json({"ready": False, "message": str(error)}, 503)
+        entries = [entry for entry in self.fleet.table.models.values() if entry.current.state != "unloaded"]
         not_ready = sum(not _ready(self.fleet, entry) for entry in entries)
         ready = not not_ready or request.query_params.get("strict") not in ("1", "true")
         return Json({"ready": ready, "models": len(entries), "not_ready": not_ready}, _status(ready))
@@ -220,12 +229,6 @@ class Admin:
             raise ModelUnavailable(name, str(refusal)) from None
 
 
-def _counts(entry: ModelEntry) -> bool:
-    """Whether somebody may rely on this model: it was not unloaded, and did not fail before it ever answered."""
-    state = entry.current.state
-    return state != "unloaded" and not (entry.live is None and state in ("failed", "quarantined"))
-
-
 def _ready(fleet: ModelTable, entry: ModelEntry) -> bool:
     """A version that is stopped until its first use counts as ready: a request starts it."""
     model = fleet.models[entry.name]
@@ -259,7 +262,8 @@ def _short(entry: ModelEntry, request: Request, default: str | None) -> dict[str
 def _version(entry: VersionEntry, told: Mapping[str, Any]) -> dict[str, Any]:
     shown = entry.to_json()
     shown.pop("children")
-    shown["limits"] = shown["limits"] | dict(told.get("limits") or {})
+    limits = shown["limits"] | {"cpu": entry.cpu_in_force} | dict(told.get("limits") or {})
+    shown["limits"] = {name: value for name, value in limits.items() if name != "cpu_in_force"}
     return shown | {key: value for key, value in told.items() if key != "limits"}
 
 

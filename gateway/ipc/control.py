@@ -12,6 +12,7 @@ HTTP process → supervisor, requests (each gets one answer)::
     {"op": "want", "id": n, "model": name, "version": v}     start it; answered when it is live: {"state": "live"}, or with a sentence
     {"op": "status", "id": n, "model": name}                 one model in full (pids, usage, limits in force, golden, log tail, …)
     {"op": "status", "id": n}                                the gateway: enforcement, memory promised, pids, all models in short
+    {"op": "ping", "id": n}                                  answered at once: models can be started
     {"op": "logs", "id": n, "model": name, "version": v, "lines": k}     the last lines of the version's log
 
 HTTP process → supervisor, notes (no answer)::

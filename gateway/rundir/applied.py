@@ -1,5 +1,6 @@
-"""Which revision of the registry is in force at the gateway of a workspace: written by its supervisor when every HTTP process answers by
-it, read by whoever changed something and returns only when that holds. A file, so that no HTTP request is needed for it.
+"""Which revision of the registry is in force at the gateway of a workspace: written by its supervisor when every HTTP
+process answers by it, read by whoever changed something and returns only when that holds. A file, so that no HTTP
+request is needed for it.
 """
 
 import contextlib
@@ -37,7 +38,8 @@ def read(root: Path) -> int:
 def wait_until_in_force(workspace: Workspace, timeout_s: float = TIMEOUT_S) -> bool:
     """Wait until the gateway that runs in this folder answers by what is registered now; True at once where none runs.
 
-    False: it did not within `timeout_s`, which is said nowhere else: it will be so when the gateway is not too busy to look.
+    False: it did not within `timeout_s`, which is said nowhere else: it will be so when the gateway is not too busy to
+    look.
     """
     if running_gateway(workspace.root) is None:
         return True

@@ -64,6 +64,14 @@ class VersionLog:
         except OSError:
             self.close()
 
+    def note(self, line: str) -> None:
+        """Append a line of the gateway. A file that was not open is closed again: a thousand quiet models should not
+        hold a descriptor each."""
+        was_open = self._file >= 0
+        self.write(f"{line}\n".encode())
+        if not was_open:
+            self.close()
+
     def tail(self, lines: int = 20) -> list[str]:
         """The last lines, of at most 64 KiB."""
         try:

@@ -29,8 +29,12 @@ class Admission:
 
     def __init__(self, machine_bytes: int, reserve_bytes: int) -> None:
         self.machine = machine_bytes
-        self.total = machine_bytes - min(reserve_bytes, machine_bytes // 2)
         self._promised: dict[str, int] = {}
+        self.keep_back(reserve_bytes)
+
+    def keep_back(self, reserve_bytes: int) -> None:
+        """Change the part that is never promised. What is promised already stays promised."""
+        self.total = self.machine - min(reserve_bytes, self.machine // 2)
 
     @property
     def promised(self) -> int:

@@ -91,7 +91,7 @@ class GoldenRows:
 
     def __init__(self, workspace: Workspace, timeout_s: float) -> None:
         self._workspace = workspace
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._recorded: dict[str, Recording] = {}  # by version, until the registry's record names them
         # Versions that died over rows of ours, with their environment.
         self._fatal: set[tuple[str, str | None]] = set()
@@ -114,7 +114,7 @@ class GoldenRows:
         if child.description["kind"] == "script":
             return Report(unverified="a scoring script is asked only what callers send")
         recording = await self._known(record)
-        patience = 2 * _BUDGET_S if recording is None else self._timeout_s
+        patience = 2 * _BUDGET_S if recording is None else self.timeout_s
         try:
             async with asyncio.timeout(patience), await ScoringClient.open(child.socket) as client:
                 if recording is None:
@@ -126,7 +126,7 @@ class GoldenRows:
                 return Report(
                     unverified=f"the model did not answer the rows that were made for it within {patience:g} s"
                 )
-            raise ChildFailed("timeout", f"it did not answer its golden rows within {self._timeout_s:g} s") from None
+            raise ChildFailed("timeout", f"it did not answer its golden rows within {self.timeout_s:g} s") from None
         except OSError:  # the connection broke, or the child no longer listens
             if recording is None:
                 self._fatal.add((record.id, record.environment))
@@ -149,7 +149,7 @@ class GoldenRows:
         """
         if child.recording is None:
             return {}
-        async with asyncio.timeout(self._timeout_s), await ScoringClient.open(child.socket) as client:
+        async with asyncio.timeout(self.timeout_s), await ScoringClient.open(child.socket) as client:
             return await unbatchable(client, child.recording)
 
     async def close(self) -> None:
@@ -210,8 +210,8 @@ class GoldenRows:
 async def _recorded(
     client: ScoringClient, inputs: Sequence[GoldenInput], methods: Sequence[str], recorded_in: Mapping[str, Json]
 ) -> tuple[Recording, list[tuple[str, ScoringError]]]:
-    """All successful answers that are the same when asked twice. If there was no successful answer at all, also the errors by
-    method."""
+    """All successful answers that are the same when asked twice. If there was no successful answer at all, also the
+    errors by method."""
     until = time.monotonic() + _BUDGET_S
     kept: list[tuple[GoldenInput, dict[str, Any]]] = []
     steady: dict[str, bool] = {}
@@ -239,8 +239,8 @@ async def _recorded(
 
 
 async def _unfitted(client: ScoringClient, description: Mapping[str, Json]) -> str | None:
-    """Why a model is not fitted, None if it seems to be. scikit-learn's check alone is not enough, since it takes estimators
-    of others for unfitted: the methods have to fail too."""
+    """Why a model is not fitted, None if it seems to be. scikit-learn's check alone is not enough, since it takes
+    estimators of others for unfitted: the methods have to fail too."""
     if description.get("fitted", True):
         return None
     replies = [answer for given in _PROBES for answer in await _ask(client, given, description["methods"])]
@@ -280,7 +280,8 @@ def _refused(
 
 
 def _guessed(description: Mapping[str, Json]) -> bool:
-    """Whether a column, or a transformer of labels, takes certain values only that may be missing in the rows made for it."""
+    """Whether a column, or a transformer of labels, takes certain values only that may be missing in the rows made for
+    it."""
     if description.get("item") == "label":
         return True
     types = description.get("column_types") or {}

@@ -2,6 +2,7 @@
 socket."""
 
 import asyncio
+import itertools
 import json
 import logging
 import os
@@ -65,6 +66,8 @@ class HttpProcesses:
         self._on_message = on_message
         self._reaper = reaper
         self._command = tuple(command)
+        self._numbers = itertools.count()
+        self._kept: set[int] = set()  # numbers of the processes that are started again when they end
         self._alive: dict[int, HttpProcess] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
@@ -82,12 +85,35 @@ class HttpProcesses:
         Raises:
             HttpProcessFailed: one died `_FIRST_ATTEMPTS` times before it ever did.
         """
-        for number in range(self._settings.http_processes):
-            self._keepers.append(asyncio.create_task(self._keep(number)))
-        while not self._all_ready():
-            if self._failure is not None:
-                raise HttpProcessFailed(self._failure)
-            await self._change()
+        await self._all_ready(self._start_keeping())
+
+    async def replace(self, settings: Settings) -> None:
+        """Start processes with other settings, and drain the present ones as soon as all of the new ones accept
+        connections.
+
+        Raises:
+            HttpProcessFailed: the new ones cannot run; the present ones go on.
+        """
+        before, kept, self._settings = self._settings, set(self._kept), settings
+        self._failure = None
+        new = self._start_keeping()
+        try:
+            await self._all_ready(new)
+        except HttpProcessFailed:
+            self._settings = before
+            self._kept -= new
+            self._kill(new)
+            raise
+        self._kept -= kept
+        retired = [self._alive[number] for number in kept if number in self._alive]
+        for process in retired:
+            process.peer.drain()
+        self._keepers.append(asyncio.create_task(self._await_drained(kept, retired, before.drain_s)))
+
+    async def _await_drained(self, numbers: Collection[int], retired: Sequence[HttpProcess], timeout: float) -> None:
+        if retired:
+            await asyncio.wait([process.exited for process in retired], timeout=timeout)
+        self._kill(numbers)
 
     def publish(self, message: Message) -> None:
         """Send the same bytes to all processes that already have a table."""
@@ -137,16 +163,35 @@ class HttpProcesses:
     def kill(self) -> None:
         """End all at once."""
         self._stopping = True
-        for process in self._alive.values():
+        self._kill(self._alive)
+        for keeper in self._keepers:
+            keeper.cancel()
+
+    def _kill(self, numbers: Collection[int]) -> None:
+        for process in [process for number, process in self._alive.items() if number in numbers]:
             if not process.exited.done():
                 log.warning("HTTP process %d did not finish in time, killed", process.pid)
                 with suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGKILL)
-        for keeper in self._keepers:
-            keeper.cancel()
 
-    def _all_ready(self) -> bool:
-        return len(self._alive) == self._settings.http_processes and all(peer.ready for peer in self._peers())
+    def _start_keeping(self) -> set[int]:
+        """Have as many processes kept running as the settings say; gives their numbers."""
+        new = set(itertools.islice(self._numbers, self._settings.http_processes))
+        self._kept |= new
+        self._keepers = [keeper for keeper in self._keepers if not keeper.done()]
+        self._keepers += [asyncio.create_task(self._keep(number)) for number in sorted(new)]
+        return new
+
+    async def _all_ready(self, numbers: Collection[int]) -> None:
+        """Wait until all of these accept connections.
+
+        Raises:
+            HttpProcessFailed
+        """
+        while not all(number in self._alive and self._alive[number].peer.ready for number in numbers):
+            if self._failure is not None:
+                raise HttpProcessFailed(self._failure)
+            await self._change()
 
     def _peers(self) -> list[ControlPeer]:
         return [process.peer for process in self._alive.values()]
@@ -160,11 +205,12 @@ class HttpProcesses:
         await self._changed.wait()
 
     async def _keep(self, number: int) -> None:
-        """Keep one process running until `drain` or `kill`."""
+        """Keep one process running until `drain`, `kill` or `replace`."""
         failures = 0
-        while not self._stopping:
+        while not self._stopping and number in self._kept:
             ready, how = await self._one(number)
-            if self._stopping:
+            if self._stopping or number not in self._kept:
+                self._changed.set()
                 return
             failures = 0 if ready else failures + 1
             if failures >= _FIRST_ATTEMPTS:

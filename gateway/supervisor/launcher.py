@@ -87,6 +87,11 @@ class WorkerLauncher:
         self._logs: dict[str, VersionLog] = {}
         self._tails: dict[str, LogTail] = {}
 
+    def use(self, settings: Settings) -> None:
+        """Put other settings in force for what is started from now on."""
+        self._settings = settings
+        self._golden.timeout_s = settings.max_compute_s
+
     def log_of(self, version: VersionState) -> VersionLog:
         if version.id not in self._logs:
             self._logs[version.id] = VersionLog(self._workspace.logs_dir, version.model, version.record.version)
@@ -258,10 +263,8 @@ class WorkerLauncher:
         libraries = f"Python {found.get('python')}" + (f", scikit-learn {v}" if (v := found.get("sklearn")) else "")
         limits = f"{replicas.limits.cores:g} cores, {memory_text(replicas.limits.memory_in_gb)}"
         now = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
-        line = f"{now} {replicas.what}: process {child.pid} loaded the model ({libraries}; {limits}) and serves\n"
-        version_log = self.log_of(version)
-        version_log.write(line.encode())
-        version_log.close()  # a thousand quiet models should not hold a descriptor each
+        line = f"{now} {replicas.what}: process {child.pid} loaded the model ({libraries}; {limits}) and serves"
+        self.log_of(version).note(line)
 
     async def _forked(self, version: VersionState, ready: Ready) -> ChildHandle:
         """A child that waits for its order: forked from a nursery if possible, else in a fresh interpreter."""

@@ -24,7 +24,7 @@ from gateway.supervisor.version_host import NoRoomNow
 from gateway.supervisor.version_state import VersionState
 from registry.errors import DoesNotFit, ModelNotFound
 from registry.records import ModelVersion, ServiceRecord
-from registry.resources import ResourceConfiguration
+from registry.resources import GB, ResourceConfiguration
 
 log = logging.getLogger("fitserve.supervisor")
 
@@ -89,6 +89,14 @@ class ModelManager:
         self._numbers = itertools.count(1)
         self._baselines = BaselineRecorder(self, launcher.recorded)
         self._closing: set[asyncio.Task[None]] = set()
+
+    def use(self, settings: Settings, keys: frozenset[str] | None) -> None:
+        """Put other settings and keys in force. What runs goes on."""
+        self.settings, self.keys = settings, keys
+        for model in self.models.values():
+            model.settings = settings
+        self.admission.keep_back(int(settings.reserve_gb * GB))
+        self.flush()
 
     # the registry
 

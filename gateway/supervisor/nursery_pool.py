@@ -47,7 +47,8 @@ class NurseryPool:
                 await task.result().close()
 
     async def _start(self, ready: Ready) -> Nursery:
-        """Start a nursery that is replaced when it dies, so that the next start of a model need not wait for imports."""
+        """Start a nursery that is replaced when it dies, so that the next start of a model need not wait for
+        imports."""
         nursery = await Nursery.start(ready.python, self._reaper, variables=ready.variables)
         since = time.monotonic()
         nursery.exited.add_done_callback(lambda _: self._died(ready, since))

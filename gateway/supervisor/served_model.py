@@ -24,7 +24,7 @@ class ServedModel:
         self.versions: dict[int, VersionController] = {}
         self.live: int | None = None
         self.pinned: frozenset[int] = frozenset()  # versions that services name; they run beside the live one
-        self._settings = settings
+        self.settings = settings
         self._tried: set[int] = set()  # started ahead once, whatever the outcome
 
     @property
@@ -57,7 +57,7 @@ class ServedModel:
             if live is not None and live.record.version not in self.pinned:
                 live.stop()
             self._stop_overtaken(number)
-        elif self._settings.start == "first-use" and (live is None or live.replicas is None):
+        elif self.settings.start == "first-use" and (live is None or live.replicas is None):
             self.live = number
         elif number not in self._tried:
             self._tried.add(number)
@@ -73,7 +73,7 @@ class ServedModel:
     def pin(self, numbers: frozenset[int]) -> None:
         """Set the versions that services name: new ones start; ones no longer named stop when idle."""
         new, self.pinned = numbers - self.pinned, numbers
-        if self._settings.start == "ahead":
+        if self.settings.start == "ahead":
             for number in new & self.versions.keys():
                 self._tried.add(number)
                 self.versions[number].start()

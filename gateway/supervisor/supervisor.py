@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +43,21 @@ from registry.sdk.workspace import Workspace
 
 log = logging.getLogger("fitserve.supervisor")
 
+_FIXED: Final = ("host", "port", "systemd_scope")  # settings that only a new start can change
+_NOT_FOR_HTTP: Final = frozenset(
+    [
+        "start",
+        "start_timeout_s",
+        "idle_s",
+        "swap",
+        "model_tasks",
+        "reserve_gb",
+        "quarantine_after",
+        "no_auth",
+        "require_key",
+        "key_file",
+    ]
+)
 _Work = Callable[[ControlPeer, Message], Coroutine[Any, Any, None]]
 
 _TICK_S: Final = 1.0
@@ -56,12 +72,14 @@ def serve(
     *,
     on_ready: Callable[[str], None] | None = None,
     http_command: Sequence[str] = COMMAND,
+    reload: Callable[[], Settings] | None = None,
 ) -> int:
     """Serve the workspace until SIGTERM or SIGINT; gives the exit code. Call on the main thread.
 
     Args:
         on_ready: gets the URL as soon as it answers.
         http_command: starts an HTTP process, see `gateway.supervisor.http_processes`.
+        reload: reads the settings again, at SIGHUP; without it they stay, and only the keys are read again.
 
     Raises:
         OperatorError: another gateway serves it, the port is in use, the HTTP process cannot start, …
@@ -77,7 +95,7 @@ def serve(
                 log.info("removed %d limit groups of a gateway that was killed", stale)
             runtime = make_runtime_dir(workspace.root)
             try:
-                supervisor = Supervisor(workspace, settings, keys, lock, listening, backend, runtime)
+                supervisor = Supervisor(workspace, settings, keys, lock, listening, backend, runtime, reload)
                 return asyncio.run(supervisor.run(on_ready, http_command))
             finally:
                 shutil.rmtree(runtime, ignore_errors=True)
@@ -97,8 +115,10 @@ class Supervisor:
         listening: socket.socket,
         backend: Backend,
         runtime: Path,
+        reload: Callable[[], Settings] | None = None,
     ) -> None:
         self._workspace = workspace
+        self._read_settings = reload
         self._settings = settings
         self._token = secrets.token_urlsafe(32) if keys.digests else ""
         self._keys = self._keys_with_own(keys)
@@ -157,12 +177,17 @@ class Supervisor:
             starting.cancel()
             return
         starting.result()
-        url = url_of(self._listening)
-        host, port = self._listening.getsockname()[:2]
-        self._lock.write(url, host, port, self._token)
+        url = self._announce()
         log.info("serving %s at %s, limits by %s", self._workspace.root, url, self._backend.enforcement)
         if on_ready is not None:
             on_ready(url)
+
+    def _announce(self) -> str:
+        """Write where this gateway answers; gives the URL."""
+        url = url_of(self._listening)
+        host, port = self._listening.getsockname()[:2]
+        self._lock.write(url, host, port, self._token)
+        return url
 
     async def _ready(self, also: Iterable[asyncio.Task[None]]) -> None:
         await self._http.start()
@@ -180,18 +205,27 @@ class Supervisor:
             self._models.stop_idle()
 
     async def _reload(self) -> None:
-        """SIGHUP: the keys are read again and in force at once; nothing is stopped."""
+        """SIGHUP: read settings and keys again and put them in force. Nothing is stopped, and no request is lost."""
+        before = self._settings
         try:
-            keys = await asyncio.to_thread(keys_in_force, self._workspace.metadata, self._settings)
+            settings = before if self._read_settings is None else await asyncio.to_thread(self._read_settings)
+            settings = _as_started(settings, before)
+            keys = await asyncio.to_thread(keys_in_force, self._workspace.metadata, settings)
+            if _for_http(settings) != _for_http(before):
+                await self._http.replace(settings)
         except FitserveError as error:
-            log.error("the keys stay as they are: %s", error)
+            log.error("settings and keys stay as they are: %s", error)
             return
-        if bool(keys.digests) != bool(self._token):
-            log.error("the keys stay as they are: whether a key is asked for changes only with a new start")
-            return
-        self._models.keys = self._keys_with_own(keys)
-        self._models.flush()
-        log.info("the keys were read again; other settings count from the next start")
+        self._settings = settings
+        _show(keys)
+        if keys.digests and not self._token:
+            self._token = secrets.token_urlsafe(32)
+            self._announce()
+        logging.getLogger("fitserve").setLevel(settings.log_level.upper())
+        self._launcher.use(settings)
+        self._models.use(settings, self._keys_with_own(keys))
+        changed = [option.name for option in fields(settings) if _differs(settings, before, option.name)]
+        log.info("settings and keys were read again; changed: %s", ", ".join(changed) or "no setting")
 
     def _keys_with_own(self, keys: Keys) -> frozenset[str] | None:
         """Those of callers, and the one of this run, for the commands of whoever owns the workspace."""
@@ -263,6 +297,8 @@ class Supervisor:
                     self._background(self._answered(self._unload, peer, message))
                 case "status":
                     peer.answer(message, self._status(message.get("model")))
+                case "ping":
+                    peer.answer(message, None)
                 case "metrics":
                     self._background(self._answered(self._metrics, peer, message))
                 case "logs":
@@ -352,6 +388,23 @@ class Supervisor:
         task = asyncio.create_task(work)
         self._wants.add(task)
         task.add_done_callback(self._wants.discard)
+
+
+def _as_started(settings: Settings, before: Settings) -> Settings:
+    """`settings` without the changes that only a new start can make."""
+    fixed = [name for name in _FIXED if _differs(settings, before, name)]
+    if fixed:
+        log.warning("a change of %s counts from the next start", ", ".join(fixed))
+    return replace(settings, **{name: getattr(before, name) for name in fixed})
+
+
+def _for_http(settings: Settings) -> dict[str, Json]:
+    """What HTTP processes are started with and cannot change later."""
+    return {name: value for name, value in settings.to_json().items() if name not in _NOT_FOR_HTTP}
+
+
+def _differs(settings: Settings, before: Settings, name: str) -> bool:
+    return bool(getattr(settings, name) != getattr(before, name))
 
 
 def _refuse_after_error(peer: ControlPeer, message: Message) -> None:

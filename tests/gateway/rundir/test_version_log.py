@@ -1,5 +1,6 @@
 """A version's log is appended to, bounded, and never in the model's way."""
 
+import os
 from pathlib import Path
 
 from gateway.rundir.version_log import VersionLog
@@ -42,3 +43,19 @@ def test_a_log_that_cannot_be_written_is_nobodys_trouble(tmp_path: Path) -> None
     log = VersionLog(tmp_path / "logs", "iris", 1)
     log.write(b"lost\n")
     assert log.tail() == []
+
+
+def test_a_note_of_the_gateway_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    def is_open(log: VersionLog) -> bool:
+        return any(
+            os.path.realpath(f"/proc/self/fd/{number}") == str(log.path) for number in os.listdir("/proc/self/fd")
+        )
+
+    log = VersionLog(tmp_path, "quiet", 1)
+    log.note("loaded")
+    assert not is_open(log)
+    log.write(b"said\n")
+    log.note("loaded again")
+    assert is_open(log)
+    assert log.tail() == ["loaded", "said", "loaded again"]
+    log.close()

@@ -173,7 +173,7 @@ class SmallSupervisor:
         self.notes.append(message)
         if message["op"] == "want":
             self._start(self._want(peer, message))
-        elif message["op"] == "load":
+        elif message["op"] in {"load", "ping"}:
             peer.answer(message, None)
         elif message["op"] == "unload":
             self._start(self._unload(peer, message))

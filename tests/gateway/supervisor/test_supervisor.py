@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import joblib
 import pytest
+from sklearn.svm import SVC
 
 from registry.resources import ResourceConfiguration
 from registry.sdk.model import Model
@@ -697,3 +699,39 @@ def test_an_http_process_that_cannot_start_ends_the_gateway(tmp_path: Path) -> N
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60)
     assert done.returncode == 3
     assert "refused: the HTTP process exited with code 1 before it accepted a connection" in done.stdout
+
+
+# readiness
+
+
+def test_a_gateway_is_ready_while_it_can_start_models_whatever_else_fails(gateway: Gateway, tmp_path: Path) -> None:
+    gateway.register("sound", iris_svc(tmp_path))
+    gateway.wait("sound")
+    joblib.dump(SVC(), tmp_path / "unfitted.joblib")
+    gateway.register("never-live", tmp_path / "unfitted.joblib")
+    assert "is not fitted" in gateway.wait("never-live", 1, "failed")["reason"]
+    assert gateway.http.get("/readyz").status_code == 200
+    assert gateway.http.get("/readyz?strict=1").status_code == 503
+    assert gateway.http.get("/models/never-live/ready").status_code == 503
+    gateway.process.send_signal(signal.SIGSTOP)
+    try:
+        stopped = gateway.http.get("/readyz")
+        assert stopped.status_code == 503
+        assert "the supervisor does not answer" in stopped.json()["message"]
+        assert gateway.score("sound").status_code == 200
+    finally:
+        gateway.process.send_signal(signal.SIGCONT)
+    eventually(lambda: gateway.http.get("/readyz").status_code, lambda status: status == 200)
+
+
+def test_a_failed_newest_version_is_seen_in_the_list(gateway: Gateway, tmp_path: Path) -> None:
+    gateway.register("newest-fails", iris_svc(tmp_path))
+    gateway.wait("newest-fails")
+    joblib.dump(SVC(), tmp_path / "unfitted.joblib")
+    gateway.register("newest-fails", tmp_path / "unfitted.joblib")
+    gateway.wait("newest-fails", 2, "failed")
+    listed = gateway.http.get("/models").json()["models"]
+    told = next(each for each in listed if each["name"] == "newest-fails")
+    assert (told["latest"], told["live"], told["latest_state"]) == (2, 1, "failed")
+    assert "is not fitted" in told["reason"]
+    assert gateway.score("newest-fails").status_code == 200
