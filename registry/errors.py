@@ -269,7 +269,9 @@ class MissingExtra(OperatorError):
 
     def __init__(self, package: str, extra: str | None, purpose: str) -> None:
         brought = f" (fitserve's extra {extra!r} brings it too)" if extra else ""
-        super().__init__(f"{purpose} needs {package}, which is not installed: pip install {quote(package.lower())}{brought}")
+        super().__init__(
+            f"{purpose} needs {package}, which is not installed: pip install {quote(package.lower())}{brought}"
+        )
 
 
 class EnvironmentBuildError(OperatorError):

@@ -8,7 +8,7 @@ from typing import Any, Final
 from registry.errors import InvalidArgument
 from registry.stores import disk
 
-FORMATS: Final = (".csv", ".json", ".jsonl", ".parquet", ".npy")
+FORMATS: Final = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".npy")
 SIZE_LIMIT: Final = 64 * 2**20  # bytes
 
 

@@ -1,5 +1,6 @@
 """`fitserve score`: rows from the shell to a served model."""
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -9,7 +10,17 @@ import click
 
 from gateway.cli.client import connect
 from gateway.cli.errors import ScoringRefused
-from gateway.client.table_files import PART_ROWS, check_output, column_types, in_parts, is_csv, read_rows, write_answers
+from gateway.client.table_files import (
+    PART_ROWS,
+    check_output,
+    column_types,
+    in_parts,
+    is_csv,
+    looks_like_json,
+    read_rows,
+    write_answers,
+)
+from registry.errors import InvalidArgument
 from registry.names import check_name
 from registry.workspace import Workspace
 
@@ -21,24 +32,37 @@ from registry.workspace import Workspace
 @click.option("--version", type=int, help="A version. Default: the live one.")
 @click.option("--output", "-o", metavar="FILE", type=Path, help="Write the answers to a .csv, .jsonl or .parquet file.")
 @click.option("--rows", type=click.IntRange(1), default=PART_ROWS, show_default=True, help="Most rows of one request.")
+@click.option("--header/--no-header", default=None, help="Whether a CSV has a header line. Default: by its content.")
 @click.pass_obj
 def score(
-    obj: dict[str, Any], name: str, data: str, method: str | None, version: int | None, output: Path | None, rows: int
+    obj: dict[str, Any],
+    name: str,
+    data: str,
+    method: str | None,
+    version: int | None,
+    output: Path | None,
+    rows: int,
+    header: bool | None,
 ) -> None:
     """Send DATA to the model NAME and print its answer.
 
-    DATA is JSON, either rows such as '[[5.1, 3.5, 1.4, 0.2]]' or a whole body; or the name of a .json, .jsonl, .csv,
-    .parquet or .npy file; or - for JSON on standard input. Large input is sent in parts; the answers keep its order.
+    DATA is JSON, either rows such as '[[5.1, 3.5, 1.4, 0.2]]' or a whole body; or the name of a .json, .jsonl, .csv, .tsv,
+    .parquet or .npy file; or - for JSON or CSV on standard input. Large input is sent in parts; the answers keep its order.
     """
     check_name("model", name)  # it becomes part of a URL
     if output is not None:
         check_output(output)
-    given = None if is_csv(data) else read_rows(data, sys.stdin, {})
+    stdin = io.StringIO(_standard_input()) if data == "-" else io.StringIO()
+    by_types = is_csv(data) or (data == "-" and not looks_like_json(stdin.getvalue()))
+    given = None if by_types else read_rows(data, stdin, {})
     model = f"/models/{name}"
     path = f"{model}/versions/{version}/score" if version is not None else f"{model}/score"
     with Workspace.open(obj["workspace"], create=False) as workspace, connect(workspace) as client:
         if given is None:
-            given = read_rows(data, sys.stdin, column_types(client.document(f"{model}/swagger.json?version=3.1")))
+            types = column_types(client.document(f"{model}/swagger.json?version=3.1"))
+            given = read_rows(data, stdin, types, header)
+            if given.note:
+                click.echo(f"note: {given.note}; --header or --no-header says otherwise", err=True)
         if method is not None:
             given.rest["method"] = method
 
@@ -52,5 +76,13 @@ def score(
     if output is None:
         click.echo(json.dumps(answers.body))
     else:
-        write_answers(answers, output)
+        write_answers(answers, output, len(given) or None)
         click.echo(f"{len(given):,} rows answered: {output}", err=True)
+
+
+def _standard_input() -> str:
+    """Raises InvalidArgument: it is not text."""
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidArgument("standard input", f"it is not UTF-8: {error.reason} at byte {error.start}") from None

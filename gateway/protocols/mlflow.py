@@ -12,12 +12,14 @@ from gateway.errors import InvalidRequest, ModelUnavailable, QueueFull, Unsuppor
 from gateway.protocols.answers import json_answer, json_values
 from gateway.protocols.body import asked_options, call_object, options
 from gateway.protocols.tables import named_request, table_request
-from gateway.schema.csv_reader import column_values, header_of, read_csv
+from gateway.schema.csv_reader import read_csv, table_of
 from gateway.schema.methods import check_method, default_method
 from gateway.schema.schema import ANY, ModelSchema
 from gateway.types import Answer, Asked, Call, Catalogue, ScoreRequest, ScoreResult, Target, View
 from registry.errors import CallerError, NotFound
 
+#: RFC 4180: the parameter of ``text/csv`` that says whether the first line is a header.
+_HEADERS: Final = {b"header=present": True, b"header=absent": False}
 _FORMS: Final = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
@@ -48,9 +50,11 @@ class MLflow:
 
     def parse(self, call: Call, target: Target) -> ScoreRequest:
         schema = target.schema or ANY
-        kind = (call.headers.get(b"content-type") or b"").split(b";", 1)[0].strip().lower()
+        kind, _, parameters = (call.headers.get(b"content-type") or b"").partition(b";")
+        kind = kind.strip().lower()
         if kind == b"text/csv":
-            return csv_request(schema, _method(call.method, target), bytes(call.body), options(call.query))
+            header = _HEADERS.get(parameters.replace(b" ", b"").lower())
+            return csv_request(schema, _method(call.method, target), bytes(call.body), options(call.query), header)
         if kind != b"application/json":
             given = call.headers.get(b"content-type")
             raise UnsupportedMediaType(given.decode("latin-1") if given else None, "application/json or text/csv")
@@ -78,24 +82,16 @@ class MLflow:
         return orjson.dumps({"error_code": _code(error), "message": message})
 
 
-def csv_request(schema: ModelSchema, method: str, body: bytes, extra: Any) -> ScoreRequest:
-    """CSV, with a header line or without.
+def csv_request(schema: ModelSchema, method: str, body: bytes, extra: Any, header: bool | None = None) -> ScoreRequest:
+    """CSV. `header`: whether its first line is one, where the caller said so.
 
     Raises:
         InvalidRequest: it is no CSV, or holds no rows.
         SchemaMismatch
     """
-    lines = read_csv(body)
-    names = header_of(lines, schema.names)
-    rows = lines if names is None else lines[1:]
-    if not rows:
-        raise InvalidRequest("the CSV holds no rows but its header")
     columns = dict(zip(schema.names, schema.columns, strict=True)) if schema.names else {}
-    keys = names or schema.names or [""] * len(rows[0])
-    values = [
-        column_values(columns.get(key), fields) for key, fields in zip(keys, zip(*rows, strict=True), strict=False)
-    ]
-    table = [list(row) for row in zip(*values, strict=True)]
+    width = 1 if schema.kind == "list" and schema.item != "record" else schema.width
+    names, table = table_of(read_csv(body, schema.names, width), columns, schema.columns, header)
     if names is None:
         return table_request(schema, method, table, "the CSV", extra)
     return named_request(schema, method, names, table, extra)

@@ -16,7 +16,7 @@ import numpy as np
 
 from gateway.errors import InvalidRequest
 from gateway.schema.columns import Column, ColumnType
-from gateway.schema.csv_reader import column_values, header_of, read_csv
+from gateway.schema.csv_reader import read_csv, table_of
 from gateway.schema.inference_schema import documented
 from gateway.schema.rows import listed
 from gateway.schema.schema import ModelSchema
@@ -171,11 +171,13 @@ def _type_of(values: Sequence[Any]) -> ColumnType | None:
 
 
 def _read_csv(content: bytes, name: str) -> Sample:
-    lines = read_csv(content)
-    header = header_of(lines)
-    body = lines if header is None else lines[1:]
-    columns = [column_values(None, fields) for fields in zip(*body, strict=True)]
-    return Sample(name, header, [list(row) for row in zip(*columns, strict=True)])
+    header, rows = table_of(read_csv(content), {})
+    return Sample(name, header, rows)
+
+
+def _read_tsv(content: bytes, name: str) -> Sample:
+    header, rows = table_of(read_csv(content, delimiter="\t"), {})
+    return Sample(name, header, rows)
 
 
 def _read_json(content: bytes, name: str) -> Sample:
@@ -250,6 +252,7 @@ def _json_value(value: Any) -> Any:
 
 _READERS: Final[dict[str, Callable[[bytes, str], Sample]]] = {
     ".csv": _read_csv,
+    ".tsv": _read_tsv,
     ".json": _read_json,
     ".jsonl": _read_json_lines,
     ".parquet": _read_parquet,

@@ -119,7 +119,7 @@ def test_a_samples_columns_are_put_into_the_models_order_and_types_filled_in() -
         ("s.csv", b"1,2,3\n", "it has 3 columns, and the model takes 4"),
         ("s.csv", b"1,2,3,4\n1,2\n", "line 2 of the CSV has 2 fields, line 1 has 4"),
         ("s.csv", b"", "the CSV holds no lines"),
-        ("s.csv", b"a,b,c,d\n", "it holds no rows"),
+        ("s.csv", b"a,b,c,d\n", "holds no rows"),
         ("s.csv", b"\xff\xfe\x00", "the CSV is not UTF-8"),
         ("s.json", b"{", "Expecting property name"),
         ("s.json", b"[" * 100_000, "recursion"),
@@ -130,7 +130,7 @@ def test_a_samples_columns_are_put_into_the_models_order_and_types_filled_in() -
         ("s.npy", npy(np.array([[object()]], object)), "Object arrays cannot be loaded"),
         ("s.npy", npy(np.zeros((2, 2, 4))), "it must have 2 dimensions"),
         ("s.npy", b"nothing", "pickle"),
-        ("s.xlsx", b"", "its name must end in one of .csv, .json, .jsonl, .parquet, .npy"),
+        ("s.xlsx", b"", "its name must end in one of .csv, .tsv, .json, .jsonl, .parquet, .npy"),
     ],
 )
 def test_a_bad_sample_is_refused_with_the_reason(name: str, content: bytes, problem: str) -> None:
