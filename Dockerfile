@@ -7,10 +7,10 @@ FROM ${PYTHON_IMAGE} AS build
 WORKDIR /source
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python -m pip wheel --disable-pip-version-check --wheel-dir /wheels '.[uv,postgresql]'
+    python -m pip wheel --disable-pip-version-check --wheel-dir /wheels '.[postgresql]'
 RUN python -m venv --without-pip /opt/fitserve \
     && python -m pip --disable-pip-version-check --python /opt/fitserve/bin/python \
-        install --no-cache-dir --no-index --find-links /wheels 'fitserve[uv,postgresql]' \
+        install --no-cache-dir --no-index --find-links /wheels 'fitserve[postgresql]' \
     # The test suites of the large packages are a tenth of the image, and nothing imports them.
     && find /opt/fitserve/lib/python3*/site-packages/numpy /opt/fitserve/lib/python3*/site-packages/scipy \
         /opt/fitserve/lib/python3*/site-packages/sklearn /opt/fitserve/lib/python3*/site-packages/pandas \

@@ -4,12 +4,12 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-PORT ?= 8080
+PORT ?= $(or $(FITSERVE_PORT),8080)
 
 .PHONY: help up test environments conformance fuzz check container bench docs format clean
 
 help:
-	@echo "make up      train examples/train_iris.py, register it, serve it on port $(PORT) (PORT=… for another)"
+	@echo "make up      train examples/train_iris.py, register it, serve it on port $(PORT) (PORT=… or FITSERVE_PORT=… for another)"
 	@echo "make test    the whole test suite"
 	@echo "make environments   models of many versions of scikit-learn and Python; downloads them"
 	@echo "make conformance   clients of KServe, Triton and MLflow, Azure's server and schemathesis judge a gateway"

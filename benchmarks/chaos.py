@@ -21,8 +21,9 @@ from sklearn.svm import SVC
 
 from benchmarks.results import save
 from registry import Model, ResourceConfiguration, Workspace
-from tests.e2e.gateway import Gateway, eventually, serving
+from tests.e2e.gateway import Gateway, serving
 from tests.e2e.load import Load
+from tests.waiting import eventually
 
 
 def started(pid: int) -> int:

@@ -22,7 +22,10 @@ from sklearn.datasets import load_iris
 from sklearn.svm import SVC
 
 from gateway.schema.methods import METHODS
-from gateway.supervisor.worker_process import ChildHandle, Nursery, Reaper, ScoringClient, become_subreaper, start_child
+from gateway.supervisor.nursery import Nursery
+from gateway.supervisor.reaper import Reaper, become_subreaper
+from gateway.supervisor.worker_client import ScoringClient
+from gateway.supervisor.worker_process import ChildHandle, start_child
 from gateway.worker import wire
 
 X, LABELS = load_iris(return_X_y=True)

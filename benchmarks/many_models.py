@@ -21,8 +21,9 @@ from sklearn.svm import SVC
 from benchmarks.children import pss_mb
 from benchmarks.results import Figures, save
 from registry import Model, ResourceConfiguration, Workspace
-from tests.e2e.gateway import Gateway, eventually, serving
+from tests.e2e.gateway import Gateway, serving
 from tests.e2e.load import Load
+from tests.waiting import eventually
 
 SMALL = ResourceConfiguration(cpu=1, memory_in_gb=0.1)
 
@@ -80,8 +81,8 @@ def live_models(folder: Path, count: int) -> Figures:
         eventually(
             lambda: gateway.http.get("/readyz").json(),
             lambda now: now.get("ready") and now.get("models") == count,
-            120,
             "all models",
+            120,
         )
         took = time.monotonic() - began
         worked = {"supervisor": cpu_seconds(gateway.process.pid)}

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from registry import Model, ResourceConfiguration, Workspace
 from registry.limits import survey
-from tests.e2e.gateway import eventually, serving
+from tests.e2e.gateway import serving
 from tests.e2e.load import Load
 from tests.e2e.models import code_model, iris_svc
+from tests.waiting import eventually
 
 LIMIT_GB = 0.3
 # Notes the time of each step in a file of its own, so that the moment at which it passed its limit is known after its death.

@@ -33,6 +33,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from registry.errors import CallerError, ModelError, NotFound, OperatorError, shown
+from registry.units import memory_text, peak_text
 
 
 class InvalidRequest(CallerError):
@@ -189,8 +190,8 @@ class MemoryLimitExceeded(ModelUnavailable):
     """Sizes in GB (2**30 bytes)."""
 
     def __init__(self, model: str, limit_gb: float, peak_gb: float | None = None) -> None:
-        peak = "" if peak_gb is None else f" (peak {peak_gb:.3g} GB)"
-        super().__init__(model, f"memory limit {limit_gb:g} GB exceeded{peak}; register it with more memory", 1)
+        peak = peak_text(limit_gb, peak_gb)
+        super().__init__(model, f"memory limit {memory_text(limit_gb)} exceeded{peak}; register it with more memory", 1)
 
 
 class ModelDied(ModelUnavailable):
@@ -208,7 +209,7 @@ class InsufficientMemory(OperatorError):
 
     def __init__(self, model: str, asked_gb: float, free_gb: float) -> None:
         super().__init__(
-            f"model {model} cannot be started now: it asks for {asked_gb:g} GB of memory, {max(free_gb, 0):.2f} GB are free"
+            f"model {model} cannot be started now: it asks for {memory_text(asked_gb)} of memory, {max(free_gb, 0):.2f} GB are free"
         )
 
 
@@ -256,9 +257,12 @@ class NoScoringMethod(ModelError):
         )
 
 
-_PATH: Final = re.compile(r"(?<![\w.:/])/[\w.+-]+(?:/[\w.+-]*)+")
+_URL_OR_PATH: Final = re.compile(
+    r"(?P<url>\b(?!(?:[\w+]*\+)?file:)[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+)"
+    r"|(?:\b(?:[\w+]*\+)?file://)?(?<![\w.])/[\w.+-]+(?:/[\w.+-]*)+"
+)
 
 
 def redact_paths(sentence: str) -> str:
     """Remove paths of this machine from a sentence that a model or a loader wrote. URLs stay."""
-    return _PATH.sub("…", sentence)
+    return _URL_OR_PATH.sub(lambda found: found["url"] or "…", sentence)

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from registry.byte_source import Damaged, NoDecompressor, OutOfBudget, compressor_of, open_source
-from registry.errors import MainModuleClass, NotAnArtifact, shown
+from registry.errors import NotAnArtifact, shown
 from registry.pickle_reader import Global, Instance, Opaque, PickleWalk
 from registry.records import ArtifactFormat, Json
 
+MAIN: Final = "__main__"  # module of the classes and functions of the training script itself
 _SECONDS: Final = 30.0  # a forest of 100 MB takes about 0.1
 _MOST_GLOBALS: Final = 10_000
 _MODEL_SUFFIXES: Final = frozenset({".pkl", ".pickle", ".joblib", ".sav", ".jl", ".skops", ".onnx", ".model"})
@@ -52,6 +53,14 @@ _KNOWN_STARTS: Final = (
     (b"\x89PNG", "it is a PNG image"),
     (b"SQLite format 3", "it is an SQLite database"),
     (b"tree\nversion=", "it is LightGBM's own text format: save the fitted estimator with joblib.dump instead"),
+    (
+        b"CBM1",
+        "it is CatBoost's own format (.cbm): load it with CatBoost's load_model, and save the object with joblib.dump instead",
+    ),
+    (
+        b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner",
+        "it is XGBoost's own binary format: save the fitted estimator with joblib.dump instead",
+    ),
     (b'{"learner"', "it is XGBoost's own JSON format: save the fitted estimator with joblib.dump instead"),
 )
 
@@ -77,6 +86,11 @@ class ArtifactFacts:
     compressor: str | None = None
     complete: bool = True
 
+    @property
+    def main_names(self) -> tuple[str, ...]:
+        """Classes and functions of the training script itself."""
+        return tuple(name.removeprefix(f"{MAIN}.") for name in self.globals if name.startswith(f"{MAIN}."))
+
     def to_json(self) -> dict[str, Json]:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
@@ -93,7 +107,6 @@ def read_artifact(path: Path, name: str | None = None) -> ArtifactFacts:
 
     Raises:
         NotAnArtifact: it is no pickle, joblib, skops or ONNX file, is damaged or cut off, or holds no object.
-        MainModuleClass: it names a class of the training script itself.
         OSError: it cannot be read at all.
     """
     name = name or path.name
@@ -183,14 +196,12 @@ class _Seen:
         self._modules: set[str] = set()
 
     def add(self, module: str, name: str) -> None:
-        if module == "__main__":
-            raise MainModuleClass(name)
         if len(self.names) < _MOST_GLOBALS:
             self.names.add(f"{module}.{name}")
             self._modules.add(module)
 
     def packages(self, more: tuple[str, ...]) -> tuple[str, ...]:
-        found = {module.partition(".")[0] for module in self._modules} - _NO_PACKAGE
+        found = {module.partition(".")[0] for module in self._modules} - _NO_PACKAGE - {MAIN}
         return tuple(sorted(found.union(more)))
 
     def numpy_major(self) -> int | None:

@@ -8,14 +8,16 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from registry import requirements
 from registry.conda import conda_requirement, parse_conda, read_conda_file
+from registry.curated import CURATED, find_curated
 from registry.errors import EnvironmentNotFound, InvalidArgument, shown
 from registry.names import check_name
+from registry.overlay import OVERLAY, own_releases
 from registry.records import EnvironmentRecord, Json
 
 if TYPE_CHECKING:
@@ -24,15 +26,6 @@ if TYPE_CHECKING:
 #: Names the gateway's own interpreter where an environment can be named; its spec asks for nothing.
 OWN_NAME: Final = "own"
 _RESERVED: Final = ("azureml", "microsoft")
-_JOBLIB: Final = "joblib"
-# What users of Azure pass by name, as specs of ours.
-CURATED: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-    "AzureML-Tutorial": ("3.6.2", ("scikit-learn", "numpy", "pandas", "matplotlib", _JOBLIB)),
-    "AzureML-Scikit-learn-0.20.3": ("3.6.2", ("scikit-learn==0.20.3", "numpy", "pandas", _JOBLIB)),
-    "AzureML-sklearn-0.24-ubuntu18.04-py37-cpu": ("3.7", ("scikit-learn==0.24.1", "numpy", "pandas", _JOBLIB)),
-    "AzureML-sklearn-1.0-ubuntu20.04-py38-cpu": ("3.8", ("scikit-learn==1.0.2", "numpy", "pandas", _JOBLIB)),
-    "azureml-sklearn-1.5": ("3.10", ("scikit-learn~=1.5.0", "numpy", "pandas", _JOBLIB)),
-}
 
 
 def digest_of(spec: Mapping[str, Json]) -> str:
@@ -121,6 +114,10 @@ class CondaDependencies:
             self._pip_options.append(pip_option)
 
 
+#: What an environment that is not said in full begins with.
+_BASE: Final = ("scikit-learn", "numpy", "scipy", "pandas", "joblib")
+
+
 class PythonSection:
     """`environment.python`. With `user_managed_dependencies` Azure installs nothing; so do we. A run then takes the Python at
     `interpreter_path`, where that is one on this machine."""
@@ -168,6 +165,9 @@ class Environment:
         self.docker = DockerSection()
         self.environment_variables: dict[str, str] = {}
         self.inferencing_stack_version: str | None = None
+        self.on_top: list[
+            str
+        ] = []  # ours: where these go together with fitserve's own packages, only they are installed
 
     def __repr__(self) -> str:
         return f"Environment(name={self.name!r}, version={self.version!r}, spec={self.spec()!r})"
@@ -200,6 +200,8 @@ class Environment:
         for key, value in (("shimmed", found.shimmed), ("skipped", conda.skipped)):
             if value:
                 spec[key] = sorted(set(value))
+        if self.on_top:
+            spec[OVERLAY] = list(self.on_top)
         return spec
 
     @property
@@ -220,7 +222,25 @@ class Environment:
         brought = requirements.parse_lines(parse_conda({"dependencies": wanted._conda}, name).packages, name).packages
         wanted._pip = [line for line in spec.get("pip") or [] if line not in brought] + list(spec.get("shimmed") or [])
         wanted._pip_options = list(spec.get("options") or [])
+        environment.on_top = list(spec.get(OVERLAY) or [])
         return environment
+
+    @classmethod
+    def on_own(cls, name: str, wanted: Sequence[str]) -> "Environment":
+        """Fitserve's own packages and `wanted` on top of them.
+
+        Raises:
+            InvalidArgument: one of them is not a requirement.
+        """
+        made = cls(name)
+        own = own_releases()
+        named = {requirements.package_name(requirement) for requirement in wanted}
+        made.python.conda_dependencies._pip = [
+            f"{base}=={own[base]}" for base in _BASE if base in own and base not in named
+        ]
+        made.python.conda_dependencies._pip += list(wanted)
+        made.on_top = list(wanted)
+        return made
 
     @classmethod
     def from_record(cls, record: EnvironmentRecord) -> "Environment":
@@ -276,8 +296,8 @@ class Environment:
         """
         if label not in (None, "latest"):
             raise InvalidArgument("label", f"{shown(label)} is not kept here; there is only 'latest'")
-        if name in CURATED:
-            return _curated(name)
+        if (curated := find_curated(name)) is not None:
+            return _curated(*curated)
         if name == OWN_NAME:
             return Environment(OWN_NAME)
         if name.lower().startswith(_RESERVED):
@@ -287,7 +307,7 @@ class Environment:
     @staticmethod
     def list(workspace: "Workspace") -> dict[str, "Environment"]:
         """Name → latest version of those registered, and the curated ones."""
-        found = {name: _curated(name) for name in CURATED}
+        found = {name: _curated(name, name) for name in CURATED}
         for record in workspace.metadata.list_environments():
             found[record.name] = Environment.from_record(record)
         return found
@@ -311,8 +331,8 @@ class Environment:
         return Environment.from_spec(new_name, self.spec())
 
 
-def _curated(name: str) -> Environment:
-    python, packages = CURATED[name]
+def _curated(name: str, of: str) -> Environment:
+    python, packages = CURATED[of]
     return Environment.from_spec(name, {"python": python, "pip": [*packages], "shimmed": ["azureml-defaults"]}, 1)
 
 

@@ -20,7 +20,7 @@
     │   ├── MissingExtra
     │   └── EnvironmentBuildError
     └── ModelError                  whoever wrote the script or the model can mend it
-        ├── ArtifactError           NotAnArtifact · ArtifactChanged · ArtifactMissing · MainModuleClass
+        ├── ArtifactError           NotAnArtifact · ArtifactChanged · ArtifactMissing · MainModuleClass · NeedsRunning
         └── RunFailed
 
 Each class writes its own sentence from its arguments, so the sentence exists once. Packages above add their
@@ -30,6 +30,8 @@ own leaves (`gateway.errors`, `trainer.errors`). HTTP statuses are not known her
 from collections.abc import Iterable
 from shlex import quote
 from typing import ClassVar
+
+from registry.units import memory_text
 
 
 class FitserveError(Exception):
@@ -250,7 +252,7 @@ class DoesNotFit(OperatorError):
 
     def __init__(self, what: str, asked_gb: float, free_gb: float, total_gb: float) -> None:
         super().__init__(
-            f"{what} asks for {asked_gb:g} GB of memory; {max(free_gb, 0):.2f} GB of {total_gb:.2f} GB is not promised to other models"
+            f"{what} asks for {memory_text(asked_gb)} of memory; {max(free_gb, 0):.2f} GB of {total_gb:.2f} GB is not promised to other models"
         )
 
 
@@ -302,9 +304,28 @@ class ArtifactMissing(ArtifactError):
 
 
 class MainModuleClass(ArtifactError):
-    def __init__(self, class_name: str) -> None:
+    """`class_name` is a class or function of the training script, whose definition is not known."""
+
+    def __init__(self, class_name: str, script: str | None = None) -> None:
+        if "<" in class_name:
+            problem = f"{class_name} was made while the script ran: define it at the script's top level, by a name, and retrain"
+        elif script is None:
+            problem = (
+                f"{class_name} was defined in the training script itself: register the model with the script "
+                "(--code train.py), whose definitions travel with it then"
+            )
+        else:
+            problem = f"the model needs {class_name} of the training script, and {script} does not define it"
+        super().__init__(problem)
+
+
+class NeedsRunning(ArtifactError):
+    """A definition of the training script uses what only running the script gives."""
+
+    def __init__(self, script: str, user: str, name: str, line: int) -> None:
         super().__init__(
-            f"class {class_name} was defined in the script itself: move it to a module beside it and retrain"
+            f"the model needs {user} of {script}, which uses {name}, and only running the script gives {name} (line {line}): "
+            f"keep it as an attribute of the estimator, or make it a constant"
         )
 
 

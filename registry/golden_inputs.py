@@ -1,7 +1,9 @@
 """Inputs for golden rows: from a registered sample, else drawn from what the model says of itself."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, Literal, Protocol
 
 import numpy as np
@@ -164,7 +166,7 @@ def _column(description: Mapping[str, Json], key: str, numbers: Array, index: in
     rows = len(numbers)
     choices = (description.get("categories") or {}).get(key)
     kind = (description.get("column_types") or {}).get(key)
-    if kind == "datetime":
+    if kind == "datetime" and not choices:
         return np.array([_DAYS[(row + index) % len(_DAYS)] for row in range(rows)], "datetime64[ns]")
     if choices:
         return _typed([choices[(row + index) % len(choices)] for row in range(rows)], kind)
@@ -198,7 +200,9 @@ def _from_sample(description: Mapping[str, Json], sample: SampleRows) -> GoldenI
         return GoldenInput("list", values=tuple(rows))
     if not sample.table:
         rows = [[row] for row in rows]
-    keys = _keys(description) or list(sample.names or map(str, range(len(rows[0]))))
+    unused = description.get("unused") or ()
+    keys = [key for key in _keys(description) if key not in unused or key in (sample.names or (key,))]
+    keys = keys or list(sample.names or map(str, range(len(rows[0]))))
     positions = _positions(description, sample, keys, len(rows[0]))
     types = description.get("column_types") or {}
     columns = [_typed([row[at] for row in rows], types.get(key)) for key, at in zip(keys, positions, strict=True)]
@@ -233,12 +237,23 @@ def _typed(values: Sequence[Any], kind: str | None) -> Array:
     """JSON values as the column of that type; by the values where the type is not known. Missing ones are NaN, NaT or None."""
     present = [value for value in values if value is not None]
     if kind == "datetime":
-        return np.array([np.datetime64("NaT") if value is None else value for value in values], "datetime64[ns]")
+        return np.array([_utc(value) for value in values], "datetime64[ns]")
     if all(isinstance(value, bool) for value in present) and len(present) == len(values):
         return np.array(values, bool)
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in present)
     if kind != "string" and numeric:
         return np.array([np.nan if value is None else value for value in values], np.float64)
     column = np.empty(len(values), object)
-    column[:] = values
+    column[:] = [math.nan if value is None else value for value in values]  # as callers' values reach the model
     return column
+
+
+def _utc(value: Any) -> Any:
+    """A time as numpy has it, which knows no zones."""
+    if not isinstance(value, str):
+        return np.datetime64("NaT")
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:  # nanoseconds, as the categories of an encoder may have
+        return np.datetime64(value)
+    return np.datetime64(moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None))

@@ -22,10 +22,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from registry import conda_tool, python_downloads
+from registry import conda_tool, overlay, python_downloads
 from registry.conda_tool import CondaTool, find_conda
 from registry.errors import DiskFull, EnvironmentBuildError
 from registry.installers import Installer, InstallerName, PipInstaller, Wanted, choose_installer
+from registry.overlay import OVERLAY
 from registry.pythons import (
     Choice,
     NoPython,
@@ -103,6 +104,7 @@ def numpy_bound(scikit_learn: str) -> str | None:
 def interpreter_key(spec: Mapping[str, Json]) -> str:
     """Names the interpreter of a spec: specs that differ only in variables or in what is not installed share it."""
     built = {key: spec.get(key) or None for key in ("python", "pip", "options")}
+    built |= {OVERLAY: spec[OVERLAY]} if spec.get(OVERLAY) else {}
     built |= {key: spec[key] for key in ("conda", "channels") if spec.get("conda") and spec.get(key)}
     return hashlib.sha256(json.dumps(built, sort_keys=True).encode()).hexdigest()[:_KEY_LENGTH]
 
@@ -202,6 +204,8 @@ class _Build:
             found = replace(found, warnings=tuple(data["warnings"]), made_by=str(data["installer"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
+        if data.get("own") not in (None, overlay.fingerprint()):  # our own packages are others than when it was built
+            return None
         if not os.access(python, os.X_OK):  # the Python below it was removed
             return None
         if self.strict and data.get("replaced"):
@@ -213,7 +217,7 @@ class _Build:
         self._remove_leftovers()
         folder = self.root / f"{self.key}-{secrets.token_hex(4)}"
         try:
-            interpreter, choice = self._by_conda(folder) or self._by_venv(folder)
+            interpreter, choice = self._by_overlay(folder) or self._by_conda(folder) or self._by_venv(folder)
             self._publish(folder, interpreter, choice)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -221,6 +225,25 @@ class _Build:
         told = f"Python {interpreter.version} with {len(interpreter.frozen)} packages"
         self.progress(f"environment {self.name} is ready: {told}")
         return replace(interpreter, python=folder.resolve() / "bin" / "python")
+
+    def _by_overlay(self, folder: Path) -> tuple[Interpreter, None] | None:
+        """On top of our own packages, where the spec allows it and they go together; else None."""
+        requirements = self.spec.get(OVERLAY)
+        if not requirements or self.installer is not None:
+            return None
+        try:
+            frozen = overlay.make(folder, requirements, self.spec.get("options") or [], self.progress)
+        except InstallFailed as failure:
+            if failure.disk_full:
+                raise DiskFull(str(self.root)) from None
+            self.progress(
+                f"{', '.join(requirements)} does not go with fitserve's own packages ({failure}); building all of it"
+            )
+            frozen = None
+        if frozen is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+        return Interpreter(folder / "bin" / "python", self.key, tuple(frozen), str(own_python()), made_by=OVERLAY), None
 
     def _by_conda(self, folder: Path) -> tuple[Interpreter, None] | None:
         """Where the environment is conda's, or only conda may have its Python; None where it does not work out."""
@@ -385,6 +408,7 @@ class _Build:
             "warnings": interpreter.warnings,
             "replaced": choice.warning if choice is not None else None,
             "installer": interpreter.made_by,
+            "own": overlay.fingerprint() if interpreter.made_by == OVERLAY else None,
             "spec": self.spec,
         }
         (folder / _READY).write_text(json.dumps(ready, indent=1), encoding="utf-8")

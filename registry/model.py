@@ -105,6 +105,7 @@ class Model(Described[ModelVersion]):
         resource_configuration: ResourceConfiguration | None = None,
         *,
         code: str | Path | None = None,
+        training_script: str | Path | None = None,
         sample: object = None,
         environment: "Environment | str | None" = None,
         run_id: str | None = None,
@@ -125,7 +126,9 @@ class Model(Described[ModelVersion]):
             child_paths: of a folder, only these files.
             sample_input_dataset, sample: a sample input, as a path (.csv, .json, .parquet, .npy), DataFrame or array.
             resource_configuration: what it may use while it is served; None means one core and 0.5 GB.
-            code: folder in which the modules live that the model's classes come from.
+            code: folder in which the modules live that the model's classes come from; or the training script, if they were defined
+                in it: its definitions travel with the version.
+            training_script: the script, where `code` is a folder.
             environment: what it is served with: an Environment, its name, or its digest.
             settings: for the gateway, such as ``default_method``; JSON values.
             expected: the right answers to the sample's rows, as a JSON file or a dict ``{"predict": [...]}``: the version answers
@@ -133,7 +136,7 @@ class Model(Described[ModelVersion]):
 
         Raises:
             InvalidName, InvalidArgument, LocalPathNotFound: see the sentence.
-            NotAnArtifact, MainModuleClass: it is not a model that can be served.
+            NotAnArtifact, MainModuleClass, NeedsRunning: it is not a model that can be served.
             WorkspaceError, DiskFull: it could not be stored.
         """
         check_name("model", model_name, MODEL_NAME)
@@ -156,6 +159,7 @@ class Model(Described[ModelVersion]):
             sample_output=sample_output_dataset,
             resource_configuration=resource_configuration,
             code=None if code is None else Path(code),
+            training_script=None if training_script is None else Path(training_script),
             environment=environment,
             run_id=run_id,
             experiment_name=experiment_name,

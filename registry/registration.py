@@ -3,14 +3,28 @@
 import getpass
 import json
 import os
+import shutil
+import sys
+import tokenize
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from registry.code import code_files
-from registry.errors import FrameworkMissing, InvalidArgument, InvalidResource, LocalPathNotFound, NotAnArtifact
+from registry.composition.plan import PLAN, functions_of_script
+from registry.definitions import MODULE, Definitions, definitions
+from registry.errors import (
+    FrameworkMissing,
+    InvalidArgument,
+    InvalidResource,
+    LocalPathNotFound,
+    MainModuleClass,
+    NeedsRunning,
+    NotAnArtifact,
+)
 from registry.records import TRAINED_IN, Artifact, Json, ModelVersion, RunRecord
 from registry.resources import ResourceConfiguration
 from registry.sample import read_sample
@@ -23,6 +37,7 @@ if TYPE_CHECKING:
 
 # Declared to be one of these, or nothing, a file must be what scikit-learn's users save.
 _READ: Final = (None, "ScikitLearn")
+_NOT_SERVED: Final = {"skops": "skops", "onnx": "ONNX"}
 _TOLD: Final = frozenset({"scikit-learn", "numpy", "scipy", "pandas", "joblib"})
 
 
@@ -42,6 +57,7 @@ class Registration:
     sample_output: object
     resource_configuration: ResourceConfiguration | None
     code: Path | None
+    training_script: Path | None
     environment: "Environment | str | None"
     run_id: str | None
     experiment_name: str | None
@@ -52,6 +68,7 @@ class Registration:
         self._check()
         before = _state(self.path)
         facts = self._facts()
+        defined = self._definitions(facts)
         artifact = replace(self._put_model(artifacts), format=facts.format)
         if _state(self.path) != before:
             raise InvalidArgument("model_path", f"{self.path} changed while it was registered; try again")
@@ -80,15 +97,17 @@ class Registration:
                 description=self.description,
                 tags=self.tags,
                 properties=self.properties,
-                resource_configuration=self.resource_configuration or ResourceConfiguration(),
+                resource_configuration=(self.resource_configuration or ResourceConfiguration()).fitting(
+                    artifact.size, facts.compressor is not None
+                ),
                 run_id=self.run_id,
                 experiment_name=self.experiment_name or (run.experiment if run else None),
                 created_by=user_name(),
                 environment=environment or (None if run is None or _is_users_own(run) else run.environment),
-                code=self._put_code(artifacts, [*facts.modules, *([Path(self._script).stem] if self._script else [])]),
+                code=self._put_code(artifacts, facts, defined),
                 sample=sample.digest if sample else None,
                 sample_name=sample.name if sample else None,
-                facts={**facts.to_json(), **({} if run is None else _trained_in(run))},
+                facts={**_with(facts, defined).to_json(), **({} if run is None else _trained_in(run))},
                 settings=settings,
             )
         )
@@ -101,12 +120,12 @@ class Registration:
     def _check(self) -> None:
         """What can be wrong before any byte is read."""
         if self._script is not None:
-            folder = self.code or Path()
+            folder = self._folder or Path()
             if Path(self._script).name != self._script or not self._script.endswith(".py"):
                 raise InvalidArgument(
                     "entry_script", f"{self._script} is not the name of a Python file in the code folder"
                 )
-            if self.code is None or not (folder / self._script).is_file():
+            if self._folder is None or not (folder / self._script).is_file():
                 raise LocalPathNotFound("entry_script", str(folder / self._script))
         if self.framework_version is not None and self.framework is None:
             raise FrameworkMissing
@@ -127,23 +146,121 @@ class Registration:
     def _facts(self) -> "ArtifactFacts":
         from registry.artifact import ArtifactFacts, read_artifact
 
+        if PLAN in self.settings:
+            return self._facts_of_plan()
         try:
-            return read_artifact(self.path)
+            facts = read_artifact(self.path)
+            self._check_format(facts.format)
+            return facts
         except NotAnArtifact:
             if self.framework in _READ and not self._script:
                 raise
             return ArtifactFacts(format="other", complete=False)
+
+    def _facts_of_plan(self) -> "ArtifactFacts":
+        """Of a chain: what all of its files need, and the class of its model."""
+        from registry.artifact import read_artifact
+        from registry.composition.files import merged
+
+        plan = self.settings[PLAN]
+        facts = {file: read_artifact(self.path / file, file) for file, _ in plan["parts"].values()}
+        file, key = plan["parts"][plan["model"]]
+        model = facts[file] if key is None else None
+        return replace(
+            merged(facts.values()),
+            class_name=model.class_name if model else None,
+            class_module=model.class_module if model else None,
+        )
+
+    def _check_format(self, form: str) -> None:
+        """Some formats are recognised and not served: an environment for them would be built in vain.
+
+        Raises:
+            NotAnArtifact
+        """
+        if form == "folder":
+            suffixes = {file.suffix.lower() for file in self.path.rglob("*")}
+            form = next((name for name in _NOT_SERVED if f".{name}" in suffixes), form)
+            if suffixes & {".joblib", ".pkl"}:
+                return
+        if form in _NOT_SERVED:
+            raise NotAnArtifact(
+                self.path.name,
+                f"models in the format of {_NOT_SERVED[form]} are not served yet: save the fitted estimator with joblib.dump",
+            )
 
     def _put_model(self, artifacts: ArtifactStore) -> Artifact:
         if self.path.is_dir():
             return artifacts.put_folder(self.path, files=self.child_paths)
         return artifacts.put_file(self.path)
 
-    def _put_code(self, artifacts: ArtifactStore, modules: Sequence[str]) -> str | None:
-        files = code_files(self.code, modules) if self.code is not None else []
-        if self.code is None or not files:
-            return None
-        return artifacts.put_folder(self.code, "code", files).digest
+    @property
+    def _folder(self) -> Path | None:
+        """Where the modules lie."""
+        return self.code.absolute().parent if self.code is not None and self.code.is_file() else self.code
+
+    def _definitions(self, facts: "ArtifactFacts") -> Definitions:
+        """What the training script defines of the classes and functions that the file names.
+
+        Raises:
+            MainModuleClass, NeedsRunning: something is not to be had from the script, or no script is known.
+        """
+        script = self.code if self.code is not None and self.code.is_file() else self.training_script
+        names = [*facts.main_names, *functions_of_script(self.settings.get(PLAN))]
+        if not names:
+            return Definitions()
+        if script is None:
+            raise MainModuleClass(names[0])
+        return script_definitions(script, names)
+
+    def _put_code(self, artifacts: ArtifactStore, facts: "ArtifactFacts", defined: Definitions) -> str | None:
+        """The modules that travel, and the definitions of the training script as one more."""
+        modules = [*facts.modules, *defined.modules, *([Path(self._script).stem] if self._script else [])]
+        files = code_files(self._folder, modules) if self._folder is not None else []
+        if not defined.source:
+            return (
+                artifacts.put_folder(self._folder, "code", files).digest if self._folder is not None and files else None
+            )
+        with TemporaryDirectory() as folder:
+            for file in files:
+                (Path(folder) / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile((self._folder or Path()) / file, Path(folder) / file)
+            (Path(folder) / MODULE).write_text(defined.source, "utf-8")
+            return artifacts.put_folder(Path(folder), "code", [*files, MODULE]).digest
+
+
+def script_definitions(script: Path, names: Sequence[str]) -> Definitions:
+    """The definitions of `names` in the file `script`.
+
+    Raises:
+        MainModuleClass, NeedsRunning: the script does not give them.
+        InvalidArgument: it is not a Python script.
+    """
+    try:
+        found = definitions(_source(script), names)
+    except (SyntaxError, ValueError) as error:
+        raise InvalidArgument("code", f"{script} is not a Python script: {error}") from None
+    for lacking in found.lacking:
+        if lacking.line:
+            raise NeedsRunning(script.name, lacking.user, lacking.name, lacking.line)
+        raise MainModuleClass(lacking.name, script.name)
+    return found
+
+
+def _source(script: Path) -> str:
+    """Of a script by its own declaration of the encoding; of a notebook its code cells, without magics."""
+    if script.suffix.lower() == ".ipynb":
+        cells = json.loads(script.read_text(encoding="utf-8"))["cells"]
+        text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+        return "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in text.split("\n"))
+    with tokenize.open(script) as file:
+        return file.read()
+
+
+def _with(facts: "ArtifactFacts", defined: Definitions) -> "ArtifactFacts":
+    """`facts` with the packages that the script's definitions import."""
+    more = {module for module in defined.modules if module not in sys.stdlib_module_names}
+    return replace(facts, modules=tuple(sorted(more.union(facts.modules))))
 
 
 def _check_settings(settings: Mapping[str, Json]) -> None:

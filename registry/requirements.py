@@ -1,10 +1,12 @@
 """Requirement lines as pip takes them: their names, the options that may stand between them, and what is met by us."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from packaging.requirements import InvalidRequirement, Requirement
 
 from registry.errors import InvalidArgument, shown
 
@@ -88,11 +90,13 @@ def _lines(path: Path, depth: int) -> list[str]:
     if depth > _DEEPEST:
         raise InvalidArgument(path.name, "it includes itself by -r")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
+        # PowerShell's `pip freeze > requirements.txt` writes UTF-16.
+        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except OSError as error:
         raise InvalidArgument(path.name, f"it cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InvalidArgument(path.name, "it is not a text file in UTF-8") from None
+        raise InvalidArgument(path.name, "it is not a text file in UTF-8 or UTF-16") from None
     lines: list[str] = []
     for line in _joined(text.splitlines()):
         included = re.fullmatch(r"(?:-r|--requirement)[\s=]*(\S.*)", line)
@@ -156,3 +160,23 @@ def _parts(requirement: str) -> tuple[str, str, str]:
     if not found or not _REST.fullmatch(found.group(3)) or "\n" in requirement:
         raise InvalidArgument("requirement", f"{shown(requirement)} is not a requirement such as 'scikit-learn==1.5.2'")
     return found.group(1), found.group(2) or "", found.group(3)
+
+
+def is_met(requirement: str, releases: Mapping[str, str]) -> bool:
+    """Whether `releases`, by normalized name, hold what is asked for."""
+    try:
+        wanted = Requirement(requirement)
+    except InvalidRequirement:
+        return False
+    release = releases.get(normalized(wanted.name))
+    return release is not None and wanted.specifier.contains(release, prereleases=True)
+
+
+def checked(requirement: str) -> str:
+    """`requirement` as it is.
+
+    Raises:
+        InvalidArgument: it is not one.
+    """
+    package_name(requirement)
+    return requirement

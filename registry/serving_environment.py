@@ -19,13 +19,16 @@ from typing import Any, Final, Literal
 
 from registry.environment import OWN_NAME, Environment
 from registry.interpreters import Frozen, numpy_bound
-from registry.packages import package_of, scipy_bound
+from registry.overlay import OVERLAY
+from registry.packages import SAME_MODULE, package_of, scipy_bound
 from registry.pythons import wheels_for
 from registry.records import TRAINED_IN, Json, ModelVersion
-from registry.requirements import normalized, package_name, pinned_version
+from registry.requirements import is_met, normalized, package_name, pinned_version
 
 Rule = Literal["named", "run", "artifact", "declared", "own"]
 
+#: The setting of a version that names requirements beside what its file says.
+WITH: Final = "with"
 _VERSION: Final = re.compile(r"\d+\.\d+(\.\d+)?((a|b|rc|\.post)\d+)?")
 _LOADABLE: Final = frozenset({"pickle", "joblib", "folder", "skops"})
 _BASE: Final = ("scikit-learn", "numpy", "scipy", "pandas")
@@ -143,12 +146,20 @@ class _Facts:
         known = {module: package_of(module) for module in modules}
         known |= {m: normalized(m) for m, p in known.items() if p is None and normalized(m) in own.releases}
         self.packages: Sequence[str] = sorted({p for p in known.values() if p is not None})
+        self.wishes: Sequence[str] = record.settings.get(WITH) or ()
         self.unknown = sorted(module for module, package in known.items() if package is None)
 
     @property
     def missing(self) -> list[str]:
         """Packages that the file names and the gateway's own interpreter lacks."""
-        return [package for package in self.packages if normalized(package) not in self.own.releases]
+        lacking = [package for package in self.packages if not self._has(package)]
+        wished = {package_name(wish) for wish in self.wishes}
+        unmet = [wish for wish in self.wishes if not is_met(wish, self.own.releases)]
+        return [*(package for package in lacking if normalized(package) not in wished), *unmet]
+
+    def _has(self, package: str) -> bool:
+        releases = self.own.releases
+        return normalized(package) in releases or normalized(SAME_MODULE.get(package, package)) in releases
 
     def served(self, rule: Rule, version: str | None, told: str, strict: bool) -> ServingEnvironment:
         """Rules 3 and 4, with that scikit-learn."""
@@ -158,6 +169,8 @@ class _Facts:
         if self._own_will_do(version):
             return ServingEnvironment(rule, f"{told}, which the gateway's own Python has", warnings=self.notes(version))
         spec = self._spec(version)
+        if self._fits_own(version) and self.own.python == sys.version_info[:2]:
+            spec[OVERLAY] = list(self.missing)
         return ServingEnvironment(rule, told, spec, None, self.notes(version), _name(spec), strict)
 
     def notes(self, served_with: str | None = None) -> tuple[str, ...]:
@@ -176,17 +189,21 @@ class _Facts:
         return tuple(found)
 
     def _own_will_do(self, version: str | None) -> bool:
+        return self._fits_own(version) and not self.missing
+
+    def _fits_own(self, version: str | None) -> bool:
+        """Whether the gateway's own releases are those that the file needs; it may need packages beside them."""
         least = tuple(self.artifact.get("min_python") or (3, 0))
         numpy = self.artifact.get("numpy_major")
         return (
             (version is None or same_version(version, self.own.scikit_learn))
             and numpy in (None, self.own.numpy_major)
             and self.own.python >= least
-            and not self.missing
         )
 
     def _spec(self, version: str | None) -> dict[str, Json]:
         packages = {name: name for name in (*_BASE, *self.packages)}
+        packages.update((package_name(wish), wish) for wish in self.wishes)
         if version is not None:
             packages["scikit-learn"] = f"scikit-learn=={version}" + (".*" if version.count(".") < 2 else "")
             packages["scipy"] = scipy_bound(version)

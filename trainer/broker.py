@@ -1,8 +1,8 @@
-"""Broker: starts a `fitserve rpc` for whatever a run's script asks that it cannot do by itself. Runs in the launcher.
+"""Broker: starts a `fitserve rpc` process for each connection of a run's script. Runs in the launcher.
 
-Its processes stand beside the script, not below it: they count nothing against the run's limits, what they start outlives the
-run, and they may know what scripts are not told, such as the address of a database. They end when the script's end of the
-connection does.
+These processes are siblings of the script, not its children: they do not count against the run's limits, what they start
+outlives the run, and they may know what scripts must not, such as the address of a database. Each ends when the script
+closes its connection.
 """
 
 import os
@@ -39,7 +39,7 @@ class Broker:
         self.listening.listen(_WAITING)
 
     def accept(self) -> None:
-        """Give the next connection a process of its own."""
+        """Accept one connection and start a process for it."""
         try:
             connection, _ = self.listening.accept()
         except BlockingIOError:
@@ -58,7 +58,7 @@ class Broker:
             )
 
     def close(self) -> None:
-        """The script has ended, and with it its connections; a process that is busy ends by itself."""
+        """Stop listening. The script's connections are closed by now; a process that is still busy ends by itself."""
         self.listening.close()
         (self._folder / SOCKET_NAME).unlink(missing_ok=True)
         for process in self._processes:

@@ -1,5 +1,5 @@
-"""What a run has made, for whoever asks: copies of its files, its logs, its snapshot."""
-# ruff: noqa: ARG002  Azure's signatures, whose rarer arguments mean nothing here
+"""Downloads from a run: copies of its files, its logs and its snapshot."""
+# ruff: noqa: ARG002  Azure's signatures; some of their arguments have no effect here
 
 import shutil
 import zipfile
@@ -15,20 +15,20 @@ _LOGS: Final = ("user_logs", "azureml-logs", "logs")
 
 
 class Downloads:
-    """The part of `trainer.Run` that gives files."""
+    """The methods of `trainer.Run` that copy files."""
 
     id: str
     _folder: RunFolder
 
     def get_file_names(self) -> list[str]:
-        """Names of the run's files, while it runs also of those it has in ./outputs and ./logs so far."""
+        """Names of the run's files; while it runs, including those in ./outputs and ./logs so far."""
         return self._folder.names()
 
     def download_file(self, name: str, output_file_path: str | Path | None = None) -> Path:
         """Copy one file to `output_file_path` (a file or an existing folder), by default into the current folder.
 
         Raises:
-            RunFileNotFound: with the names that there are.
+            RunFileNotFound: lists the existing names.
         """
         source = self._folder.find(name)
         if source is None:
@@ -46,7 +46,7 @@ class Downloads:
     ) -> list[Path]:
         """Copy the files below `prefix` into `output_directory`, or to `output_paths` one by one.
 
-        With `append_prefix` the prefix is part of their paths there.
+        With `append_prefix`, the prefix is part of the target paths.
         """
         start = "" if not prefix else prefix.rstrip("/") + "/"
         names = [name for name in self.get_file_names() if name.startswith(start) or name == prefix]
@@ -57,15 +57,15 @@ class Downloads:
         return [self.download_file(name, folder / path) for name, path in zip(names, kept, strict=True)]
 
     def get_all_logs(self, destination: str | Path | None = None) -> list[str]:
-        """Copy the logs below `destination`, by default below ``./logs``; gives the paths of the copies."""
+        """Copy the logs below `destination`, by default below ``./logs``; returns the paths of the copies."""
         names = [name for name in self.get_file_names() if name.split("/")[0] in _LOGS]
         return [str(self.download_file(name, Path(destination or "logs", name))) for name in names]
 
     def restore_snapshot(self, snapshot_id: str | None = None, path: str | Path | None = None) -> str:
-        """The source as it was submitted, as a ZIP file in the folder `path`, by default here; gives that file's path.
+        """Write the source as it was submitted to a ZIP file in the folder `path`, by default the current one; returns its path.
 
         Raises:
-            InvalidArgument: the run has no snapshot, or not this one.
+            InvalidArgument: the run has no snapshot, or another one.
         """
         there = getattr(self, "properties", {}).get("ContentSnapshotId")
         if there is None or snapshot_id not in (None, there):

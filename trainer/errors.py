@@ -1,18 +1,18 @@
-"""What the trainer raises, as leaves of the tree in `registry.errors`.
+"""Errors of the trainer, leaves of the tree in `registry.errors`.
 
 ::
 
     CallerError      ScriptNotFound · SnapshotTooLarge · SnapshotTooManyFiles · SnapshotUnreadable · FileExists · PropertyIsFixed
-                     NotInteractive · RunFileExists
+                     NotInteractive · RunFileExists · SeveralModelsInRun
       NotFound       RunFileNotFound
     OperatorError    LaunchFailed
-    ModelError
+    ModelError       NoModelInRun
       RunFailed      ActivityFailed
 """
 
 from collections.abc import Iterable, Sequence
 
-from registry.errors import CallerError, NotFound, OperatorError, RunFailed, shown
+from registry.errors import CallerError, ModelError, NotFound, OperatorError, RunFailed, shown
 
 
 class ScriptNotFound(CallerError):
@@ -20,8 +20,8 @@ class ScriptNotFound(CallerError):
         names = sorted(there)
         some = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
         super().__init__(
-            f"there is no script {script} in {folder}"
-            + (f"; there is: {some}" if names else ", nor any other .py file")
+            f"script {script} does not exist in {folder}"
+            + (f", which has: {some}" if names else ", which has no .py files")
         )
 
 
@@ -66,9 +66,27 @@ class RunFileNotFound(NotFound):
         super().__init__(f"File with path {name} was not found, available files include: {', '.join(sorted(files))}")
 
 
+class NoModelInRun(ModelError):
+    def __init__(self, run_id: str, files: Iterable[str]) -> None:
+        there = ", ".join(sorted(set(files)))
+        super().__init__(
+            f"run {run_id} finished, but its script saved no model, so there is nothing to serve"
+            f"{f' (it wrote: {there})' if there else ''}. Save the fitted model at the end of the script: "
+            "import joblib; joblib.dump(model, 'model.joblib') — with the name of your own variable in place of model"
+        )
+
+
+class SeveralModelsInRun(CallerError):
+    def __init__(self, names: Iterable[str]) -> None:
+        first, *rest = names
+        super().__init__(
+            f"the run wrote several model files ({', '.join([first, *rest])}): choose one, such as --model-path {first}"
+        )
+
+
 class FileExists(CallerError):
     def __init__(self, path: str) -> None:
-        super().__init__(f"{path} exists already and is not overwritten")
+        super().__init__(f"{path} already exists and is not overwritten")
 
 
 class RunFileExists(CallerError):
@@ -78,12 +96,12 @@ class RunFileExists(CallerError):
 
 class PropertyIsFixed(CallerError):
     def __init__(self, key: str, value: str) -> None:
-        super().__init__(f"the property {shown(key)} is {shown(value)} already, and properties cannot be changed")
+        super().__init__(f"the property {shown(key)} is already {shown(value)}, and properties cannot be changed")
 
 
 class NotInteractive(CallerError):
     def __init__(self, run_id: str) -> None:
-        super().__init__(f"run {run_id} was submitted: its status is decided by how its script ends")
+        super().__init__(f"run {run_id} was submitted, so its status depends on how its script ends")
 
 
 class LaunchFailed(OperatorError):
@@ -92,7 +110,7 @@ class LaunchFailed(OperatorError):
 
 
 class ActivityFailed(RunFailed):
-    """The run that was waited for has failed; `reason` is its own sentence."""
+    """The awaited run has failed; `reason` is the error of the run."""
 
     def __init__(self, run_id: str, reason: str) -> None:
         self.run_id, self.reason = run_id, reason

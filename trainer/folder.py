@@ -1,14 +1,14 @@
-"""RunFolder: where a run's things lie, ``runs/<run id>/`` of the workspace.
+"""RunFolder: the files of one run, in ``runs/<run id>/`` of the workspace.
 
 ::
 
-    run.json          what the script may know of its run
+    run.json          facts about the run that its script may read
     snapshot/         copy of the source folder, and the script's working directory
-    snapshot.json     the files of that copy as they were
-    files/            the run's files: outputs/…, logs/…, user_logs/std_log.txt, what was uploaded
+    snapshot.json     the files of that copy with their digests
+    files/            the run's files: outputs/…, logs/…, user_logs/std_log.txt, uploads
     events.jsonl      what the script logged
     launcher.json     pid and start time of the launcher
-    launcher.log      what the launcher itself had to say
+    launcher.log      output of the launcher itself
 """
 
 import json
@@ -60,11 +60,11 @@ class RunFolder:
         return self.root / "launcher.log"
 
     @property
-    def launcher_mark(self) -> Path:
+    def launcher_file(self) -> Path:
         return self.root / "launcher.json"
 
     def create(self) -> None:
-        """The folder and those below it, readable by their owner only."""
+        """Create the folder and its subfolders, readable by their owner only."""
         self.root.mkdir(mode=0o700, parents=True)
         self.files.mkdir()
         self.log.parent.mkdir()
@@ -74,7 +74,7 @@ class RunFolder:
         alias.symlink_to(os.path.relpath(self.log, alias.parent))
 
     def write_facts(self, facts: dict[str, Json]) -> None:
-        """`run.json`, from which the shim tells a script about its run."""
+        """Write `run.json`, which the shim reads inside the run."""
         (self.root / wire.RUN_NAME).write_text(json.dumps(facts), encoding="utf-8")
 
     def read_facts(self) -> dict[str, Json]:
@@ -93,7 +93,7 @@ class RunFolder:
         return files
 
     def names(self) -> list[str]:
-        """Names of the run's files, also of those that its script has written but that are not collected yet."""
+        """Names of the run's files, including those that are not collected yet."""
         return wire.list_files(str(self.root))
 
     def find(self, name: str) -> Path | None:
@@ -102,9 +102,9 @@ class RunFolder:
         return None if found is None else Path(found)
 
     def collect(self) -> list[str]:
-        """Move what the script left in ./outputs and ./logs to the run's files; gives the names left behind and why.
+        """Move the files in ./outputs and ./logs to the run's files; returns the names left behind, with reasons.
 
-        What the snapshot brought along is not a product of the run and stays; so does a file whose name was uploaded.
+        Unchanged files of the snapshot are not products of the run and stay; so does a file whose name was already uploaded.
         """
         brought = self.read_manifest()
         left: list[str] = []
@@ -135,13 +135,13 @@ class RunFolder:
                 link_or("rename", path, target)
                 path.unlink(missing_ok=True)
         except FileExistsError:
-            return "that name was uploaded already"
+            return "a file of that name was already uploaded"
         return None
 
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes."""
-    import hashlib
+    import hashlib  # late: a launcher needs it only after its script has ended
 
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

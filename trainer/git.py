@@ -1,4 +1,4 @@
-"""What git knows about the source folder, as the properties that Azure writes."""
+"""Git facts about the source folder, under the property names that Azure uses."""
 
 import re
 import shutil
@@ -20,7 +20,7 @@ def git_properties(folder: Path, timeout_s: float = 5.0) -> dict[str, str]:
             facts[key] = found[1]
     remote = _git(folder, timeout_s, "config", "--get", "remote.origin.url")
     if remote:
-        facts["repository_uri"] = re.sub(r"(?<=://)[^/@]*@", "", remote.strip())  # no password goes into a run
+        facts["repository_uri"] = re.sub(r"(?<=://)[^/@]*@", "", remote.strip())  # do not store a password in a run
     names = {"repository_uri": "repoURL", "commit": "commit", "branch": "branch"}
     properties = {f"azureml.git.{key}": value for key, value in facts.items()}
     properties.update({f"mlflow.source.git.{name}": facts[key] for key, name in names.items() if key in facts})

@@ -1,17 +1,18 @@
-"""Run history: the states of a run, and what a script logged, brought into the store."""
+"""Run history: status transitions, and storing what a script logged."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from registry.errors import RunNotFound
 from registry.records import Json, MetricRecord, RunRecord
 from registry.stores.base import MetadataStore
-from trainer.shim.azureml._fitserve.wire import KINDS, Event, collapse
+from trainer.shim.azureml._fitserve.wire import KINDS, Event, EventReader, collapse
 
-# Azure's, in its order. A run of ours goes NotStarted, Starting, Preparing, Running, Finalizing, and one of TERMINAL.
+# Azure's, in its order. Runs here pass NotStarted, Starting, Preparing, Running, Finalizing, then one of TERMINAL.
 STATUSES: Final = (
     "Queued",
     "NotStarted",
@@ -30,7 +31,7 @@ STATUSES: Final = (
     "Paused",
 )
 TERMINAL: Final = frozenset({"Completed", "Failed", "Canceled"})
-OVER: Final = TERMINAL | {"NotResponding"}  # there is nothing to wait for
+OVER: Final = TERMINAL | {"NotResponding"}  # waiting is pointless
 _RANK: Final = {
     "Queued": 0,
     "NotStarted": 0,
@@ -43,7 +44,11 @@ _RANK: Final = {
     **dict.fromkeys(TERMINAL, 6),
 }
 CHILD_TYPE: Final = "azureml.childrun"
-INTERACTIVE_TYPE: Final = "azureml.interactiverun"  # of `start_logging`; its program ends it
+SWEEP_TYPE: Final = "hyperdrive"
+INTERACTIVE_TYPE: Final = "azureml.interactiverun"  # from `start_logging`; its program ends it
+#: Events that two readers may both store without undoing later changes.
+_AGAIN: Final = frozenset({"metric", "child", "status"})
+_TAKEN: Final = "events_taken"  # number of the last stored event of an interactive run
 
 
 def now() -> datetime:
@@ -51,10 +56,10 @@ def now() -> datetime:
 
 
 def move(store: MetadataStore, run_id: str, status: str, **changes: Any) -> RunRecord:
-    """Bring a run to `status` with `changes` of its record, and give the record that is in force then.
+    """Move a run to `status`, apply `changes` to its record, and return the resulting record.
 
-    A run only goes forward: a step back, or out of a terminal status, changes nothing. So two who see the same end
-    (the launcher, and somebody who found it dead) do not contradict each other.
+    A run only moves forward: a step back, or out of a terminal status, changes nothing. So two processes that see the
+    same end (the launcher, and one that found it dead) do not contradict each other.
     """
 
     def change(run: RunRecord) -> RunRecord:
@@ -75,10 +80,10 @@ def add_details(store: MetadataStore, run_id: str, details: dict[str, Json]) -> 
 
 
 def take_in(store: MetadataStore, run: RunRecord, events: Sequence[tuple[int, Event]]) -> None:
-    """Bring events of a run's script into the store. What is there already stays, so a reader may begin again.
+    """Store events of a run's script. Events that are stored already are kept, so a reader may start over.
 
-    The file is the script's to write, so nothing in it is trusted: an event that is not in order is passed over, and
-    it can only speak of this run and of its children.
+    The script writes this file, so nothing in it is trusted: invalid events are skipped, and events can only concern this
+    run and its children.
     """
     for _, event in events:
         if event["type"] == "child":
@@ -89,8 +94,22 @@ def take_in(store: MetadataStore, run: RunRecord, events: Sequence[tuple[int, Ev
             _change(store, run_id, own)
 
 
+def catch_up(store: MetadataStore, run: RunRecord, events_file: Path) -> None:
+    """Store what the script has logged so far; a launcher does so twice a second."""
+    if run.status in TERMINAL or not events_file.exists():
+        return
+    events = EventReader(str(events_file)).read()
+    if run.type != INTERACTIVE_TYPE:
+        take_in(store, run, [each for each in events if "run" in each[1] or each[1]["type"] in _AGAIN])
+        return
+    events = [each for each in events if each[0] > run.details.get(_TAKEN, -1)]  # there is no other reader
+    take_in(store, run, events)
+    if events:
+        add_details(store, run.id, {_TAKEN: events[-1][0]})
+
+
 def end_children(store: MetadataStore, run: RunRecord, status: str) -> None:
-    """Children that their script did not end share the fate of their parent."""
+    """Children that their script did not end get the status of their parent."""
     for child in store.list_runs(parent=run.id):
         if child.status not in TERMINAL and child.type == CHILD_TYPE:
             end_children(store, child, status)
@@ -98,7 +117,7 @@ def end_children(store: MetadataStore, run: RunRecord, status: str) -> None:
 
 
 def metrics_of(store: MetadataStore, run_id: str) -> dict[str, Any]:
-    """What a run logged, by Azure's collapsing rule."""
+    """The metrics of a run, collapsed by Azure's rules."""
     return collapse((m.name, m.kind, m.value) for m in store.list_metrics(run_id))
 
 
@@ -133,7 +152,7 @@ def _time(text: object) -> datetime:
 
 
 def _run_id(run: RunRecord, event: Event) -> str | None:
-    """The run that an event speaks of, or None when that is not this run's business."""
+    """The run that an event concerns, or None when that is neither this run nor a child of it."""
     child = event.get("run")
     if child is None:
         return run.id
@@ -190,7 +209,7 @@ def _change(store: MetadataStore, run_id: str, events: list[Event]) -> None:
     try:
         store.update_run(run_id, change)
     except RunNotFound:
-        return  # a child whose beginning was not in order
+        return  # a child without a valid event of its start
     for event in events:
         status = event.get("status")
         if event["type"] == "status" and event.get("run") and status in TERMINAL:
@@ -205,16 +224,16 @@ def _tags(run: RunRecord, event: Event) -> RunRecord:
 
 
 def _properties(run: RunRecord, event: Event) -> RunRecord:
-    return replace(run, properties={**_mapping(event.get("set")), **run.properties})  # what is there stays
+    return replace(run, properties={**_mapping(event.get("set")), **run.properties})  # existing properties are kept
 
 
 def _describe(run: RunRecord, event: Event) -> RunRecord:
     known = {key: str(event[key]) for key in ("display_name", "description") if event.get(key)}
-    return replace(run, **known)  # type: ignore[arg-type]  # two fields that are text
+    return replace(run, **known)  # type: ignore[arg-type]  # two text fields
 
 
 def _unchanged(run: RunRecord, event: Event) -> RunRecord:  # noqa: ARG001
-    """A status is a move, made after the other changes."""
+    """A status is applied by `move`, after the other changes."""
     return run
 
 

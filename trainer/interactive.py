@@ -1,10 +1,9 @@
-"""Interactive runs: begun and ended by a program that logs to them itself. Nothing is launched, nobody supervises them.
+"""Interactive runs: started and ended by a program that logs to them itself. There is no launcher and no supervision.
 
-Such a run that its program never ends is not ended by anybody; when that program is gone it is shown as NotResponding.
+A run that its program never ends stays Running in the store; once that program is gone, it is shown as NotResponding.
 """
 
 import os
-import secrets
 from collections.abc import Mapping
 
 from registry.names import EXPERIMENT_NAME, check_name
@@ -12,14 +11,13 @@ from registry.records import RunRecord
 from registry.registration import user_name
 from registry.stores import disk
 from registry.workspace import Workspace
-from trainer.ending import finish
+from trainer.completion import finish
 from trainer.errors import NotInteractive
-from trainer.experiment import Experiment, facts_of, new_run_id
 from trainer.folder import RunFolder
-from trainer.history import INTERACTIVE_TYPE, TERMINAL, now
-from trainer.mark import ProcessMark
+from trainer.history import INTERACTIVE_TYPE, TERMINAL, catch_up, now
 from trainer.outcome import Outcome
-from trainer.run import Run
+from trainer.process_id import ProcessId
+from trainer.run_record import facts_of, new_run_id
 from trainer.shim.azureml._fitserve.wire import EventReader
 
 
@@ -31,18 +29,18 @@ def begin(
     *,
     parent: str | None = None,
     program: int | None = None,
-) -> Run:
-    """A run that is Running, with a folder that takes its events and files.
+) -> str:
+    """Create a run in status Running, with a folder for its events and files; returns its id.
 
     Args:
-        parent: the run that it is a child of.
+        parent: id of its parent run.
         program: pid of the program that logs to it, by default this one.
 
     Raises:
         InvalidName, DiskFull, WorkspaceReadOnly
     """
     check_name("experiment", experiment, EXPERIMENT_NAME)
-    run_id = new_run_id(experiment) if parent is None else f"{parent}_{secrets.token_hex(4)}"
+    run_id = new_run_id(experiment, parent)
     folder = RunFolder(workspace.runs_dir / run_id)
     begun = now()
     record = RunRecord(
@@ -58,7 +56,7 @@ def begin(
         tags={str(key): str(value) for key, value in (tags or {}).items()},
         properties={"azureml.runsource": "interactive"},
         details={
-            "program": ProcessMark.of(os.getpid() if program is None else program).to_json(),
+            "program": ProcessId.of(os.getpid() if program is None else program).to_json(),
             "submitted_by": user_name(),
         },
     )
@@ -66,20 +64,21 @@ def begin(
         folder.create()
         record = workspace.metadata.add_run(record)
         folder.write_facts(facts_of(record, workspace.identity))
-    return Run(Experiment(workspace, experiment), run_id)
+    return run_id
 
 
-def end(run: Run, status: str, error: str | None = None) -> None:
-    """Bring what was logged into the store, and the run to a terminal `status`. One that has ended stays as it is.
+def end(workspace: Workspace, run_id: str, status: str, error: str | None = None) -> None:
+    """Store what was logged and move the run to a terminal `status`. A run that has ended is left alone.
 
     Raises:
-        NotInteractive: it ends with its script.
+        NotInteractive: the run was submitted and ends with its script.
     """
-    record = run.workspace.metadata.get_run(run.id)
+    record = workspace.metadata.get_run(run_id)
     if record.type != INTERACTIVE_TYPE:
-        raise NotInteractive(run.id)
+        raise NotInteractive(run_id)
     if record.status not in TERMINAL:
-        run.catch_up()
-        reader = EventReader(str(RunFolder(run.workspace.runs_dir / run.id).events))
-        reader.read()  # all of it is in the store
-        finish(run.workspace, record, Outcome(status, error), reader)
+        events = RunFolder(workspace.runs_dir / run_id).events
+        catch_up(workspace.metadata, record, events)
+        reader = EventReader(str(events))
+        reader.read()  # these events are stored already
+        finish(workspace, record, Outcome(status, error), reader)

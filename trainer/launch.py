@@ -1,8 +1,8 @@
 """The launcher of one run: ``python -m trainer.launch --workspace W --run ID --folder F``.
 
-It forks away from whoever started it, so that the run goes on when that ends, and supervises the script: statuses in
-Azure's order, the log live and bounded, metrics into the store twice a second, limits, cancellation, the longest
-duration, ./outputs and ./logs collected however the script ends. Signal handlers only note; the loop acts.
+It detaches from the process that started it, so that the run continues when that process ends, and supervises the script:
+statuses in Azure's order, a live and bounded log, metrics stored twice a second, limits, cancellation, maximum duration,
+./outputs and ./logs collected however the script ends. Signal handlers only set a flag; the loop acts on it.
 """
 
 import argparse
@@ -22,8 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if not given.foreground:
         detach(given.folder)
+    # Late: the submitting process waits for `detach`, and the launcher of a script does not need the sweep driver.
     from trainer.folder import RunFolder
-    from trainer.sweep import SWEEP_TYPE
+    from trainer.history import SWEEP_TYPE
 
     if RunFolder(given.folder).read_facts()["type"] == SWEEP_TYPE:
         from trainer.sweep_driver import SweepDriver
@@ -35,14 +36,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def detach(folder: Path) -> None:
-    """Called before anything heavy is imported. Returns in the grandchild; this process says its pid and ends."""
+    """Fork before anything heavy is imported. Returns in the child; the parent writes the child's pid and exits."""
     pid = os.fork()
     if pid == 0:
         return
-    from trainer.mark import ProcessMark
+    from trainer.process_id import ProcessId  # late: fork first
 
     part = folder / "launcher.json.part"
-    part.write_text(json.dumps(ProcessMark.of(pid).to_json()), encoding="utf-8")
+    part.write_text(json.dumps(ProcessId.of(pid).to_json()), encoding="utf-8")
     part.rename(folder / "launcher.json")
     _leave()
 

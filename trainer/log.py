@@ -1,4 +1,4 @@
-"""The log of a run: written within bounds, and followed while it grows."""
+"""The log of a run: bounded when written, and followed while it grows."""
 
 import codecs
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ _TAIL: Final = 64 * 2**10
 
 
 class BoundedLog:
-    """A log file of at most about `limit` bytes: its beginning, and at its close the last 64 KB of what was too much.
+    """A log file of about `limit` bytes at most: the beginning and, appended at close, the last 64 KB.
 
-    The last lines matter most when a script has failed, so they are never what is left out. A full disk makes the log
-    shorter and does not end the script.
+    The last lines matter most when a script has failed, so they are never left out. A full disk shortens the log and does
+    not end the script.
     """
 
     def __init__(self, path: Path, limit: int = LOG_LIMIT) -> None:
@@ -22,7 +22,7 @@ class BoundedLog:
         self._left = limit
         self._limit = limit
         self._tail = bytearray()
-        self._beyond = 0  # bytes after the limit, those in the tail included
+        self._beyond = 0  # bytes after the limit, including the tail
 
     def write(self, data: bytes) -> None:
         self._tail += data
@@ -37,7 +37,7 @@ class BoundedLog:
             self._beyond += len(data) - len(head)
 
     def last_lines(self, count: int = 12) -> str:
-        """The last lines that are not empty, bytes that are not UTF-8 replaced."""
+        """The last non-empty lines; invalid UTF-8 is replaced."""
         return _last(bytes(self._tail), count)
 
     def close(self) -> None:
@@ -45,7 +45,7 @@ class BoundedLog:
             return
         if self._beyond:
             end = bytes(self._tail[-self._beyond :])
-            self._put(f"[fitserve] {self._beyond - len(end)} bytes are left out here\n".encode() + end)
+            self._put(f"[fitserve] {self._beyond - len(end)} bytes omitted\n".encode() + end)
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -60,11 +60,11 @@ class BoundedLog:
         try:
             self._file.write(data)
         except OSError:
-            self._left = 0  # the disk is full: what the script does is more important than what it says
+            self._left = 0  # the disk is full; let the script continue without a log
 
 
 class BuildLog:
-    """The log of preparing an environment; there is no file when nothing was said."""
+    """The log of building an environment; the file is created with the first line."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -76,7 +76,7 @@ class BuildLog:
 
 
 class Follower:
-    """Reads what a log has gained, as text; a character that is only half written waits for its other half."""
+    """Reads text appended to a log; an incomplete UTF-8 character is kept until its remaining bytes arrive."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -84,7 +84,7 @@ class Follower:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def read(self) -> Iterator[str]:
-        """Pieces of the text since the last time, none when there is nothing new."""
+        """Yield the text appended since the last call, in pieces."""
         try:
             file = self.path.open("rb")
         except FileNotFoundError:
@@ -98,7 +98,7 @@ class Follower:
 
 
 def last_lines(path: Path, count: int = 12) -> str:
-    """The last lines that are not empty of a log file; no text when there is no file."""
+    """The last non-empty lines of a log file; an empty string when there is no file."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL))

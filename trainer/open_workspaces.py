@@ -1,4 +1,4 @@
-"""The workspaces that a server of the shim's calls has open, by what the shim knows of them."""
+"""The workspaces that an RPC server has open, keyed by the facts that its client knows."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from trainer.variables import RUN_OF_RPC
 
 
 class OpenWorkspaces:
-    """Opened at their first use. A client names one by the facts that it got, so a new server knows it too."""
+    """Opened at first use. A client sends the facts that it received, so a restarted server recognises them too."""
 
     def __init__(self) -> None:
         self._open: dict[tuple[str, str | None, Identity], Workspace] = {}
@@ -30,7 +30,7 @@ class OpenWorkspaces:
             workspace.close()
 
     def take(self, workspace: Workspace) -> dict[str, Json]:
-        """Keep it open; gives what the client is to know of it."""
+        """Keep a workspace open; returns the facts for the client."""
         key = (str(workspace.root), workspace._location.database, workspace.identity)
         held = self._open.setdefault(key, workspace)
         if held is not workspace:
@@ -42,7 +42,7 @@ class OpenWorkspaces:
         }
 
     def get(self, facts: Json) -> Workspace:
-        """The workspace of which `take` gave these facts."""
+        """The workspace for which `take` returned these facts."""
         root = str(facts["root"])
         database = _database_of(Path(root)) if address_is_secret() else facts.get("database")
         identity = Identity(*(str(facts[name]) for name in ("name", "subscription_id", "resource_group", "location")))
@@ -52,7 +52,7 @@ class OpenWorkspaces:
         return self._open[key]
 
     def of_run(self, folder: str) -> dict[str, Json]:
-        """The workspace in which a run of this folder lies.
+        """The workspace that contains this run's folder.
 
         Raises:
             WorkspaceNotFound: there is none.
@@ -61,17 +61,17 @@ class OpenWorkspaces:
         location = Location(root, _database_of(root))
         with contextlib.suppress(
             OSError, ValueError, KeyError, TypeError
-        ):  # it is called as where the run was submitted
+        ):  # use the name under which the run was submitted
             facts = RunFolder(Path(os.environ.get(RUN_OF_RPC) or folder)).read_facts()
             location = replace(location, identity=Identity(**facts["workspace"]))
         return self.take(Workspace._at(location, create=False))
 
 
 def address_is_secret() -> bool:
-    """Whether the script of a run asks, which is not told where a database is."""
+    """Whether the client is the script of a run, which must not learn the address of a database."""
     return RUN_OF_RPC in os.environ
 
 
 def _database_of(root: Path) -> str | None:
-    """The address that the launcher of a run knows; None where the workspace keeps its records in its folder."""
+    """The database address that the run's launcher knows; None when the workspace keeps its records in its folder."""
     return None if (root / DATABASE).exists() else os.environ.get(VARIABLE)

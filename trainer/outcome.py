@@ -1,4 +1,4 @@
-"""How a run ended, as a status and a sentence."""
+"""How a run ended: a status and an error message."""
 
 import re
 import signal
@@ -7,14 +7,15 @@ from typing import Final
 
 from registry.limits.base import Usage
 from registry.resources import GB, ResourceConfiguration
+from registry.units import memory_text
 
-_NEAR: Final = 0.95  # of the limit: a SIGKILL at such a peak was the memory limit's
+_NEAR: Final = 0.95  # of the limit; a SIGKILL at such a peak is attributed to the memory limit
 _MEMORY_ERROR: Final = re.compile(r"^(\S*\.)?_?(Array)?MemoryError\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`error` is None unless the status is Failed; its first line is the sentence, the rest the script's last lines."""
+    """`error` is None unless the status is Failed; its first line is the message, the rest the script's last lines."""
 
     status: str
     error: str | None = None
@@ -24,17 +25,17 @@ class Outcome:
 def outcome_of(
     script: str, code: int, last_lines: str, limits: ResourceConfiguration | None = None, usage: Usage | None = None
 ) -> Outcome:
-    """From the exit code as `subprocess` gives it (negative for a signal) and the end of the log."""
+    """Derive the outcome from the exit code (negative for a signal, as in `subprocess`) and the end of the log."""
     if code == 0:
         return Outcome("Completed", exit_code=0)
     sentence = None
     if limits is not None and usage is not None and _was_memory(code, last_lines, limits, usage):
         sentence = (
-            f"{script} passed its memory limit of {limits.memory_in_gb:g} GB "
-            f"(peak {usage.memory_peak_bytes / GB:.2f} GB); give it more with resource_configuration, or load less"
+            f"{script} passed its memory limit of {memory_text(limits.memory_in_gb)} "
+            f"(peak {usage.memory_peak_bytes / GB:.2f} GB); raise the limit with resource_configuration, or use less memory"
         )
     elif code < 0:
-        sentence = f"{script} was ended by {signal_name(-code)}"
+        sentence = f"{script} was killed by {signal_name(-code)}"
     else:
         sentence = f"{script} exited with code {code}"
     return Outcome("Failed", with_last_lines(sentence, last_lines), code)

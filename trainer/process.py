@@ -1,4 +1,4 @@
-"""ScriptProcess: the script as a child of its launcher. Everything here runs in the launcher."""
+"""ScriptProcess: the script as a child process. This code runs in the launcher."""
 
 import contextlib
 import json
@@ -10,17 +10,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from trainer.mark import session_members
+from trainer.process_id import session_members
 
 BOOTSTRAP: Final = Path(__file__).parent / "shim" / "azureml" / "_bootstrap.py"
 _PIECE: Final = 1 << 16
 
 
 class ScriptProcess:
-    """A script that waits until `release()`, in a session of its own, its output in one pipe.
+    """A script in its own session, with its output in one pipe, that waits for `release()`.
 
-    `argv` is what `python` is followed by, or a whole command when `is_command`. The process is there at once, so that
-    it can be put into its limit group before it reads a byte of the script.
+    `argv` follows `python`, or is a whole command when `is_command`. The process exists at once, so that it can be added
+    to its limit group before it reads a byte of the script.
 
     Raises:
         OSError: the interpreter cannot be started.
@@ -53,7 +53,7 @@ class ScriptProcess:
 
     @property
     def pid(self) -> int:
-        """Also the id of its session and first process group."""
+        """Also the id of the session and of its first process group."""
         return self._process.pid
 
     def release(self, rlimits: Mapping[str, int]) -> None:
@@ -62,24 +62,24 @@ class ScriptProcess:
             pipe.write(json.dumps({"rlimits": dict(rlimits)}).encode())
 
     def read(self) -> bytes | None:
-        """Output that is there now; b"" when there is none, None when all ends of the pipe are closed."""
+        """Available output; b"" when there is none now, None when the pipe is closed."""
         try:
             return os.read(self.output, _PIECE) or None
         except BlockingIOError:
             return b""
 
     def poll(self) -> int | None:
-        """The exit code as `subprocess` gives it, negative for a signal; None while it runs."""
+        """The exit code, negative for a signal as in `subprocess`; None while it runs."""
         return self._process.poll()
 
     def signal(self, number: int) -> None:
-        """To the script and to all that it started."""
+        """Send a signal to the script and to all processes of its session."""
         for pid in session_members(self.pid) or [self.pid]:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)
 
     def kill_rest(self, patience_s: float = 2.0) -> None:
-        """End what the script left running, else its pipe would stay open."""
+        """Kill what the script left running; otherwise the pipe would stay open."""
         deadline = time.monotonic() + patience_s
         while session_members(self.pid) and time.monotonic() < deadline:
             self.signal(signal.SIGKILL)

@@ -1,47 +1,42 @@
-"""What is added to a run from outside of its script: metrics, files, children. (A script does so through the shim's Run.)"""
-# ruff: noqa: ARG002  Azure's signatures, whose rarer arguments mean nothing here
+"""Adding to a run from outside its script: metrics, files, tags. (The script itself uses the shim's Run.)"""
+# ruff: noqa: ARG002  Azure's signatures; some of their arguments have no effect here
 
 import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from registry.errors import InvalidArgument, LocalPathNotFound
-from registry.records import Json
+from registry.records import Json, RunRecord
 from registry.stores import disk
 from registry.workspace import Workspace
-from trainer.errors import RunFileExists
+from trainer import interactive
+from trainer.errors import PropertyIsFixed, RunFileExists
 from trainer.folder import RunFolder
-from trainer.history import INTERACTIVE_TYPE, TERMINAL, add_details, take_in
+from trainer.history import catch_up, take_in
 from trainer.shim.azureml._fitserve import values, wire
 from trainer.shim.azureml._fitserve.wire import Event, EventReader, EventWriter
 
-if TYPE_CHECKING:
-    from trainer.run import Run
-
-#: Events that a second reader may bring into the store beside the first, without undoing what others did since.
-_AGAIN = frozenset({"metric", "child", "status"})
-_TAKEN = "events_taken"  # number of the last event of an interactive run that is in the store
-
 
 class Recording:
-    """The part of `trainer.Run` that writes."""
+    """The methods of `trainer.Run` that write."""
 
     id: str
+    workspace: Workspace
     _folder: RunFolder
 
-    if TYPE_CHECKING:
-
-        @property
-        def workspace(self) -> Workspace: ...
+    @property
+    def _record(self) -> RunRecord:
+        return self.workspace.metadata.get_run(self.id)
 
     # metrics
 
     def log(self, name: str, value: Any, description: str = "", step: int | None = None) -> None:
-        """One number, text or boolean; once more, and it is a list."""
+        """Log one number, text or boolean; logging the name again makes it a list."""
         self._metric(name, "scalar", _value(values.one_scalar, name, value), description, step)
 
     def log_list(self, name: str, value: Any, description: str = "") -> None:
@@ -55,7 +50,7 @@ class Recording:
         self._metric(name, "table", _value(values.columns, name, dict(value)), description)
 
     def log_image(self, name: str, path: str | Path, description: str = "") -> None:
-        """Keep an image file of the run."""
+        """Keep an image file with the run."""
         kept = f"{re.sub(r'[^A-Za-z0-9._ -]', '_', name)}_{time.time_ns() // 1_000_000}{Path(path).suffix or '.png'}"
         self.upload_file(kept, path)
         self._metric(name, "image", f"aml://artifactId/ExperimentRun/dcid.{self.id}/{kept}", description)
@@ -81,7 +76,7 @@ class Recording:
         self.record([event])
 
     def record(self, events: Sequence[Event]) -> None:
-        """Write what was logged beside the run's script, or when that has ended, and bring it into the store."""
+        """Write events beside those of the script, while it runs or later, and store the metrics."""
         with disk.writing(self._folder.root), closing(EventWriter(str(self._folder.root))) as writer:
             for event in events:
                 writer.write(event)
@@ -90,18 +85,9 @@ class Recording:
         take_in(store, store.get_run(self.id), [each for each in written if each[1]["type"] == "metric"])
 
     def catch_up(self) -> None:
-        """Bring into the store what the script has logged until now; a launcher does so twice a second."""
+        """Store what the script has logged until now."""
         store = self.workspace.metadata
-        run = store.get_run(self.id)
-        if run.status not in TERMINAL and self._folder.events.exists():
-            events = EventReader(str(self._folder.events)).read()
-            if run.type == INTERACTIVE_TYPE:  # nobody else reads what its program writes
-                events = [each for each in events if each[0] > run.details.get(_TAKEN, -1)]
-                take_in(store, run, events)
-                if events:
-                    add_details(store, self.id, {_TAKEN: events[-1][0]})
-            else:
-                take_in(store, run, [each for each in events if "run" in each[1] or each[1]["type"] in _AGAIN])
+        catch_up(store, store.get_run(self.id), self._folder.events)
 
     # files
 
@@ -109,9 +95,9 @@ class Recording:
         """Keep a file with the run, as `name`.
 
         Raises:
-            InvalidArgument: the name is no relative path.
-            LocalPathNotFound: there is no such file.
-            RunFileExists: the run has one of that name.
+            InvalidArgument: the name is not a relative path.
+            LocalPathNotFound: the file does not exist.
+            RunFileExists: the run already has a file of that name.
         """
         name = name.replace(os.sep, "/")
         if not wire.is_plain_name(name):
@@ -133,68 +119,109 @@ class Recording:
             raise RunFileExists(self.id, name) from None
 
     def upload_files(self, names: Sequence[str], paths: Sequence[str | Path]) -> None:
-        """Each of `paths` as the name at the same place."""
+        """Upload each of `paths` under the name at the same position."""
         if len(names) != len(paths):
-            raise InvalidArgument("names", f"there are {len(names)} names and {len(paths)} paths")
+            raise InvalidArgument("names", f"got {len(names)} names and {len(paths)} paths")
         for name, path in zip(names, paths, strict=True):
             self.upload_file(name, path)
 
     def upload_folder(self, name: str, path: str | Path, datastore_name: str | None = None) -> None:
-        """All files of a folder, below `name`."""
+        """Upload all files of a folder, below `name`."""
         top = Path(path)
         if not top.is_dir():
             raise LocalPathNotFound("path", str(path))
         for file in sorted(file for file in top.rglob("*") if file.is_file()):
             self.upload_file(f"{name}/{file.relative_to(top).as_posix()}", file)
 
-    # its end, where a program decides that, and what is below it
+    # completion, for interactive runs
 
     def complete(self) -> None:
         """
         Raises:
-            NotInteractive: it was submitted, and ends with its script.
+            NotInteractive: the run was submitted and ends with its script.
         """
         self._end("Completed", None)
 
     def fail(self, error_details: object = None, error_code: str | None = None) -> None:
-        """As `complete`; `error_details` says why."""
+        """As `complete`, with status Failed; `error_details` is the reason."""
         self._end("Failed", None if error_details is None else str(error_details))
 
     def _end(self, status: str, error: str | None) -> None:
-        from trainer import interactive
+        interactive.end(self.workspace, self.id, status, error)
 
-        interactive.end(self._self(), status, error)
+    # tags and properties
 
-    def child_run(self, name: str | None = None) -> "Run":
-        """A run below this one, for this program to log to and to end."""
-        from trainer import interactive
+    @property
+    def tags(self) -> dict[str, str]:
+        return dict(self._record.tags)
 
-        run = self._self()
-        return interactive.begin(run.workspace, run.experiment.name, name, parent=run.id)
+    def get_tags(self) -> dict[str, str]:
+        return self.tags
 
-    def create_children(
-        self, count: int | None = None, tag_key: str | None = None, tag_values: Sequence[str] | None = None
-    ) -> "list[Run]":
-        """`count` of them, or one for each of `tag_values`, which it has as its tag `tag_key`."""
-        if (count is None) == (tag_values is None) or (tag_key is None) != (tag_values is None):
-            raise InvalidArgument("count", "give either count, or tag_key and tag_values")
-        children = [self.child_run() for _ in range(len(tag_values or ()) if count is None else count)]
-        for child, value in zip(children, tag_values or (), strict=False):
-            child.tag(str(tag_key), value)
-        return children
+    def tag(self, key: str, value: object = None) -> None:
+        self.set_tags({key: value})
 
-    def _self(self) -> "Run":
-        from trainer.run import Run
+    def set_tags(self, tags: Mapping[str, object]) -> None:
+        self._change(lambda run: replace(run, tags={**run.tags, **_texts(tags)}))
 
-        assert isinstance(self, Run)
-        return self
+    def remove_tags(self, tags: str | Sequence[str]) -> None:
+        gone = {tags} if isinstance(tags, str) else set(tags)
+        self._change(lambda run: replace(run, tags={key: v for key, v in run.tags.items() if key not in gone}))
+
+    @property
+    def properties(self) -> dict[str, str]:
+        return dict(self._record.properties)
+
+    def get_properties(self) -> dict[str, str]:
+        return self.properties
+
+    def add_properties(self, properties: Mapping[str, object]) -> None:
+        """Add properties, which cannot be changed later.
+
+        Raises:
+            PropertyIsFixed: one of them has another value already.
+        """
+        new = _texts(properties)
+
+        def change(run: RunRecord) -> RunRecord:
+            for key, value in new.items():
+                if run.properties.get(key, value) != value:
+                    raise PropertyIsFixed(key, run.properties[key])
+            return replace(run, properties={**run.properties, **new})
+
+        self._change(change)
+
+    @property
+    def display_name(self) -> str:
+        return self._record.display_name or self.id
+
+    @display_name.setter
+    def display_name(self, name: str) -> None:
+        self._change(lambda run: replace(run, display_name=name))
+
+    name = display_name
+
+    @property
+    def description(self) -> str | None:
+        return self._record.description
+
+    @description.setter
+    def description(self, text: str | None) -> None:
+        self._change(lambda run: replace(run, description=text))
+
+    def _change(self, change: Callable[[RunRecord], RunRecord]) -> None:
+        self.workspace.metadata.update_run(self.id, change)
+
+
+def _texts(items: Mapping[str, object]) -> dict[str, Any]:
+    return {str(key): None if value is None else str(value) for key, value in items.items()}
 
 
 def _value(made: Callable[..., Json], *given: Any) -> Json:
-    """What is logged of a value.
+    """Convert a value for logging.
 
     Raises:
-        InvalidArgument: it is not what the logging call is for.
+        InvalidArgument: the value does not fit the logging call.
     """
     try:
         return made(*given)

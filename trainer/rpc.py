@@ -1,7 +1,7 @@
-"""The server's end of the shim's calls: JSON lines in, JSON lines out, one call at a time, until the client goes.
+"""RPC server for the shim: JSON lines in, JSON lines out, one call at a time, until the client disconnects.
 
-Which operations there are is given by whoever starts it: `gateway.cli.rpc` puts the trainer's and the gateway's together.
-The wire itself is described in `trainer.shim.azureml._fitserve.calls`.
+The caller passes the operations: `gateway.cli.rpc` combines those of the trainer and of the gateway.
+The protocol is described in `trainer.shim.azureml._fitserve.calls`.
 """
 
 import io
@@ -24,7 +24,7 @@ log = logging.getLogger("fitserve.rpc")
 Operation = Callable[..., Json]  # (workspaces, **args)
 Raises = Mapping[type[Exception], str]
 
-#: Error class → name in `azureml.exceptions`; the nearest class counts.
+#: Error class → name in `azureml.exceptions`; the most specific class wins.
 RAISES: Final[Raises] = {
     errors.FitserveError: "AzureMLException",
     errors.CallerError: "UserErrorException",
@@ -46,11 +46,11 @@ RAISES: Final[Raises] = {
 
 
 class Server:
-    """Answers the calls that come in over `incoming`.
+    """Answers calls read from `incoming`.
 
     Args:
-        operations: name → function. It gets the open workspaces and the call's arguments by name, and gives a JSON value.
-        raises: more of `RAISES`.
+        operations: name → function that takes the open workspaces and the call's arguments by name, and returns a JSON value.
+        raises: additions to `RAISES`.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Server:
         self._busy = threading.Event()
 
     def run(self) -> None:
-        """Until the client goes. When it does so during a call this process ends at once, as that call's caller has."""
+        """Serve until the client disconnects. If it does so during a call, this process exits at once."""
         threading.Thread(target=self._read, name="rpc-reader", daemon=True).start()
         with OpenWorkspaces() as workspaces:
             while (message := self._calls.get()) is not None:
@@ -80,7 +80,7 @@ class Server:
                 break
             self._calls.put(decode(line))
         if self._busy.is_set():
-            os._exit(0)  # nothing waits for the answer; all that is written is written whole or not at all
+            os._exit(0)  # nobody waits for the answer, and all writes are atomic
         self._calls.put(None)
 
     def _answer(self, workspaces: OpenWorkspaces, message: Message) -> Message:
@@ -88,14 +88,14 @@ class Server:
         operation = self._operations.get(op)
         try:
             if operation is None:
-                raise errors.InvalidArgument("op", f"{op!r} is not an operation of this fitserve")
+                raise errors.InvalidArgument("op", f"{op!r} is not an operation of this version of fitserve")
             value = operation(workspaces, **message.get("args", {}))
-            encode({"value": value})  # a value that is not JSON is our defect, not the wire's
+            encode({"value": value})  # a value that is not JSON is a defect of the operation, not of the client
         except errors.FitserveError as error:
             return {"error": str(error), "type": type(error).__name__, "raises": self._name_of(error)}
         except Exception as error:
             log.exception("%s", op)
-            sentence = f"fitserve itself failed in {op}: {type(error).__name__}: {error}"
+            sentence = f"internal error of fitserve in {op}: {type(error).__name__}: {error}"
             return {"error": sentence, "type": type(error).__name__, "raises": "AzureMLException"}
         return {"value": value}
 
@@ -111,7 +111,7 @@ class Server:
 
 
 class Printed(io.TextIOBase):
-    """A standard output whose text goes to the client."""
+    """A text stream that sends what is written to the client."""
 
     def __init__(self, send: Callable[[str], None]) -> None:
         self._send = send
@@ -126,7 +126,7 @@ class Printed(io.TextIOBase):
 
 
 def serve_standard_streams(operations: Mapping[str, Operation], raises: Raises) -> None:
-    """Take the standard streams for the wire; what anything here prints goes to the client, or to standard error."""
+    """Use the standard streams for the protocol; printed text goes to the client, other output to standard error."""
     incoming = os.fdopen(os.dup(0), "rb")
     outgoing = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -137,6 +137,6 @@ def serve_standard_streams(operations: Mapping[str, Operation], raises: Raises) 
     try:
         server.run()
     except BrokenPipeError:
-        os._exit(0)  # the client has gone in the middle of an answer
+        os._exit(0)  # the client disconnected during an answer
     finally:
         sys.stdout = before

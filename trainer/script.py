@@ -1,37 +1,36 @@
-"""ScriptRunConfig: what to run. It only remembers; `Experiment.submit` checks and acts."""
+"""ScriptRunConfig: what to run. A plain value; `Experiment.submit` validates and runs it."""
 
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from registry.environment import Environment
 from registry.errors import InvalidArgument
 from registry.resources import ResourceConfiguration
 from trainer.errors import ScriptNotFound
-
-if TYPE_CHECKING:
-    from registry.environment import Environment
+from trainer.notebook import code_cells, is_notebook
 
 DEFAULT_DURATION_S: Final = 30 * 24 * 3600
 _SHELL_WORDS: Final = frozenset({"&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1"})
 
 
 class ScriptRunConfig:
-    """A script, or a command, with the folder, environment and limits that it runs in.
+    """A script or a command with its folder, environment and limits.
 
     Args:
-        source_directory: folder whose copy is the script's working directory.
+        source_directory: folder that is copied to become the script's working directory.
         script: relative to it.
-        arguments: of any type; each becomes text on the command line, so ``1.0`` is ``1.0``.
-        run_config: an object with `environment`, `target`, `script`, `arguments`; it then decides about these.
-        compute_target: "local", or an object of that name. None is local.
+        arguments: of any type; each is converted to text, so ``1.0`` stays ``1.0``.
+        run_config: an object with `environment`, `target`, `script`, `arguments`, which it then determines.
+        compute_target: "local", or an object of that name. None means local.
         environment: `registry.Environment`, or None for fitserve's own Python.
-        max_run_duration_seconds: the run is Failed when it takes longer.
-        command: instead of script and arguments; a list, or text without shell operators.
-        resource_configuration: what the script and all it starts may use together. None: no limit.
-        strict_python: the run is Failed where the Python asked for is not at hand, instead of taking the nearest newer one.
+        max_run_duration_seconds: a run that takes longer fails.
+        command: replaces script and arguments; a list, or text without shell operators.
+        resource_configuration: limits for the script and all its child processes together. None means no limit.
+        strict_python: fail if the requested Python is not available, instead of using the nearest newer one.
         distributed_job_config, resume_from, docker_runtime_config, _telemetry_values: Azure's. The first two are
-            refused at submission when they are given, the others mean nothing here.
+            rejected at submission, the others have no effect.
     """
 
     def __init__(
@@ -42,7 +41,7 @@ class ScriptRunConfig:
         run_config: Any = None,
         _telemetry_values: object = None,
         compute_target: object = None,
-        environment: "Environment | None" = None,
+        environment: Environment | None = None,
         distributed_job_config: object = None,
         resume_from: object = None,
         max_run_duration_seconds: float | None = DEFAULT_DURATION_S,
@@ -72,7 +71,7 @@ class ScriptRunConfig:
 
     @property
     def source(self) -> Path:
-        """The source folder, absolute.
+        """Absolute path of the source folder.
 
         Raises:
             InvalidArgument: it is not a folder.
@@ -107,10 +106,10 @@ class ScriptRunConfig:
         return words
 
     def check(self) -> None:
-        """What can be wrong before anything is copied.
+        """Validate before anything is copied.
 
         Raises:
-            ScriptNotFound, InvalidArgument: with what would be right.
+            ScriptNotFound, InvalidArgument: says what would be right.
         """
         source = self.source
         if (self.script is None) == (self.command is None):
@@ -131,9 +130,17 @@ class ScriptRunConfig:
         if self.script is not None:
             self._check_script(source, self.script)
 
+    def _check_notebook(self, path: Path) -> None:
+        code_cells(path)
+        if self.arguments:
+            raise InvalidArgument("arguments", f"a notebook takes none; write the values into a cell of {path.name}")
+
     def _check_script(self, source: Path, script: str) -> None:
         path = source / script
         if Path(script).is_absolute() or ".." in Path(script).parts:
             raise InvalidArgument("script", f"{script} must be relative to source_directory and inside it")
         if not path.is_file():
-            raise ScriptNotFound(script, str(source), [file.name for file in source.glob("*.py")])
+            found = [file.name for pattern in ("*.py", "*.ipynb") for file in source.glob(pattern)]
+            raise ScriptNotFound(script, str(source), found)
+        if is_notebook(script):
+            self._check_notebook(path)

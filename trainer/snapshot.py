@@ -1,7 +1,7 @@
-"""The snapshot: a copy of the source folder by the rules of its ignore file, inside limits, named by its content.
+"""Snapshot: a copy of the source folder that obeys its ignore file and size limits, identified by its content.
 
-Azure's rules: ``.amlignore`` if there is one, else ``.gitignore``, never both, of the top folder only; 300 MB and 2000 files.
-Links are followed, since a link to data is meant as data; what is neither a file nor a folder is passed over.
+Azure's rules: ``.amlignore`` if it exists, else ``.gitignore``, never both, in the top folder only; 300 MB and 2000 files.
+Links are followed, since links to data are meant as data; anything that is neither a file nor a folder is skipped.
 """
 
 import hashlib
@@ -18,11 +18,11 @@ from trainer.errors import SnapshotTooLarge, SnapshotTooManyFiles, SnapshotUnrea
 MAX_MB: Final = 300.0
 MAX_FILES: Final = 2000
 
-# Azure's own defaults but for `docs`, which a script may well read.
+# Azure's defaults, except `docs`, which scripts may read.
 _NEVER_NAMES: Final = frozenset(
     {".git", ".azureml", ".ipynb_checkpoints", "azureml-logs", "azureml-setup", "__pycache__", ".venv", ".fitserve"}
 )
-_NEVER_AT_TOP: Final = frozenset({"outputs"})  # else the outputs of an earlier run would be those of this one
+_NEVER_AT_TOP: Final = frozenset({"outputs"})  # otherwise outputs of an earlier run would count as this run's
 _VENV_SIGNS: Final = ("pyvenv.cfg", "conda-meta")
 _CHUNK: Final = 1 << 20
 
@@ -31,7 +31,7 @@ Ignore = Callable[[str], bool]
 
 @dataclass(frozen=True)
 class SnapshotLimits:
-    """`files` None means any number."""
+    """`files` None means no limit."""
 
     megabytes: float = MAX_MB
     files: int | None = MAX_FILES
@@ -62,7 +62,7 @@ class Snapshot:
 def take_snapshot(
     source: Path, target: Path, *, leave_out: Path | None = None, limits: SnapshotLimits | None = None
 ) -> Snapshot:
-    """Copy `source` to the new folder `target`. `leave_out` is a folder that never goes along: the workspace.
+    """Copy `source` to the new folder `target`, without the folder `leave_out` (the workspace).
 
     Raises:
         SnapshotTooLarge, SnapshotTooManyFiles: it exceeds `limits`; nothing was copied.
@@ -76,14 +76,43 @@ def take_snapshot(
     return Snapshot({name: _copy(source / name, target / name) for name in names})
 
 
+def left_out(source: Path, most: int = 1_000) -> tuple[str, list[str]]:
+    """The name of the ignore file and the files that stay out of a snapshot because of it, data files as often as not.
+
+    What no snapshot takes along (environments, caches) is not listed. At most `most` names; nothing of a folder that is ignored whole
+    but its own name.
+    """
+    file, ignored = ignore_file(source), read_ignore(source)
+    found: list[str] = []
+    if file is None:
+        return "", found
+    for folder, folders, files in os.walk(source):
+        prefix = "" if Path(folder) == source else Path(folder).relative_to(source).as_posix() + "/"
+        kept = [
+            name
+            for name in folders
+            if _goes_along(folder, prefix, name, lambda _: False, None) and not name.startswith(".")
+        ]
+        found += [f"{prefix}{name}/" for name in kept if ignored(f"{prefix}{name}/")]
+        found += [prefix + name for name in files if not name.startswith(".") and ignored(prefix + name)]
+        folders[:] = [name for name in kept if not ignored(f"{prefix}{name}/")]
+        if len(found) >= most:
+            break
+    return file.name, sorted(found)[:most]
+
+
+def ignore_file(source: Path) -> Path | None:
+    """``.amlignore`` if it exists, else ``.gitignore``."""
+    return next((path for name in (".amlignore", ".gitignore") if (path := source / name).is_file()), None)
+
+
 def read_ignore(source: Path) -> Ignore:
-    """What the source folder's own ignore file says of a relative path; folders end with a slash."""
-    for name in (".amlignore", ".gitignore"):
-        path = source / name
-        if path.is_file():
+    """A predicate for relative paths from the source folder's ignore file; folders end with a slash."""
+    for path in (ignore_file(source),):
+        if path is not None:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
             if any(line.strip() and not line.startswith("#") for line in lines):
-                import pathspec
+                import pathspec  # late: start-up time; most folders have no ignore file
 
                 return pathspec.GitIgnoreSpec.from_lines(lines).match_file
             break
@@ -101,12 +130,12 @@ def _number(environ: Mapping[str, str], name: str, default: float) -> float:
 
 
 def _walk(source: Path, ignored: Ignore, leave_out: Path | None) -> Iterator[str]:
-    """Relative names of the files that go along."""
+    """Relative names of the files to copy."""
     top = str(source)
     seen: set[str] = set()
     for folder, folders, files in os.walk(top, followlinks=True):
         real = os.path.realpath(folder)
-        if real in seen:  # a link that leads back
+        if real in seen:  # a cyclic link
             folders.clear()
             continue
         seen.add(real)
@@ -135,7 +164,7 @@ def _check(source: Path, names: list[str], limits: SnapshotLimits) -> None:
 
 
 def _top(weights: Mapping[str, int]) -> list[tuple[str, int]]:
-    """The three heaviest entries of the top folder."""
+    """The three largest entries of the top folder."""
     total: dict[str, int] = {}
     for name, weight in weights.items():
         entry = name.split("/", 1)[0] + ("/" if "/" in name else "")
@@ -144,7 +173,7 @@ def _top(weights: Mapping[str, int]) -> list[tuple[str, int]]:
 
 
 def _copy(source: Path, target: Path) -> str:
-    """Copy one file with its mode and give the SHA-256 of the bytes that were copied."""
+    """Copy one file with its mode; returns the SHA-256 of the copied bytes."""
     digest = hashlib.sha256()
     target.parent.mkdir(parents=True, exist_ok=True)
     with _open(source) as file, target.open("xb") as copy:

@@ -1,4 +1,4 @@
-"""What `wait_for_completion(show_output=True)` prints, in Azure's form."""
+"""The output of `wait_for_completion(show_output=True)`, in Azure's form."""
 
 import sys
 from collections.abc import Callable
@@ -11,7 +11,7 @@ _LOGS: Final = (BUILD_LOG_NAME, LOG_NAME)
 
 
 class Stream:
-    """Prints the logs of a run as they grow. `show()` prints what is new."""
+    """Prints the logs of a run as they grow; `show()` prints new text."""
 
     def __init__(self, folder: RunFolder, run_id: str, web_view: str, out: TextIO | None = None) -> None:
         self._out = out if out is not None else sys.stdout
@@ -51,14 +51,14 @@ class Stream:
     def _write(self, text: str) -> None:
         try:
             self._out.write(text)
-        except UnicodeEncodeError:  # a terminal that has no such character
+        except UnicodeEncodeError:  # the terminal cannot encode the character
             encoding = self._out.encoding or "ascii"
             self._out.write(text.encode(encoding, "replace").decode(encoding))
         self._at_line_start = text.endswith("\n")
 
 
 def follow(stream: Stream | None, ended: Callable[[], bool], pause: Callable[[], None]) -> None:
-    """Show what comes until `ended()`, and what came until then."""
+    """Show new output until `ended()` is true, then the rest."""
     while not ended():
         if stream is not None:
             stream.show()

@@ -1,4 +1,4 @@
-"""Supervision: what a launcher does from Starting to the end: the job on one side, the store on the other."""
+"""Supervision: what a launcher does from Starting to completion, between the script's job and the store."""
 
 import logging
 import os
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Final
 from registry.errors import FitserveError, OperatorError
 from registry.records import Json, RunRecord
 from registry.workspace import Workspace
-from trainer.ending import finish
+from trainer.completion import finish
 from trainer.folder import RunFolder
 from trainer.history import TERMINAL, add_details, move, take_in
-from trainer.job import Ended, Job, Stop
+from trainer.launch_plan import LaunchPlan
 from trainer.log import BuildLog
-from trainer.mark import ProcessMark
-from trainer.notes import Notes
 from trainer.outcome import Outcome, outcome_of, with_last_lines
-from trainer.plan import Plan
+from trainer.process_id import ProcessId
+from trainer.script_job import Ended, ScriptJob, Stop
 from trainer.shim.azureml._fitserve.wire import EventReader
+from trainer.signals import Signals
 
 if TYPE_CHECKING:
     from registry.interpreters import Interpreter
@@ -30,26 +30,26 @@ OK: Final = frozenset({"Completed", "Canceled"})
 
 
 class Supervision:
-    """One run. Where the interpreter is at hand the script begins before the store is open: opening it imports
-    SQLAlchemy, which takes longer than all else before the script's first line.
+    """Supervises one run. If no environment has to be built, the script starts before the store is open: opening it imports
+    SQLAlchemy, which takes longer than everything else before the script's first line.
     """
 
     def __init__(self, workspace: str | None, run_id: str, folder: Path) -> None:
-        self.notes = Notes()
+        self.signals = Signals()
         self.folder = RunFolder(folder)
-        self.plan = Plan.from_facts(self.folder.read_facts())
+        self.plan = LaunchPlan.from_facts(self.folder.read_facts())
         assert self.plan.run_id == run_id
         self._where = workspace
 
     def run(self) -> int:
-        """Carry the run out and bring it to a terminal status; 0 when that is Completed or Canceled."""
+        """Execute the run until a terminal status; returns 0 for Completed and Canceled."""
         with ExitStack() as stack, ExitStack() as jobs:
-            job: Job | None = None
+            job: ScriptJob | None = None
             failure: Exception | None = None
-            if self.plan.environment is None:  # the interpreter is at hand
+            if self.plan.environment is None:  # no environment to build
                 try:
                     python = Path(self.plan.interpreter or sys.executable)
-                    job = jobs.enter_context(Job(self.plan, self.folder, self.notes, python))
+                    job = jobs.enter_context(ScriptJob(self.plan, self.folder, self.signals, python))
                 except (FitserveError, OSError) as error:
                     failure = error
             workspace = stack.enter_context(Workspace.open(self._where, create=False))
@@ -57,23 +57,23 @@ class Supervision:
 
 
 class Recorded:
-    """The part of a supervision that has the store."""
+    """The part of supervision that uses the store."""
 
     def __init__(self, workspace: Workspace, supervision: Supervision, jobs: ExitStack) -> None:
         self.workspace = workspace
         self.store = workspace.metadata
-        self.plan, self.folder, self.notes = supervision.plan, supervision.folder, supervision.notes
+        self.plan, self.folder, self.signals = supervision.plan, supervision.folder, supervision.signals
         self.run_id = self.plan.run_id
         self.jobs = jobs
         self.reader = EventReader(str(self.folder.events))
         self.record: RunRecord = self.store.get_run(self.run_id)
 
-    def run(self, job: Job | None, failure: Exception | None) -> int:
-        mark = ProcessMark.of(os.getpid())
-        add_details(self.store, self.run_id, {"launcher": mark.to_json()})
-        self.record = move(self.store, self.run_id, "Starting", pid=mark.pid)
+    def run(self, job: ScriptJob | None, failure: Exception | None) -> int:
+        process = ProcessId.of(os.getpid())
+        add_details(self.store, self.run_id, {"launcher": process.to_json()})
+        self.record = move(self.store, self.run_id, "Starting", pid=process.pid)
         if self.record.status in TERMINAL:
-            return 0  # it was canceled before it was begun, or given up
+            return 0  # canceled before it started, or given up
         try:
             if failure is not None:
                 raise failure
@@ -85,21 +85,21 @@ class Recorded:
             outcome = Outcome("Failed", str(error))
         except Exception as error:
             log.exception("run %s", self.run_id)
-            outcome = Outcome("Failed", f"the launcher itself failed: {type(error).__name__}: {error}")
-        self.jobs.close()  # nothing writes any more to what is collected now
+            outcome = Outcome("Failed", f"internal error of the launcher: {type(error).__name__}: {error}")
+        self.jobs.close()  # no process writes to the files any more
         finish(self.workspace, self.record, outcome, self.reader)
         return 0 if outcome.status in OK else 1
 
-    def _carry_out(self, job: Job | None) -> Outcome:
+    def _carry_out(self, job: ScriptJob | None) -> Outcome:
         move(self.store, self.run_id, "Preparing")
         if job is not None:
-            from registry.interpreters import own_interpreter
+            from registry.interpreters import own_interpreter  # late: the script is already running
 
             if self.plan.interpreter is None:
                 self._note_interpreter(own_interpreter())
         else:
             python, variables = self._prepare()
-            job = self.jobs.enter_context(Job(self.plan, self.folder, self.notes, python, variables))
+            job = self.jobs.enter_context(ScriptJob(self.plan, self.folder, self.signals, python, variables))
         add_details(self.store, self.run_id, {"script_pid": job.pid})
         move(self.store, self.run_id, "Running")
         ended = job.watch(self._tick, self._why_stopped)
@@ -122,8 +122,8 @@ class Recorded:
         return Outcome(stop.status, sentence, ended.code)
 
     def _prepare(self) -> tuple[Path, dict[str, str]]:
-        """The interpreter and the variables of the run's environment, built when it is not there yet."""
-        from registry.interpreters import interpreter_for
+        """The interpreter and variables of the run's environment, which is built if necessary."""
+        from registry.interpreters import interpreter_for  # late: a run in fitserve's own Python starts without it
 
         if self._is_canceled():
             raise _Stopped
@@ -135,7 +135,7 @@ class Recorded:
 
         def progress(line: str) -> None:
             build_log.write(line)
-            if self.notes.told_to_stop:
+            if self.signals.stop_requested:
                 raise _Stopped
 
         interpreter = interpreter_for(
@@ -146,18 +146,18 @@ class Recorded:
             name=self.record.details["environment_name"],
         )
         for name in spec.get("shimmed") or ():
-            build_log.write(f"{name} is not installed: fitserve's own azureml stands in for it")
+            build_log.write(f"{name} is not installed; fitserve's own azureml replaces it")
         for name in (spec.get("skipped") or ()) if interpreter.made_by in ("uv", "pip") else ():
-            build_log.write(f"{name} is not installed: it exists in conda only")
+            build_log.write(f"{name} is not installed; it is only available from conda")
         for warning in interpreter.warnings:
             build_log.write(f"WARNING: {warning}")
         self._note_interpreter(interpreter)
-        if self.notes.told_to_stop:
+        if self.signals.stop_requested:
             raise _Stopped
         return interpreter.python, variables
 
     def _note_interpreter(self, interpreter: "Interpreter") -> None:
-        """What is installed where the script runs, as it was resolved now."""
+        """Record the packages installed in the script's interpreter."""
         facts: Json = {
             "digest": interpreter.digest,
             "python": interpreter.version,
@@ -166,17 +166,14 @@ class Recorded:
         add_details(self.store, self.run_id, {"interpreter": facts, "warnings": list(interpreter.warnings)})
 
     def _tick(self) -> Stop | None:
-        """What was logged, into the store; and whether the run is to be canceled.
-
-        A workspace that is locked now takes it at a later tick.
-        """
+        """Store what was logged, and check for cancellation. If the workspace is locked, a later tick stores it."""
         try:
             events = self.reader.read()
             if events:
                 take_in(self.store, self.record, events)
         except OperatorError:
-            log.exception("run %s: what it logged is taken in later", self.run_id)
-            self.reader = EventReader(str(self.folder.events))  # what is there already stays as it is
+            log.exception("run %s: its metrics will be stored later", self.run_id)
+            self.reader = EventReader(str(self.folder.events))  # start over; stored events are kept
         return Stop("Canceled") if self._is_canceled() else None
 
     def _is_canceled(self) -> bool:
@@ -186,11 +183,11 @@ class Recorded:
             return False
 
     def _why_stopped(self) -> Stop:
-        """A signal came: for a cancellation, or because somebody ends all processes."""
+        """A stop signal arrived: either a cancellation, or all processes are being stopped."""
         if self._is_canceled():
             return Stop("Canceled")
-        return Stop("Failed", f"the launcher of {self.plan.label} was told to stop (SIGTERM)")
+        return Stop("Failed", f"the launcher of {self.plan.label} received a stop signal (SIGTERM)")
 
 
 class _Stopped(Exception):
-    """Raised out of the building of an environment when the run is to end."""
+    """Aborts the build of an environment when the run must stop."""

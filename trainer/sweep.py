@@ -1,4 +1,4 @@
-"""Sweep: one script, many choices of its arguments, and which of the runs is the best. It only remembers; `submit` acts."""
+"""Sweep: one script run with many choices of arguments, to find the best. A plain value; `submit` runs it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -9,27 +9,26 @@ from trainer.script import ScriptRunConfig
 from trainer.sweep_policies import Policy
 from trainer.sweep_space import Sampling, import_optuna
 
-SWEEP_TYPE: Final = "hyperdrive"  # Azure's
 GOALS: Final = ("MAXIMIZE", "MINIMIZE")
 MOST_RUNS: Final = 1000
 MOST_PARENTS: Final = 5
 
 
 class Sweep:
-    """Runs of a script with sampled arguments, appended after its own as ``--name value``.
+    """Runs of a script with sampled arguments, appended to its own as ``--name value``.
 
     Args:
-        config: the script; its limits, environment and longest duration are those of each run.
-        sampling: which arguments are tried.
-        primary_metric: what the runs log and are compared by; its best value counts.
+        config: the script; its limits, environment and maximum duration apply to each run.
+        sampling: the arguments to try.
+        primary_metric: the logged metric by which runs are compared; a run's best value counts.
         goal: "MAXIMIZE" or "MINIMIZE".
-        max_total_runs: fewer are made where all combinations were tried.
-        max_concurrent_runs: None means one for each core.
-        max_duration_minutes: runs that are not begun by then are not made, and those that run are canceled.
-        policy: when a run is ended before its time.
-        resume_from: ids of earlier sweeps, five at most. What they found is known from the start, and no combination that was
-            completed there is tried again where they can be counted.
-        resume_child_runs: ids of runs of a sweep whose parameters are tried first.
+        max_total_runs: fewer if all combinations have been tried.
+        max_concurrent_runs: None means one per core.
+        max_duration_minutes: after this time no run is started, and running ones are canceled.
+        policy: early termination.
+        resume_from: ids of up to five earlier sweeps. Their results are reused, and combinations completed there are not
+            repeated if the space is finite.
+        resume_child_runs: ids of a sweep's runs whose parameters are tried first.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class Sweep:
         return self.goal == "MAXIMIZE"
 
     def check(self) -> None:
-        """What can be wrong before anything is stored.
+        """Validate before anything is stored.
 
         Raises:
             InvalidArgument, ScriptNotFound: with what would be right.
@@ -88,7 +87,7 @@ class Sweep:
                 raise InvalidArgument("policy", "bayesian sampling learns from whole runs: leave the policy out")
 
     def to_json(self) -> dict[str, Json]:
-        """All but the script."""
+        """Everything except the script."""
         return {
             "sampling": self.sampling.to_json(),
             "primary_metric": self.primary_metric,
@@ -105,7 +104,7 @@ class Sweep:
     def from_json(cls, form: Mapping[str, Json], config: ScriptRunConfig) -> "Sweep":
         """
         Raises:
-            InvalidArgument: it is not what `to_json` gives.
+            InvalidArgument: it was not made by `to_json`.
         """
         try:
             return cls(
@@ -121,4 +120,4 @@ class Sweep:
                 [str(run) for run in form.get("resume_child_runs") or ()],
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise InvalidArgument("sweep", f"it is not understood ({type(error).__name__}: {error})") from None
+            raise InvalidArgument("sweep", f"invalid description ({type(error).__name__}: {error})") from None

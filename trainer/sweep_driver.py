@@ -1,6 +1,6 @@
-"""The launcher of a sweep: begins the runs of its script, a few at a time, and learns from what they log.
+"""The launcher of a sweep: starts the runs of its script, a few at a time, and learns from their metrics.
 
-It is to the sweep's own run what `trainer.supervision` is to a script's: statuses, the log, cancellation, the end.
+For the sweep's own run it does what `trainer.supervision` does for a script's: statuses, log, cancellation, completion.
 """
 
 import copy
@@ -17,51 +17,51 @@ from registry.limits import machine_cores
 from registry.locate import Identity
 from registry.records import RunRecord
 from registry.workspace import Workspace
-from trainer.ending import finish
-from trainer.experiment import Experiment
+from trainer.completion import finish
 from trainer.folder import RunFolder
 from trainer.history import TERMINAL, add_details, move
 from trainer.log import BoundedLog
-from trainer.mark import ProcessMark
-from trainer.notes import Notes
 from trainer.outcome import Outcome
-from trainer.run import Run
+from trainer.process_id import ProcessId
 from trainer.script import ScriptRunConfig
+from trainer.sdk import Experiment, Run
+from trainer.signals import Signals
+from trainer.submission import config_of
 from trainer.sweep import Sweep
-from trainer.sweep_run import SweepRun, config_of, parameters_of, values_of
+from trainer.sweep_results import parameters_of, sorted_rows, values_of
 from trainer.sweep_space import Parameters, sampler_of
 
 log = logging.getLogger(__name__)
 
 _LOOK_S: Final = 0.1
-_HOPELESS: Final = 3  # runs that failed before any was better
+_HOPELESS: Final = 3  # failures without any success, after which the sweep fails
 
 
 class SweepDriver:
     def __init__(self, workspace: str | None, run_id: str, folder: Path) -> None:
-        self.notes = Notes()
+        self.signals = Signals()
         self._where, self._run_id, self._folder = workspace, run_id, RunFolder(folder)
 
     def run(self) -> int:
-        """Carry the sweep out and bring its run to a terminal status; 0 when that is Completed or Canceled."""
+        """Execute the sweep until its run has a terminal status; returns 0 for Completed and Canceled."""
         with Workspace.open(self._where, create=False) as workspace, BoundedLog(self._folder.log) as text:
-            workspace.identity = Identity(**self._folder.read_facts()["workspace"])  # its runs are told so
+            workspace.identity = Identity(**self._folder.read_facts()["workspace"])  # its runs inherit this name
             store = workspace.metadata
-            mark = ProcessMark.of(os.getpid())
-            add_details(store, self._run_id, {"launcher": mark.to_json()})
-            record = move(store, self._run_id, "Starting", pid=mark.pid)
+            process = ProcessId.of(os.getpid())
+            add_details(store, self._run_id, {"launcher": process.to_json()})
+            record = move(store, self._run_id, "Starting", pid=process.pid)
             if record.status in TERMINAL:
-                return 0  # it was canceled before it was begun
+                return 0  # canceled before it started
             record = move(store, self._run_id, "Running")
             course: Course | None = None
             try:
-                course = Course(workspace, record, self._folder, text, self.notes)
+                course = Course(workspace, record, text, self.signals)
                 outcome = course.run()
             except FitserveError as error:
                 outcome = Outcome("Failed", str(error))
             except Exception as error:
                 log.exception("sweep %s", self._run_id)
-                outcome = Outcome("Failed", f"the sweep itself failed: {type(error).__name__}: {error}")
+                outcome = Outcome("Failed", f"internal error of the sweep: {type(error).__name__}: {error}")
             if course is not None:
                 course.end_all()
             finish(workspace, record, outcome)
@@ -69,47 +69,47 @@ class SweepDriver:
 
 
 class Course:
-    """One sweep on its way."""
+    """One sweep in progress."""
 
-    def __init__(
-        self, workspace: Workspace, record: RunRecord, folder: RunFolder, text: BoundedLog, notes: Notes
-    ) -> None:
-        self._store, self._record, self._text, self._notes = workspace.metadata, record, text, notes
+    def __init__(self, workspace: Workspace, record: RunRecord, text: BoundedLog, signals: Signals) -> None:
+        self._store, self._record, self._text, self._signals = workspace.metadata, record, text, signals
         self._experiment = Experiment(workspace, record.experiment)
-        self._config = config_of(workspace, record, folder)
+        self._config = config_of(workspace, record)
         self.sweep = Sweep.from_json(record.details["sweep"], self._config)
         self._sampler = sampler_of(self.sweep.sampling, maximize=self.sweep.maximize)
         self._resume()
-        self._at_once = self.sweep.max_concurrent_runs or max(1, int(machine_cores()))
-        self._running: dict[str, tuple[Run, int]] = {}  # with the sampler's number
+        self._max_concurrent = self.sweep.max_concurrent_runs or max(1, int(machine_cores()))
+        self._running: dict[str, tuple[Run, int]] = {}  # run and number of its draw
         self._values: dict[str, list[float]] = {}
         self._begun = self._failed = self._completed = 0
         self._last_error = ""
         self._exhausted = False
 
     def _resume(self) -> None:
-        """Know what earlier sweeps have found."""
+        """Pass the results of earlier sweeps to the sampler."""
         known = 0
         for run_id in self.sweep.resume_from:
-            for row in SweepRun(self._experiment, run_id).get_children_sorted_by_primary_metric(discard_no_metric=True):
+            for row in sorted_rows(self._store, run_id, discard_no_metric=True):
                 if row["status"] == "Completed":
                     self._sampler.know(json.loads(row["hyperparameters"]), row["best_primary_metric"])
                     known += 1
         if known:
-            self._say(f"{known} runs of earlier sweeps are known")
+            self._say(f"reusing the results of {known} runs of earlier sweeps")
         for run_id in self.sweep.resume_child_runs:
             self._sampler.first(parameters_of(self._store.get_run(run_id)))
 
     def run(self) -> Outcome:
         until = time.monotonic() + self.sweep.max_duration_minutes * 60
-        self._say(f"up to {self.sweep.max_total_runs} runs, {self._at_once} at a time, by {self.sweep.primary_metric}")
+        self._say(
+            f"up to {self.sweep.max_total_runs} runs, {self._max_concurrent} at a time, by {self.sweep.primary_metric}"
+        )
         while True:
             if self._store.get_run(self._record.id).status == "CancelRequested":
                 return Outcome("Canceled")
-            if self._notes.told_to_stop:
-                return Outcome("Failed", "the launcher of the sweep was told to stop (SIGTERM)")
+            if self._signals.stop_requested:
+                return Outcome("Failed", "the launcher of the sweep received a stop signal (SIGTERM)")
             if time.monotonic() > until:
-                self._say(f"{self.sweep.max_duration_minutes:g} minutes are over")
+                self._say(f"the time limit of {self.sweep.max_duration_minutes:g} minutes is over")
                 self.end_all()
                 break
             if self._failed >= _HOPELESS and not self._completed and not any(self._values.values()):
@@ -117,12 +117,12 @@ class Course:
             self._begin()
             if not self._running:
                 break
-            select.select([self._notes.wake], [], [], _LOOK_S)
+            select.select([self._signals.wake], [], [], _LOOK_S)
             self._look()
         return self._outcome()
 
     def end_all(self) -> None:
-        """Cancel what still runs, and wait for it."""
+        """Cancel the running children and wait for them."""
         for run, _ in self._running.values():
             run.cancel()
         while self._running:
@@ -130,12 +130,16 @@ class Course:
             self._look()
 
     def _begin(self) -> None:
-        """Fill the places that are free."""
-        while len(self._running) < self._at_once and self._begun < self.sweep.max_total_runs and not self._exhausted:
+        """Start runs up to the concurrency limit."""
+        while (
+            len(self._running) < self._max_concurrent
+            and self._begun < self.sweep.max_total_runs
+            and not self._exhausted
+        ):
             drawn = self._sampler.draw()
             if drawn is None:
                 self._exhausted = True
-                self._say(f"all {self._begun} combinations are tried")
+                self._say(f"all {self._begun} combinations have been tried")
                 return
             number, parameters = drawn
             text = json.dumps(parameters)
@@ -146,10 +150,10 @@ class Course:
             self._running[run.id] = run, number
             self._values[run.id] = []
             self._begun += 1
-            self._say(f"{run.id} begins with {text}")
+            self._say(f"{run.id} started with {text}")
 
     def _look(self) -> None:
-        """What the runs have logged, and which have ended."""
+        """Read new metrics, apply the policy, and handle runs that have ended."""
         for run, number in list(self._running.values()):
             status = run.get_status()
             values = values_of(self._store, run.id, self.sweep.primary_metric)
@@ -157,7 +161,7 @@ class Course:
                 self._values[run.id].append(value)
                 ends = self.sweep.policy.ends(run.id, self._values, [*self._running], maximize=self.sweep.maximize)
                 if status not in TERMINAL and ends:
-                    self._say(f"{run.id} is ended by the {self.sweep.policy.kind} policy at {value:g}")
+                    self._say(f"{run.id} terminated by the {self.sweep.policy.kind} policy at {value:g}")
                     run.tag("ended_by_policy", self.sweep.policy.kind)
                     run.cancel()
                     status = run.get_status()
@@ -175,7 +179,7 @@ class Course:
             self._last_error = (self._store.get_run(run.id).error or "no reason was recorded").partition("\n")[0]
         overall = self._best([value for of in self._values.values() for value in of])
         found = f"{self.sweep.primary_metric} {best:g}" if best is not None else f"no {self.sweep.primary_metric}"
-        so_far = "" if overall is None else f"; the best so far {overall:g}"
+        so_far = "" if overall is None else f"; best so far: {overall:g}"
         why = f" ({self._last_error})" if status == "Failed" else ""
         done = self._begun - len(self._running)
         self._say(f"{run.id} {status}: {found}{why}{so_far} [{done}/{self.sweep.max_total_runs}]")
@@ -197,7 +201,7 @@ class Course:
 
 
 def with_parameters(config: ScriptRunConfig, parameters: Parameters) -> ScriptRunConfig:
-    """With the sampled arguments after its own, so that argparse takes them."""
+    """A copy of the configuration with the sampled arguments appended."""
     words: list[Any] = []
     for name, value in parameters.items():
         words += [name if name.startswith("-") else f"--{name}", value]

@@ -1,4 +1,4 @@
-"""When a run of a sweep is ended before its time. An interval is one value of the primary metric."""
+"""Early termination policies of sweeps. An interval is one value of the primary metric."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,12 @@ Values = Sequence[float]
 
 @dataclass(frozen=True)
 class Policy:
-    """`bandit` ends what is worse than the best by more than `slack_factor` (a ratio) or `slack_amount`; `median` what is worse
-    than the median of the running averages of the others; `truncation` the worst `truncation_percentage` of those that run.
+    """`bandit` ends runs worse than the best by more than `slack_factor` (a ratio) or `slack_amount`; `median` ends runs worse
+    than the median of the others' running averages; `truncation` ends the worst `truncation_percentage` of running ones.
 
     Args:
-        evaluation_interval: it looks at each so many values of a run.
-        delay_evaluation: and not before so many.
+        evaluation_interval: number of values between evaluations.
+        delay_evaluation: number of values before the first evaluation.
     """
 
     kind: PolicyKind = "none"
@@ -33,15 +33,15 @@ class Policy:
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
-            raise InvalidArgument("policy", f"{self.kind!r} is none of {', '.join(_KINDS)}")
+            raise InvalidArgument("policy", f"{self.kind!r} is not one of: {', '.join(_KINDS)}")
         if self.evaluation_interval < 1 or self.delay_evaluation < 0:
-            raise InvalidArgument("policy", "evaluation_interval is at least 1, and delay_evaluation at least 0")
+            raise InvalidArgument("policy", "evaluation_interval must be at least 1, and delay_evaluation at least 0")
         if self.kind == "bandit" and (self.slack_factor is None) == (self.slack_amount is None):
-            raise InvalidArgument("policy", "a bandit takes slack_factor or slack_amount, and not both")
+            raise InvalidArgument("policy", "give either slack_factor or slack_amount")
         if self.kind == "bandit" and (self.slack_factor or self.slack_amount or 0) < 0:
             raise InvalidArgument("policy", "slack must not be negative")
         if self.kind == "truncation" and not 1 <= (self.truncation_percentage or 0) <= 99:
-            raise InvalidArgument("policy", "truncation_percentage lies between 1 and 99")
+            raise InvalidArgument("policy", "truncation_percentage must be between 1 and 99")
 
     def to_json(self) -> dict[str, Json]:
         return {key: value for key, value in vars(self).items() if value is not None}
@@ -50,19 +50,19 @@ class Policy:
     def from_json(cls, form: Mapping[str, Json] | None) -> "Policy":
         """
         Raises:
-            InvalidArgument: it is no policy.
+            InvalidArgument: it is not a policy.
         """
         try:
             return cls(**(form or {}))
         except TypeError as error:
-            raise InvalidArgument("policy", f"it is not understood ({error})") from None
+            raise InvalidArgument("policy", f"invalid description ({error})") from None
 
     def ends(self, run: str, values: Mapping[str, Values], running: Sequence[str], *, maximize: bool) -> bool:
-        """Whether `run`, which has just given another value, is to be ended.
+        """Whether to end `run`, which has just logged another value.
 
         Args:
-            values: of all runs so far, those that ended too.
-            running: the runs that have not ended.
+            values: of all runs so far, including ended ones.
+            running: ids of the running ones.
         """
         own = values[run]
         count = len(own)
@@ -83,7 +83,7 @@ class Policy:
                 return best[run] < seen[len(seen) * (self.truncation_percentage or 0) // 100]
 
     def _threshold(self, best: float) -> float:
-        """`best` has its sign turned where the metric is minimised."""
+        """The sign of `best` is inverted when the metric is minimised."""
         if self.slack_amount is not None:
             return best - self.slack_amount
         factor = 1 + (self.slack_factor or 0.0)

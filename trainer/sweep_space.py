@@ -1,7 +1,7 @@
-"""What a sweep tries: expressions for each parameter, and samplings that draw from them.
+"""Search space of a sweep: an expression for each parameter, and samplings that draw from them.
 
-Both are plain values with a form in JSON, in Azure's words, since a sweep goes on in another process than the one that
-submitted it. The logarithmic expressions take exponents: ``loguniform(-3, 0)`` lies between e^-3 and 1.
+Both are plain values with a JSON form in Azure's words, since a sweep runs in another process than the one that submitted
+it. Logarithmic expressions take exponents: ``loguniform(-3, 0)`` is between e^-3 and 1.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from registry.records import Json
 Parameters = dict[str, Any]
 SamplingKind = Literal["random", "grid", "bayesian"]
 
-#: Expression → how many numbers it takes.
+#: Expression → number of its arguments.
 _NUMBERS: Final = {
     "uniform": 2,
     "quniform": 3,
@@ -37,20 +37,20 @@ _MOST_COMBINATIONS: Final = 100_000
 
 @dataclass(frozen=True)
 class Expression:
-    """``choice`` with its options, ``randint`` with its upper bound (exclusive), or another with its numbers."""
+    """``choice`` with its options, ``randint`` with its exclusive upper bound, or another with its numbers."""
 
     kind: str
     values: tuple[Any, ...]
 
     @property
     def options(self) -> tuple[Any, ...] | None:
-        """All values it can have; None where they are too many."""
+        """All possible values; None if there are too many."""
         if self.kind == "choice":
             return self.values
         return tuple(range(self.values[0])) if self.kind == "randint" and self.values[0] <= _MOST_COMBINATIONS else None
 
     def at(self, part: float) -> Any:
-        """The value below which `part` (0 to 1) of the distribution lies."""
+        """The quantile of the distribution at `part` (0 to 1)."""
         if self.kind == "choice":
             return self.values[min(int(part * len(self.values)), len(self.values) - 1)]
         if self.kind == "randint":
@@ -65,7 +65,7 @@ class Expression:
         return self.rounded(value)
 
     def rounded(self, value: float) -> float:
-        """To a multiple of q, where the expression has one."""
+        """Round to a multiple of q, if the expression has one."""
         return round(value / self.values[2]) * self.values[2] if self.kind.startswith("q") else value
 
     def to_json(self) -> dict[str, Json]:
@@ -75,39 +75,41 @@ class Expression:
     def from_json(cls, form: Any) -> "Expression":
         """
         Raises:
-            InvalidArgument: it is no expression, or its numbers make no sense.
+            InvalidArgument: it is not an expression, or its numbers are invalid.
         """
         if not isinstance(form, Mapping) or not isinstance(form.get("values"), list | tuple):
-            raise InvalidArgument("parameter", f"{shown(form)} is no expression such as choice('linear', 'rbf')")
+            raise InvalidArgument("parameter", f"{shown(form)} is not an expression such as choice('linear', 'rbf')")
         return expression(str(form.get("kind")), *form["values"])
 
 
 def expression(kind: str, *values: Any) -> Expression:
     """
     Raises:
-        InvalidArgument: there is no such expression, or its numbers make no sense.
+        InvalidArgument: the expression is unknown, or its numbers are invalid.
     """
     if kind == "choice":
         options = values[0] if len(values) == 1 and isinstance(values[0], list | tuple | range) else values
         if not options or not all(isinstance(option, str | int | float | None) for option in options):
-            raise InvalidArgument("choice", "it takes one or more texts, numbers or booleans")
+            raise InvalidArgument("choice", "it takes one or more strings, numbers or booleans")
         return Expression(kind, tuple(options))
     if not all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values):
         raise InvalidArgument(kind, f"it takes numbers, not {shown(values)}")
     if kind == "randint":
         if len(values) != 1 or values[0] < 1 or values[0] != int(values[0]):
-            raise InvalidArgument(kind, "it takes one whole number, the bound that is not reached")
+            raise InvalidArgument(kind, "it takes one positive integer, the exclusive upper bound")
         return Expression(kind, (int(values[0]),))
     if kind not in _NUMBERS:
-        raise InvalidArgument("parameter", f"there is no {kind!r}; there are: choice, randint, {', '.join(_NUMBERS)}")
+        raise InvalidArgument(
+            "parameter", f"unknown expression {kind!r}; use one of: choice, randint, {', '.join(_NUMBERS)}"
+        )
     if len(values) != _NUMBERS[kind]:
         raise InvalidArgument(kind, f"it takes {_NUMBERS[kind]} numbers, not {len(values)}")
     if "uniform" in kind and values[0] > values[1]:
         raise InvalidArgument(kind, f"{values[0]} is more than {values[1]}")
     if "normal" in kind and values[1] < 0:
-        raise InvalidArgument(kind, f"a standard deviation of {values[1]} is less than 0")
+        raise InvalidArgument(kind, f"a standard deviation of {values[1]} is negative")
     if kind.startswith("q") and values[2] <= 0:
-        raise InvalidArgument(kind, f"steps of {values[2]} are not positive")
+        raise InvalidArgument(kind, f"the step {values[2]} is not positive")
     return Expression(kind, tuple(values))
 
 
@@ -153,8 +155,8 @@ def qlognormal(mu: float, sigma: float, q: float) -> Expression:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the space is gone through: "random" (of few combinations each once), "grid" (all of them, of choices), or "bayesian"
-    (by what was found so far). `seed` makes it repeatable."""
+    """How the space is searched: "random" (without repetition in a small space), "grid" (all combinations of choices), or
+    "bayesian" (guided by earlier results). `seed` makes it repeatable."""
 
     kind: SamplingKind
     space: Mapping[str, Expression]
@@ -162,19 +164,19 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.kind not in ("random", "grid", "bayesian"):
-            raise InvalidArgument("sampling", f"{self.kind!r} is none of random, grid, bayesian")
+            raise InvalidArgument("sampling", f"{self.kind!r} is not one of: random, grid, bayesian")
         if not self.space:
-            raise InvalidArgument("sampling", "there is no parameter to try")
+            raise InvalidArgument("sampling", "it has no parameters")
         for name, each in self.space.items():
             if not isinstance(each, Expression):
-                raise InvalidArgument(name, f"{shown(each)} is no expression such as choice('linear', 'rbf')")
+                raise InvalidArgument(name, f"{shown(each)} is not an expression such as choice('linear', 'rbf')")
             if self.kind == "grid" and each.kind != "choice":
                 raise InvalidArgument(name, f"a grid takes choice, not {each.kind}")
             if self.kind == "bayesian" and each.kind not in _BAYESIAN:
                 raise InvalidArgument(name, f"bayesian sampling takes {', '.join(_BAYESIAN)}, not {each.kind}")
 
     def combinations(self) -> int | None:
-        """How many there are; None where they cannot be counted."""
+        """The number of combinations; None if it is infinite."""
         count = 1
         for each in self.space.values():
             count *= len(each.options or ()) or _MOST_COMBINATIONS + 1
@@ -188,34 +190,34 @@ class Sampling:
     def from_json(cls, form: Mapping[str, Json]) -> "Sampling":
         """
         Raises:
-            InvalidArgument: it is not what `to_json` gives.
+            InvalidArgument: it was not made by `to_json`.
         """
         space = form.get("space")
         if not isinstance(space, Mapping):
-            raise InvalidArgument("sampling", "there is no space of parameters")
+            raise InvalidArgument("sampling", "it has no space of parameters")
         return cls(
             form.get("kind", "random"), {str(k): Expression.from_json(v) for k, v in space.items()}, form.get("seed")
         )
 
 
 class Sampler(Protocol):
-    """Draws, and learns from what came of it."""
+    """Draws parameters and learns from results."""
 
     def draw(self) -> tuple[int, Parameters] | None:
-        """A number for `tell`, and parameters; None when all was tried."""
+        """A number for `tell`, and parameters; None when all combinations have been tried."""
 
     def tell(self, number: int, value: float | None) -> None:
-        """The best value of a run, or None for one that gave none."""
+        """Report the best value of a run; None if it logged none."""
 
     def know(self, parameters: Parameters, value: float | None) -> None:
-        """What an earlier run has found. Parameters that are not of this space tell nothing."""
+        """Report the result of an earlier run. Parameters outside this space are ignored."""
 
     def first(self, parameters: Parameters) -> None:
-        """Draw these before all others."""
+        """Draw these parameters before all others."""
 
 
 class _Listed:
-    """Combinations one after the other."""
+    """Draws combinations one after the other."""
 
     def __init__(self, names: Sequence[str], combinations: Iterator[tuple[Any, ...]]) -> None:
         self._rest: Iterator[Parameters] = (dict(zip(names, each, strict=True)) for each in combinations)
@@ -232,7 +234,7 @@ class _Listed:
         return None
 
     def tell(self, number: int, value: float | None) -> None:
-        """What was found changes nothing."""
+        """Ignored: results do not influence the order."""
 
     def know(self, parameters: Parameters, value: float | None) -> None:
         if value is not None:
@@ -240,11 +242,11 @@ class _Listed:
 
     def first(self, parameters: Parameters) -> None:
         self._first.append(parameters)
-        self._known.append(parameters)  # not once more when its turn comes
+        self._known.append(parameters)  # do not draw it again
 
 
 class _Bayesian:
-    """Optuna's tree-structured Parzen estimator, told of running trials as if they were bad, so that parallel ones differ."""
+    """Optuna's tree-structured Parzen estimator; running trials count as bad, so that parallel ones differ."""
 
     def __init__(self, sampling: Sampling, maximize: bool) -> None:
         optuna = import_optuna()
@@ -290,7 +292,7 @@ class _Bayesian:
 
 
 def _distribution(distributions: Any, each: Expression) -> Any:
-    """What `_Bayesian._suggested` draws from, in Optuna's words."""
+    """The distribution for `_Bayesian._suggested`, as an Optuna object."""
     if each.kind == "choice":
         return distributions.CategoricalDistribution(each.values)
     if each.kind == "randint":
@@ -325,7 +327,7 @@ def import_optuna() -> Any:
         MissingExtra: it is not installed.
     """
     try:
-        import optuna
+        import optuna  # late: an optional extra that takes a second to import
     except ImportError:
         raise MissingExtra("Optuna", "sweep", "bayesian sampling") from None
     return optuna

@@ -1,4 +1,4 @@
-"""The environment variables that a script sees."""
+"""Environment variables of a run's script."""
 
 import os
 import sys
@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from trainer.plan import Plan
+from trainer.launch_plan import LaunchPlan
 from trainer.shim.azureml._fitserve.wire import RUN_DIR_VARIABLE
 
-USER_PYTHONPATH: Final = "FITSERVE_USER_PYTHONPATH"  # carries the user's own value past the launcher's
+USER_PYTHONPATH: Final = "FITSERVE_USER_PYTHONPATH"  # passes the user's own value through the launcher
 
-# How the shim reaches fitserve, for what it cannot do by itself. -P: a folder called `registry` must not hide ours.
+# Command of the RPC server that the shim uses. -P: a folder called `registry` in the working folder must not hide ours.
 RPC_COMMAND: Final = (sys.executable, "-P", "-m", "gateway.cli", "rpc")
-RUN_OF_RPC: Final = "FITSERVE_RUN_OF_RPC"  # the folder of the run whose script asks, for a `fitserve rpc` beside it
+RUN_OF_RPC: Final = "FITSERVE_RUN_OF_RPC"  # folder of the run whose script is the client, for its `fitserve rpc`
 
 _POOLS: Final = (
     "OMP_NUM_THREADS",
@@ -27,7 +27,7 @@ _OURS: Final = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "__P
 
 
 def script_variables(
-    plan: Plan,
+    plan: LaunchPlan,
     folder: Path,
     python: Path,
     *,
@@ -35,20 +35,20 @@ def script_variables(
     more: Mapping[str, str],
     environ: Mapping[str, str] = os.environ,
 ) -> dict[str, str]:
-    """The variables for a run's script: the launcher's own without secrets and without what belongs to its Python.
+    """The launcher's variables without secrets and without those of its own Python, plus those of the run.
 
-    All ``FITSERVE_*`` are left out: the key of the gateway and the address of a database are among them. Azure's names
-    are set but for AZUREML_RUN_TOKEN and AZUREML_SERVICE_ENDPOINT; without these a *real* azureml that is installed in
-    the script's interpreter knows itself to be offline, instead of calling a service that is not there.
+    All ``FITSERVE_*`` are removed, since they include the gateway's key and the address of a database. Azure's names are
+    set except AZUREML_RUN_TOKEN and AZUREML_SERVICE_ENDPOINT: without these, a *real* azureml installed in the script's
+    interpreter runs offline instead of calling a service that does not exist.
 
     Args:
         folder: of the run.
-        threads: for the thread pools of numeric libraries; the user's own value wins where there is no limit.
-        more: of the run's Environment; they win.
+        threads: size of thread pools of numeric libraries; without limits the user's own values win.
+        more: variables of the run's Environment, which win.
     """
     result = {key: value for key, value in environ.items() if not key.startswith("FITSERVE_") and key not in _OURS}
     user_path = environ.get(USER_PYTHONPATH)
-    if user_path and str(python) == sys.executable:  # for another interpreter it would be the wrong one
+    if user_path and str(python) == sys.executable:  # it belongs to this interpreter only
         result["PYTHONPATH"] = user_path
     for name in _POOLS:
         if plan.limits is not None or name not in result:
@@ -58,7 +58,8 @@ def script_variables(
     result.update(
         {
             "PYTHONUNBUFFERED": "1",
-            "PYTHONIOENCODING": "utf-8:backslashreplace",  # a print must not fail for the locale of a service
+            "PYTHONIOENCODING": "utf-8:backslashreplace",  # print must not fail because of a service's locale
+            "MPLBACKEND": "Agg",  # there is no display, and a notebook's backend must not be inherited
             RUN_DIR_VARIABLE: str(folder),
             "AZUREML_RUN_ID": plan.run_id,
             "AZUREML_ARM_PROJECT_NAME": plan.experiment,

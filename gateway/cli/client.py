@@ -37,6 +37,10 @@ class GatewayClient:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
+    def models(self) -> list[dict[str, Any]]:
+        """All models in short."""
+        return list(_checked(self._asked("GET", "/models")).json()["models"])
+
     def model(self, name: str) -> dict[str, Any] | None:
         """What the gateway says of a model; None while it does not know it."""
         answer = self._asked("GET", f"/models/{name}")

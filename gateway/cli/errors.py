@@ -46,20 +46,6 @@ def refused(status: int, sentence: str) -> ScoringRefused:
     return _REFUSALS.get(status, ScoringRefused)(status, sentence)
 
 
-class NoModelInRun(ModelError):
-    def __init__(self, run_id: str, files: list[str]) -> None:
-        there = ", ".join(files) or "nothing"
-        super().__init__(
-            f"run {run_id} wrote no model to ./outputs (there is: {there}): write one with "
-            "joblib.dump(model, 'outputs/model.joblib'), or name it with --model-path"
-        )
-
-
-class SeveralModelsInRun(CallerError):
-    def __init__(self, files: list[str]) -> None:
-        super().__init__(f"the run wrote several model files ({', '.join(files)}): choose one with --model-path")
-
-
 class CommandNotFound(NotFound):
     def __init__(self, command: str) -> None:
         super().__init__(f"there is no program {command} on the PATH: fitserve exec python client.py")

@@ -26,6 +26,10 @@ COMMANDS: Final = {
     "exec": ("gateway.cli.shimmed:run", "Run a program written for Azure ML's SDK v1."),
     "notebook": ("gateway.cli.shimmed:notebook", "Start Jupyter for notebooks written for Azure ML's SDK v1."),
     "package": ("gateway.cli.package:package", "Write what an image, or Kubernetes, needs to serve models."),
+    "entry-script": (
+        "gateway.cli.entry_script:entry_script",
+        "Begin a scoring script for files whose order is not known.",
+    ),
     "models": ("gateway.cli.models:models", "List the registered models, or one with its versions."),
     "delete": ("gateway.cli.models:delete", "Delete a model or one of its versions."),
     "env": ("gateway.cli.env:env", "List, build and show environments; change the one a model is served in."),

@@ -1,5 +1,6 @@
 """`fitserve register`, `fitserve models` and `fitserve delete`."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,17 +8,33 @@ from typing import Any
 import click
 
 from gateway.cli.client import GatewayClient, running
+from gateway.cli.compose import (
+    as_folder,
+    choices_from,
+    compose,
+    composing_options,
+    kept_files,
+    needs_composing,
+    overlooked,
+    script_and_function,
+)
 from gateway.cli.options import pairs, resource_options, resources, strict_python_option
 from gateway.cli.output import age, print_json, print_table
-from gateway.cli.train import environment_from
+from gateway.cli.train import environment_from, with_option
+from gateway.rundir.applied import wait_until_in_force
 from gateway.schema.methods import METHODS
-from registry.errors import InvalidArgument, ModelError
+from registry.composition.plan import PLAN
+from registry.errors import FitserveError, InvalidArgument, ModelError
 from registry.model import Model
+from registry.requirements import checked
+from registry.resources import DEFAULT_MEMORY_IN_GB
+from registry.serving_environment import WITH
+from registry.units import memory_text
 from registry.workspace import Workspace
 
 
 @click.command()
-@click.argument("file")
+@click.argument("files", nargs=-1, required=True, metavar="FILE…")
 @click.option("--name", required=True, help="Name of the model; the same name again makes the next version.")
 @click.option("--run", "run_id", metavar="RUN_ID", help="FILE is a file of this run, such as outputs/model.joblib.")
 @click.option("--framework", default="ScikitLearn", show_default=True, help="Framework of the model.")
@@ -27,7 +44,11 @@ from registry.workspace import Workspace
 @click.option(
     "--entry-script", metavar="FILE", help="A script with init() and run() that answers in place of the model."
 )
-@click.option("--code", metavar="FOLDER", help="Folder with the modules that the model's classes come from.")
+@click.option(
+    "--code",
+    metavar="FOLDER|SCRIPT",
+    help="Folder with the modules that the model's classes come from, or the training script that defines them.",
+)
 @click.option(
     "--expected", metavar="FILE", help="Right answers to the sample's rows (JSON); it must agree to be served."
 )
@@ -53,28 +74,46 @@ from registry.workspace import Workspace
 )
 @click.option("--max-compute-s", type=click.FloatRange(0.01), help="Longest time for one computation, seconds.")
 @click.option("--no-batching", is_flag=True, help="Rows of different callers never travel together.")
+@with_option
+@composing_options
 @click.option("--default", "as_default", is_flag=True, help="Make it the model behind /score.")
 @click.option("--no-wait", is_flag=True, help="Do not wait until the running gateway serves it.")
 @click.pass_obj
 def register(
-    obj: dict[str, Any], /, file: str, name: str, run_id: str | None, as_default: bool, no_wait: bool, **given: Any
+    obj: dict[str, Any],
+    /,
+    files: tuple[str, ...],
+    name: str,
+    run_id: str | None,
+    as_default: bool,
+    no_wait: bool,
+    **given: Any,
 ) -> None:
     """Register FILE (pickle or joblib, or a folder that holds one) as the next version of --name.
 
-    A gateway that serves the workspace has an endpoint for it within a second.
+    Several files, such as a scaler and a model, become one model: how they fit together is found out and shown, or refused where it
+    cannot be known. A gateway that serves the workspace has an endpoint for it within a second.
     """
-    if run_id is None and not Path(file).exists():
-        raise InvalidArgument("FILE", f"there is no {file}")
+    for file in files:
+        if run_id is None and not Path(file).exists():
+            raise InvalidArgument("FILE", f"{file} does not exist")
     with Workspace.open(obj["workspace"]) as workspace:
-        model = _register(workspace, file, name, run_id, given)
-        click.echo(f"registered {model.id}")
+        model = _register(workspace, files, name, run_id, given)
+        limits = model.resource_configuration
+        chosen = given["memory"] is None and limits.memory_in_gb != DEFAULT_MEMORY_IN_GB
+        click.echo(
+            f"registered {model.id}"
+            + (f", with {memory_text(limits.memory_in_gb)} for a file of its size" if chosen else "")
+        )
         if as_default:
             workspace.metadata.set_value("default_service", name)
         if not no_wait:
             announce(workspace, model.name, model.version)
 
 
-def _register(workspace: Workspace, file: str, name: str, run_id: str | None, given: dict[str, Any]) -> Model:
+def _register(
+    workspace: Workspace, files: tuple[str, ...], name: str, run_id: str | None, given: dict[str, Any]
+) -> Model:
     common: dict[str, Any] = {
         "model_framework": given["framework"],
         "model_framework_version": given["framework_version"],
@@ -100,8 +139,40 @@ def _register(workspace: Workspace, file: str, name: str, run_id: str | None, gi
 
         if code is not None:
             common["code"] = code
-        return Run.get(workspace, run_id).register_model(name, file, **common)
-    return Model.register(workspace, file, name, code=code, show_output=False, **common)
+        return Run.get(workspace, run_id).register_model(name, files[0], **common)
+    script_of_code = Path(code) if code is not None and Path(code).is_file() else None
+    folder_of_code = None if code is None else script_of_code.parent if script_of_code is not None else Path(code)
+    if given["before"] is not None:
+        common["training_script"] = script_and_function(given["before"])[0]
+    choices, paths = choices_from(given), [Path(file) for file in files]
+    if (
+        given["entry_script"] is None
+        and given["framework"] == "ScikitLearn"
+        and (given["keep"] or needs_composing(paths, choices))
+    ):
+        composed = compose(
+            workspace,
+            paths,
+            choices,
+            kept=kept_files(workspace, name, given["keep"]) if given["keep"] else (),
+            environment=environment,
+            more=common["settings"].get(WITH) or (),
+            code=folder_of_code,
+            script=script_of_code,
+            say=click.echo,
+        )
+        common["settings"][PLAN] = composed.plan.to_json()
+        with as_folder(composed) as folder:
+            return Model.register(workspace, folder, name, code=code, show_output=False, **common)
+    if len(files) > 1:
+        raise InvalidArgument("FILE", "an entry script loads its files by itself: name the folder that they lie in")
+    if given["entry_script"] is None and (others := overlooked(workspace, paths[0])):
+        several = " ".join(shlex.quote(str(paths[0].parent / other)) for other in others)
+        click.echo(
+            f"note: {', '.join(others)} beside it fits this model, which alone answers other numbers than a program that uses both: "
+            f"fitserve register {shlex.quote(files[0])} {several} --name {name}"
+        )
+    return Model.register(workspace, files[0], name, code=code, show_output=False, **common)
 
 
 def _checked_sample(file: str | None) -> str | None:
@@ -126,6 +197,7 @@ def settings_of_model(given: dict[str, Any]) -> dict[str, Any]:
         "max_compute_s": given.get("max_compute_s"),
         "batching": False if given.get("no_batching") else None,
         "strict_python": given.get("strict_python") or None,
+        WITH: [checked(requirement) for requirement in given.get("more") or ()] or None,
     }
     return {key: value for key, value in settings.items() if value is not None}
 
@@ -177,25 +249,74 @@ def models(obj: dict[str, Any], name: str | None, as_json: bool) -> None:
         found = Model.list(workspace, name=name, latest=name is None)
         if name is not None and not found:
             Model(workspace, name=name)
+        served = _served(workspace, name)
         if as_json:
-            print_json([model.serialize() for model in found])
+            print_json([{**model.serialize(), **_state_of(model, served, name is not None)} for model in found])
             return
+        shown = [_state_of(model, served, name is not None) for model in found]
         print_table(
-            ("MODEL", "VERSION", "FRAMEWORK", "CPU", "MEMORY", "CREATED", "RUN"),
+            (
+                "MODEL",
+                "LATEST" if name is None else "VERSION",
+                "LIVE",
+                "STATE",
+                "CPU",
+                "MEMORY",
+                "CREATED",
+                "RUN",
+                "REASON",
+            ),
             [
                 (
                     m.name,
                     m.version,
-                    " ".join(filter(None, (m.model_framework, m.model_framework_version))),
+                    state["live"] or "",
+                    state["state"] or "",
                     f"{m.resource_configuration.cpu:g}",
-                    f"{m.resource_configuration.memory_in_gb:g} GB",
+                    memory_text(m.resource_configuration.memory_in_gb),
                     age(m.created_time),
                     m.run_id or "",
+                    _short(state["reason"]),
                 )
-                for m in found
+                for m, state in zip(found, shown, strict=True)
             ],
             empty="no models yet: fitserve register FILE --name NAME, or fitserve up SCRIPT",
         )
+
+
+def _served(workspace: Workspace, name: str | None) -> dict[str, Any]:
+    """What the running gateway says of each model, or of one in full, by its name; nothing where none runs."""
+    state = running(workspace)
+    if state is None:
+        return {}
+    try:
+        with GatewayClient(state.url, state.token) as client:
+            entries = client.models() if name is None else [client.model(name)]
+        return {entry["name"]: entry for entry in entries if entry is not None}
+    except FitserveError:
+        return {}
+
+
+def _state_of(model: Model, served: dict[str, Any], each_version: bool) -> dict[str, Any]:
+    """Which version answers, and what is wrong with the model, or with this version of it."""
+    entry = served.get(model.name)
+    if entry is None:
+        return {"live": None, "state": None, "reason": None}
+    state = (
+        entry["state"]
+        if entry["latest_state"] == entry["state"]
+        else f"{entry['state']}, {entry['latest']} {entry['latest_state']}"
+    )
+    if each_version:
+        states = {one["version"]: one for one in entry.get("versions") or ()}
+        one = states.get(model.version, {})
+        return {"live": entry["live"], "state": one.get("state"), "reason": one.get("reason")}
+    return {"live": entry["live"], "state": state, "reason": entry["reason"]}
+
+
+def _short(reason: str | None, most: int = 100) -> str:
+    line = " ".join((reason or "").split())
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 @click.command()
@@ -216,6 +337,7 @@ def delete(obj: dict[str, Any], model: str, yes: bool) -> None:
             _confirm(what)
         for each in found:
             each.delete()
+        wait_until_in_force(workspace)
         click.echo(f"deleted {what}")
 
 

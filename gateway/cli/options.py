@@ -9,6 +9,7 @@ import click
 
 from gateway.settings import Settings
 from registry.errors import InvalidArgument
+from registry.limits import machine_cores
 from registry.resources import DEFAULT_CPU, DEFAULT_MEMORY_IN_GB, ResourceConfiguration, parse_memory
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -34,7 +35,16 @@ def resource_options(prefix: str = "", what: str = "the model") -> Callable[[Com
 
 
 def resources(cpu: float | None, memory: float | None) -> ResourceConfiguration:
-    return ResourceConfiguration(cpu=cpu, memory_in_gb=memory)
+    asked = ResourceConfiguration(cpu=cpu, memory_in_gb=memory)
+    warn_of_cores(cpu)
+    return asked
+
+
+def warn_of_cores(cpu: float | None) -> None:
+    """Say what is in force where more cores are asked for than there are. Another machine, which may serve, may have them."""
+    cores = machine_cores()
+    if cpu is not None and cpu > cores:
+        click.echo(f"warning: {cpu:g} cores are asked for; on this machine at most {cores:g} are in force", err=True)
 
 
 class SettingOption(click.Option):

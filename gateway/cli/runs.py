@@ -15,7 +15,7 @@ from registry.errors import ExperimentNotFound, InvalidArgument
 from registry.records import RunRecord
 from registry.workspace import Workspace
 from trainer import Run
-from trainer.ending import settle
+from trainer.completion import settle
 from trainer.history import metrics_of
 
 _OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {

@@ -4,12 +4,13 @@ from typing import Any
 
 import click
 
-from gateway.cli.options import pairs
+from gateway.cli.options import pairs, warn_of_cores
 from gateway.cli.output import age, print_json, print_table
 from gateway.client.daemon import stop_gateway
 from gateway.client.webservice import Webservice
 from registry import services as desired
 from registry.resources import parse_memory
+from registry.units import memory_text
 from registry.workspace import Workspace
 
 
@@ -55,6 +56,7 @@ def deploy(
             return
         if model is None:
             raise click.UsageError("Missing argument 'MODEL'.")
+        warn_of_cores(cpu)
         service = Webservice.deploy(
             workspace,
             name,
@@ -107,7 +109,7 @@ def services(obj: dict[str, Any], as_json: bool) -> None:
 
 def _limits(service: Webservice) -> str:
     limits = service.limits
-    return f"{limits.cpu:g} cpu, {limits.memory_in_gb:g} GB"
+    return f"{limits.cpu:g} cpu, {memory_text(limits.memory_in_gb)}"
 
 
 @click.command()

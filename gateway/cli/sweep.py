@@ -8,13 +8,13 @@ import click
 
 from gateway.cli.options import pairs, resource_options, resources, strict_python_option
 from gateway.cli.output import print_table
-from gateway.cli.train import environment_from, script_path
+from gateway.cli.train import ScriptCommand, environment_from, how_to_register, script_path
 from registry.errors import InvalidArgument
 from registry.workspace import Workspace
 from trainer import Experiment, Run, ScriptRunConfig, Sweep
-from trainer.sweep import SWEEP_TYPE
+from trainer.history import SWEEP_TYPE
+from trainer.sdk import SweepRun
 from trainer.sweep_policies import Policy
-from trainer.sweep_run import SweepRun
 from trainer.sweep_space import Expression, Sampling, expression
 
 _CALL: Final = re.compile(r"([a-z]+)\((.*)\)")
@@ -22,7 +22,7 @@ _SHOWN: Final = 10
 _RUNS: Final = 20
 
 
-@click.command()
+@click.command(cls=ScriptCommand)
 @click.argument("script", required=False)
 @click.argument("script_args", nargs=-1)
 @click.option(
@@ -90,13 +90,13 @@ def sweep(obj: dict[str, Any], /, script: str | None, script_args: tuple[str, ..
             return
         if given["model"]:
             from gateway.cli.models import announce
-            from gateway.cli.up import find_model, find_sample
+            from gateway.cli.up import find_sample
 
-            model = best.register_model(given["model"], find_model(best), sample=find_sample(best, workspace))
+            model = best.register_model(given["model"], best.choose_model(), sample=find_sample(best, workspace))
             click.echo(f"\nregistered {model.id} from {best.id}")
             announce(workspace, model.name, model.version)
         else:
-            click.echo(f"\nregister the best with: fitserve register --run {best.id} outputs/model.joblib --name NAME")
+            click.echo(f"\n{how_to_register(best, 'the best')}")
 
 
 def _needed(given: dict[str, Any]) -> list[tuple[str, Any]]:

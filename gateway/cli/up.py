@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from gateway.cli.client import GatewayClient, running
-from gateway.cli.errors import NoModelInRun, ScoringRefused, SeveralModelsInRun
+from gateway.cli.compose import register_from_run
+from gateway.cli.errors import ScoringRefused
 from gateway.cli.models import announce, settings_of_model
 from gateway.cli.options import (
     GroupedCommand,
@@ -22,21 +23,25 @@ from gateway.cli.options import (
 )
 from gateway.cli.scope import enter_own_scope
 from gateway.cli.serve import serve_here
-from gateway.cli.train import run_script, script_options, script_path
+from gateway.cli.train import ScriptCommand, run_script, script_options, script_path
 from gateway.rundir.state import GatewayState
 from gateway.schema.methods import METHODS
 from gateway.settings import Settings
 from registry.errors import FitserveError, ModelError
 from registry.model import Model
 from registry.names import check_name
+from registry.units import memory_text
 from registry.workspace import Workspace
 from trainer import Run
 
-MODEL_SUFFIXES = (".joblib", ".pkl", ".pickle", ".skops")
 SAMPLE_NAMES = ("sample.csv", "sample.json", "sample.parquet", "sample.npy")
 
 
-@click.command(cls=GroupedCommand)
+class UpCommand(ScriptCommand, GroupedCommand):
+    """Arguments for the script follow ``--``; the gateway's options are a group of their own in the help."""
+
+
+@click.command(cls=UpCommand)
 @click.argument("script")
 @click.argument("script_args", nargs=-1)
 @script_options
@@ -44,7 +49,9 @@ SAMPLE_NAMES = ("sample.csv", "sample.json", "sample.parquet", "sample.npy")
 @resource_options()
 @resource_options("train-", "the training process")
 @click.option(
-    "--model-path", metavar="PATH", help="The model among the run's files. Default: the only one in outputs/."
+    "--model-path",
+    metavar="PATH",
+    help="What the script saves as its model; several files with commas between. Default: found, in ./outputs or beside it.",
 )
 @click.option("--framework-version", help="Version that the model is declared to be made with.")
 @click.option("--sample", metavar="FILE", help="Sample input. Default: outputs/sample.csv, .json, .parquet or .npy.")
@@ -70,7 +77,7 @@ def up(
     name: str | None,
     **given: Any,
 ) -> int:
-    """Run SCRIPT, register the model that it writes to ./outputs, and serve it with everything else in the workspace.
+    """Run SCRIPT, register the model that it saves, and serve it with everything else in the workspace.
 
     Arguments for the script follow `--`: fitserve up train.py -- --kernel rbf
 
@@ -87,24 +94,40 @@ def up(
             enter_own_scope(settings)
         limits = (given["train_cpu"], given["train_memory"])
         arguments = args + script_args
-        run = run_script(workspace, script, arguments, environment, experiment, limits, strict_python=strict_python)
-        model = run.register_model(
-            model_name,
-            given["model_path"] or find_model(run),
-            model_framework=Model.Framework.SCIKITLEARN,
-            model_framework_version=given["framework_version"],
-            resource_configuration=wanted,
-            sample=given["sample"] or find_sample(run, workspace),
-            settings=settings_of_model({**given, "strict_python": strict_python}),
+        run = run_script(
+            workspace,
+            script,
+            arguments,
+            environment,
+            experiment,
+            limits,
+            strict_python=strict_python,
+            more=given["more"],
         )
+        model, model_path = register_from_run(
+            workspace,
+            run,
+            model_name,
+            given["model_path"],
+            {
+                "model_framework": Model.Framework.SCIKITLEARN,
+                "model_framework_version": given["framework_version"],
+                "resource_configuration": wanted,
+                "sample": given["sample"] or find_sample(run, workspace),
+                "settings": settings_of_model({**given, "strict_python": strict_python}),
+            },
+        )
+        wanted = model.resource_configuration
         cores = "core" if wanted.cpu == 1 else "cores"
-        click.echo(f"\nregistered {model.id}: {wanted.cpu:g} {cores}, {wanted.memory_in_gb:g} GB")
+        click.echo(
+            f"\nregistered {model.id} from {model_path}: {wanted.cpu:g} {cores}, {memory_text(wanted.memory_in_gb)}"
+        )
         state = running(workspace)
         if state is not None:
             announce(workspace, model.name, model.version)
             show_first_answer(state, model.name)
             return 0
-        return serve_until_stopped(workspace, settings, model)
+        return serve_until_stopped(workspace, settings, model, model_path)
 
 
 def default_name(script: str) -> str:
@@ -113,22 +136,6 @@ def default_name(script: str) -> str:
     for prefix in ("train_", "train-"):
         stem = stem.removeprefix(prefix)
     return stem.replace(" ", "-")
-
-
-def find_model(run: Run) -> str:
-    """The one model file in the run's outputs.
-
-    Raises:
-        NoModelInRun, SeveralModelsInRun: there is none, or there are several and none is called model.
-    """
-    files = [file for file in run.get_file_names() if file.startswith("outputs/")]
-    found = [file for file in files if file.endswith(MODEL_SUFFIXES)]
-    if not found:
-        raise NoModelInRun(run.id, files)
-    named = [file for file in found if Path(file).stem == "model"]
-    if len(found) > 1 and len(named) != 1:
-        raise SeveralModelsInRun(found)
-    return named[0] if len(named) == 1 else found[0]
 
 
 def find_sample(run: Run, workspace: Workspace) -> str | None:
@@ -149,7 +156,7 @@ def check_port(settings: Settings) -> None:
     bind(settings.host, settings.port).close()
 
 
-def serve_until_stopped(workspace: Workspace, settings: Settings, model: Model) -> int:
+def serve_until_stopped(workspace: Workspace, settings: Settings, model: Model, model_path: str) -> int:
     """The gateway in the foreground; the first answer is shown as soon as there is one."""
     failed = threading.Event()
 
@@ -161,7 +168,7 @@ def serve_until_stopped(workspace: Workspace, settings: Settings, model: Model) 
             announce(workspace, model.name, model.version)
             if (state := running(workspace)) is not None:
                 show_first_answer(state, model.name)
-            click.echo("\nserving in the foreground; Ctrl-C stops it")
+            click.echo(f"\nserving {model.id} ({model_path}) in the foreground; Ctrl-C stops it")
         except FitserveError as error:
             click.echo(f"fitserve: {error}", err=True)
             failed.set()

@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 from gateway.client import errors
 from gateway.client.daemon import ensure_gateway
 from gateway.client.webservice import Webservice
+from gateway.rundir.applied import wait_until_in_force
 from registry import services
 from registry.inference import InferenceConfig
 from registry.records import Json
@@ -65,7 +66,9 @@ def _config_of(inference: Json) -> dict[str, Any]:
 
 
 def delete(workspaces: Workspaces, workspace: Json, name: str) -> Json:
-    services.delete(workspaces.get(workspace), name)
+    found = workspaces.get(workspace)
+    services.delete(found, name)
+    wait_until_in_force(found)
     return None
 
 

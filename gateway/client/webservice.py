@@ -15,6 +15,7 @@ from gateway.client.daemon import ensure_gateway
 from gateway.client.errors import DeploymentFailed, DeploymentTimedOut, GatewaySilent, KeysAreOff, ServiceCallFailed
 from gateway.client.http_call import ask
 from gateway.client.table_files import check_output, column_types, in_parts, is_file, rows_of, write_answers
+from gateway.rundir.applied import wait_until_in_force
 from gateway.rundir.state import GatewayState, running_gateway
 from gateway.rundir.version_log import service_log
 from registry import services
@@ -164,7 +165,7 @@ class Webservice(Described[ServiceRecord]):
 
     @property
     def limits(self) -> ResourceConfiguration:
-        """What its processes may use."""
+        """What its processes may use: of the cores that are asked for at most those of the gateway's machine."""
         if self._limits is not None:
             return ResourceConfiguration(cpu=self._limits["cpu"], memory_in_gb=self._limits["memory_in_gb"])
         return services.own_version(self._record, self.models[0].record).resource_configuration
@@ -248,7 +249,7 @@ class Webservice(Described[ServiceRecord]):
         """Whether the gateway has taken over the limits, script and environment that the record asks for."""
         own = self._record.settings.get(services.RESOURCES) or {}
         asked = {name: value for name, value in own.items() if value is not None}
-        self._limits = told["limits"]
+        self._limits = {**told["limits"], "cpu": told.get("cpu_in_force", told["limits"]["cpu"])}
         content = True
         if INFERENCE in self._record.settings:
             record = Model(self.workspace, told["model"], version=told["version"]).record
@@ -385,6 +386,7 @@ class Webservice(Described[ServiceRecord]):
             raise KeysAreOff(self.name)
         settings = service_keys.renewed(self.workspace.root, self.name, self._record.settings, key, set_key)
         self._record = services.update(self.workspace, self.name, settings=settings)
+        wait_until_in_force(self.workspace)
 
     @property
     def key(self) -> str | None:
@@ -427,11 +429,13 @@ class Webservice(Described[ServiceRecord]):
             properties=properties,
             description=description,
         )
+        wait_until_in_force(self.workspace)
         self.update_deployment_state()
 
     def delete(self) -> None:
         """The model stays registered, and answers under its own name."""
         services.delete(self.workspace, self.name)
+        wait_until_in_force(self.workspace)
 
 
 def _bearer(key: str | None) -> dict[str, str]:

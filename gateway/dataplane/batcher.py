@@ -1,26 +1,28 @@
-"""Rows wait, travel together, and come back to their callers. Knows no HTTP, no JSON and no sockets.
+"""Adaptive batching: requests wait, travel in frames, and their answers go back to their callers. Knows no HTTP, JSON
+or sockets.
 
-One `VersionQueue` per model version. There is no timer: what arrives while a child computes travels in its next frame, at
-most two frames are outstanding on a child, and a request that finds everything idle is sent on the spot. A future travels
-with each request and is resolved once, whatever happens to its neighbours:
+There is one `VersionQueue` per model version, and no timer: requests that arrive while a child computes share its next
+frame, a child has at most two frames outstanding, and a request that finds a child idle is sent at once. Each request
+has a future that is resolved once, whatever happens to the other requests of its frame:
 
-- a caller that has gone, or whose deadline is over, is dropped when a frame is formed;
-- when a frame is refused, its requests are asked again one by one, so that only the guilty one fails;
-- when a child dies, the requests of the frame it computed are asked again alone, at most `MAX_DEATHS` times; a death by
-  memory is told to the lone caller at once. Which frame that was the child has left in writing (`Link.computed`): it has
-  callers in other processes too.
+- requests whose client is gone or whose deadline has passed are dropped when a frame is formed;
+- when a child refuses a frame, its requests are sent again one by one, so that only the faulty one fails;
+- when a child dies, the requests of the frame that it computed are sent again alone, at most `MAX_DEATHS` times. A
+  lone request that exceeded the memory limit fails at once. The child records the frame's number in shared memory
+  (`Link.computed`), since other HTTP processes use it too.
 """
 
 import asyncio
 import logging
 import secrets
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from gateway.dataplane.collate import ReadyInputs, join, settle_alone, splits
-from gateway.dataplane.counters import Meter
+from gateway.dataplane.batch_policy import BatchPolicy
+from gateway.dataplane.collate import join, settle_alone, splits
+from gateway.dataplane.counters import FrameCounters
+from gateway.dataplane.frame import Frame, Link, Refusal
 from gateway.dataplane.latency import ServiceTimeEstimator
 from gateway.dataplane.request_queue import KeyedQueues, Load, Pending
 from gateway.errors import (
@@ -34,7 +36,7 @@ from gateway.errors import (
     UnknownMethod,
     redact_paths,
 )
-from gateway.ipc.routing_table import LastDeath, VersionEntry
+from gateway.ipc.routing_table import VersionEntry
 from gateway.types import FrameResult, ScoreResult
 from registry.errors import FitserveError
 
@@ -42,48 +44,18 @@ log = logging.getLogger("fitserve.http")
 
 MAX_FRAMES: Final = 2
 MAX_DEATHS: Final = 3
-_REMEMBERED: Final = 64
-IN_TIME: Final = 0.8  # of a deadline: a request that is expected to need more is refused
-CROWD: Final = 16  # on their way before that is asked: a few with short deadlines behind a slow one are waited for, and may be lucky
-VERDICT_WAIT_S: Final = 3.0  # how long a lone request waits for the supervisor to say what its child died of
-
-
-@dataclass(frozen=True, slots=True)
-class BatchPolicy:
-    """Most rows and bytes of a frame, except that a single request may be larger. `max_compute_s` in seconds."""
-
-    rows: int = 1024
-    nbytes: int = 4_000_000
-    batching: bool = True
-    alone: frozenset[str] = frozenset()  # methods that answer differently for rows together
-    max_compute_s: float = 60.0
-
-
-class Frame:
-    """Requests that travel together. `rows` is their sum; `sent_at` in the loop's time."""
-
-    __slots__ = ("batch", "id", "rows", "sent_at", "stuck")
-
-    def __init__(self, number: int, batch: list[Pending], rows: int, sent_at: float) -> None:
-        self.id, self.batch, self.rows, self.sent_at = number, batch, rows, sent_at
-        self.stuck = False
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A child's answer that is none. `kind`: input, model, memory or method as it says itself (see gateway.worker.scoring); large:
-    it sent more than is taken."""
-
-    kind: str
-    type: str
-    message: str
+DEADLINE_SHARE: Final = 0.8  # of a deadline; a request that is expected to take longer is refused
+CHECK_FROM: Final = (
+    16  # outstanding requests from which that is checked; behind fewer, a short deadline may still be met
+)
+CAUSE_WAIT_S: Final = 3.0  # how long a lone request waits for the supervisor to report what its child died of
 
 
 @dataclass(slots=True)
-class Held:
-    """A lone request whose child died over it, until the supervisor says of what, or until the time `until`.
+class Suspended:
+    """A lone request whose child died over it. It waits until the time `until` for the supervisor to report the cause.
 
-    `otherwise`: the answer where that is not the memory; None: ask again, if it may be asked again.
+    `otherwise`: the error if the cause was not memory; None: send it again, if it may be sent again.
     """
 
     pending: Pending
@@ -92,66 +64,50 @@ class Held:
     otherwise: FitserveError | None = None
 
 
-class Link(Protocol):
-    """A connection to one scoring child. `frames` are outstanding, the oldest first."""
-
-    id: int
-    frames: deque[Frame]
-
-    @property
-    def computed(self) -> int | None:
-        """Id of the frame that the child began last, of whatever connection; also after its death. None: it cannot be read."""
-
-    def send(self, frame: Frame, method: str, inputs: ReadyInputs, checked: bool) -> None: ...
-
-    def close(self) -> None: ...
-
-
 class QueueHost(Protocol):
     """What a queue needs of the process it lives in."""
 
     loop: asyncio.AbstractEventLoop
 
     def wake(self, queue: "VersionQueue") -> None:
-        """From now on `queue.tick` is called every few milliseconds until it gives False."""
+        """Call `queue.tick` every few milliseconds from now on, until it gives False."""
 
     def stuck(self, child: int) -> None: ...
 
     def released(self) -> None:
-        """A retired child is not in use any more."""
+        """A retired child is no longer in use."""
 
 
 class VersionQueue:
-    """Everything that waits for one version, and the children that answer for it.
+    """The requests that wait for one version, and the connections to its children.
 
-    `submit` is the way in. The owner connects and retires links, and passes on what they say (`answered`, `lost`).
+    Requests enter by `submit`. The owner connects and retires links, and passes on their events (`answered`, `lost`).
     """
 
-    def __init__(self, entry: VersionEntry, policy: BatchPolicy, load: Load, office: QueueHost) -> None:
+    def __init__(self, entry: VersionEntry, policy: BatchPolicy, load: Load, host: QueueHost) -> None:
         self.entry, self.policy, self.load = entry, policy, load
-        self._office = office
-        self._loop = office.loop
+        self._host = host
+        self._loop = host.loop
         self.links: list[Link] = []
         self.retired: list[Link] = []
-        self._lanes = KeyedQueues(load)
-        self._held: list[Held] = []
-        self._verdicts: dict[int, LastDeath | None] = {}  # of children that left the table lately
-        self._leaving: set[int] = set()  # children that ended themselves; their last frame was answered
+        self._queues = KeyedQueues(load)
+        self._suspended: list[Suspended] = []
+        self._leaving: set[int] = set()  # children that end themselves; their last frame was answered
         self._unbatchable = set(policy.alone)
         self._flush_due = False
         self._awake = False
         self._last_batch = 0
         self._next_deadline = float("inf")
-        self._next_id = secrets.randbits(48)  # no two processes should give frames of a child the same ids
-        self.answers = 0  # requests answered well, ever
+        self._next_id = secrets.randbits(48)  # two processes should never give a child frames with the same id
+        self.answers = 0  # successful requests since the start
         self.frames = 0
-        self.meter = Meter()
-        self._pace = ServiceTimeEstimator()
+        self.counters = FrameCounters()
+        self._service_time = ServiceTimeEstimator()
 
-    # the way in
+    # requests
 
     def submit(self, pending: Pending) -> None:
-        """Take a request; its answer is given later, or before this returns.
+        """Accept a request; its future is resolved later, or before this returns.
 
         Raises:
             QueueFull: too much waits for this model already.
@@ -163,55 +119,56 @@ class VersionQueue:
         self._next_deadline = min(self._next_deadline, pending.deadline)
         if not self._awake:
             self._awake = True
-            self._office.wake(self)
+            self._host.wake(self)
         if not self.policy.batching or pending.request.method in self._unbatchable:
             pending.isolate()
-        if self._last_batch <= 1 and not self._lanes.turn:
+        if self._last_batch <= 1 and not self._queues.turn:
             link = self._free_link()
             if link is not None and not link.frames:
                 self._send(link, [pending], pending.request.n_rows)
                 return
-        self._lanes.add(pending)
+        self._queues.add(pending)
         if not self._flush_due:
             self._flush_soon()
 
     def _check_time(self, pending: Pending) -> None:
-        frames, rows = len(self._lanes.turn) + 1, self._lanes.rows + pending.request.n_rows
+        frames, rows = len(self._queues.turn) + 1, self._queues.rows + pending.request.n_rows
         requests = self.load.requests
         for link in self.links:
             for frame in link.frames:
                 frames += 1
                 rows += frame.rows
                 requests += len(frame.batch)
-        if not self.links or requests < CROWD:
-            return  # children that start, or start again: nobody knows how long that takes
-        wait_s = self._pace.seconds(frames, rows) / len(self.links)
-        if wait_s * 1000 > IN_TIME * pending.timeout_ms:
+        if not self.links or requests < CHECK_FROM:
+            return  # how long a start takes is not known
+        wait_s = self._service_time.seconds(frames, rows) / len(self.links)
+        if wait_s * 1000 > DEADLINE_SHARE * pending.timeout_ms:
             raise NotInTime(self.entry.name, wait_s, pending.timeout_ms)
 
     @property
     def waiting(self) -> bool:
-        return bool(self._lanes.turn or self._held)
+        return bool(self._queues.turn or self._suspended)
 
     def _flush_soon(self) -> None:
-        # At the end of the loop's turn: what else is ready in this turn travels along.
+        # At the end of the loop's turn, so that other requests of this turn share the frame.
         self._flush_due = True
         self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flush_due = False
-        lanes, policy = self._lanes, self.policy
-        while lanes.turn:
+        queues, policy = self._queues, self.policy
+        while queues.turn:
             link = self._free_link()
             if link is None:
                 return
-            batch, rows = lanes.take(policy.rows, policy.nbytes)
+            batch, rows = queues.take(policy.rows, policy.nbytes)
             if batch:
                 self._send(link, batch, rows)
         self._release_retired()
 
     def _free_link(self) -> Link | None:
-        """The child with the fewest frames outstanding that may take one more. Retired ones only finish what waits."""
+        """The child with the fewest outstanding frames, if it may take one more. Retired ones only finish waiting
+        requests."""
         best, fewest = None, MAX_FRAMES
         for link in self.links or self.retired:
             if len(link.frames) < fewest:
@@ -221,7 +178,7 @@ class VersionQueue:
     def _send(self, link: Link, batch: list[Pending], rows: int) -> None:
         try:
             self._form(link, batch, rows)
-        except Exception as error:  # they are in no lane any more: nobody else would ever answer them
+        except Exception as error:  # they have left the queue: nothing else would resolve their futures
             log.exception("a frame of %s could not be formed", self.entry.name)
             for pending in batch:
                 pending.fail(error)
@@ -231,11 +188,11 @@ class VersionQueue:
         request = batch[0].request
         try:
             inputs = join([pending.request for pending in batch])
-        except FitserveError as error:  # only a lone request says what is wrong with it
+        except FitserveError as error:  # raised for lone requests only
             batch[0].fail(error)
             return
         if inputs is None:
-            self._lanes.put_back(pending for pending in batch if self._stands_alone(pending))
+            self._queues.put_back(pending for pending in batch if self._stands_alone(pending))
             self._flush_soon()
             return
         now = self._loop.time()
@@ -243,12 +200,13 @@ class VersionQueue:
         self._next_id += 1
         self.frames += 1
         link.send(frame, request.method, inputs, request.checked)
-        oldest = batch[0]  # it is on its way: time to count
-        self.meter.batch.add(len(batch))
-        self.meter.wait.add(max(0.0, now - oldest.deadline + oldest.timeout_ms / 1000))
+        oldest = batch[0]  # counted after sending, to keep it off the critical path
+        self.counters.batch.add(len(batch))
+        self.counters.wait.add(max(0.0, now - oldest.deadline + oldest.timeout_ms / 1000))
 
     def _stands_alone(self, pending: Pending) -> bool:
-        """Make an array of this request's own rows, so that it shares frames only with its like."""
+        """Make an array of this request's rows, so that it shares frames only with arrays of the same type and
+        width."""
         try:
             settle_alone(pending.request)
         except FitserveError as error:
@@ -258,19 +216,19 @@ class VersionQueue:
             pending.key = pending.request.key or pending
         return True
 
-    # what children say
+    # events of the connections
 
     def answered(self, link: Link, frame: Frame, answer: FrameResult | Refusal) -> None:
-        """`frame` came back and is not among ``link.frames`` any more."""
+        """`frame` was answered; it is no longer in ``link.frames``."""
         if isinstance(answer, FrameResult):
             self._deliver(frame, answer)
-            self.meter.compute.add(answer.exec_ns / 1e9)
-            self._pace.learn(frame.rows, self._loop.time() - frame.sent_at)
+            self.counters.compute.add(answer.exec_ns / 1e9)
+            self._service_time.learn(frame.rows, self._loop.time() - frame.sent_at)
         else:
             self._refused(link, frame, answer)
         if link.frames:
             link.frames[0].sent_at = self._loop.time()  # its turn starts now
-        if self._lanes.turn:
+        if self._queues.turn:
             self._flush()
         else:
             self._release_retired()
@@ -282,10 +240,12 @@ class VersionQueue:
             if not batch[0].answer.done():
                 batch[0].answer.set_result(ScoreResult(result, 0, -1))
             return
-        uneven = batch[0].request.method == "decision_path" and isinstance(result.output, tuple)  # where trees begin
+        uneven = batch[0].request.method == "decision_path" and isinstance(
+            result.output, tuple
+        )  # the second part holds tree offsets
         if uneven or not splits(result.output, frame.rows):
             self._unbatchable.add(batch[0].request.method)
-            self._ask_alone(batch)
+            self._retry_alone(batch)
             return
         self.answers += len(batch)
         start = 0
@@ -295,20 +255,20 @@ class VersionQueue:
                 pending.answer.set_result(ScoreResult(result, start, stop))
             start = stop
 
-    def _ask_alone(self, batch: Collection[Pending]) -> None:
+    def _retry_alone(self, batch: Collection[Pending]) -> None:
         for pending in batch:
             pending.isolate()
-        self._lanes.put_back(batch)
+        self._queues.put_back(batch)
 
     def _refused(self, link: Link, frame: Frame, refusal: Refusal) -> None:
-        if refusal.kind in {"memory", "large"}:  # the child ends itself now, or its connection is dropped
+        if refusal.kind in {"memory", "large"}:  # the child ends itself, or its connection is dropped
             self._leaving.add(link.id)
             self.links = [other for other in self.links if other is not link]
         if len(frame.batch) > 1:
-            self._ask_alone(frame.batch)
+            self._retry_alone(frame.batch)
         elif refusal.kind == "memory":
             error = MemoryLimitExceeded(self.entry.name, self.entry.memory_in_gb)  # the supervisor knows the peak
-            self._held.append(Held(frame.batch[0], link.id, self._loop.time() + VERDICT_WAIT_S / 4, error))
+            self._suspended.append(Suspended(frame.batch[0], link.id, self._loop.time() + CAUSE_WAIT_S / 4, error))
         else:
             frame.batch[0].fail(self._error_of(refusal))
 
@@ -322,7 +282,8 @@ class VersionQueue:
         return ModelFailed(self.entry.name)
 
     def asked(self, link: Link, frames: Sequence[Frame]) -> bool:
-        """A child that was lost with these `frames` outstanding was computing one, or had run out of memory over a request."""
+        """Whether a child lost with these `frames` outstanding was computing one, or had run out of memory over a
+        request."""
         return link.id in self._leaving or self._begun(link, frames) is not None
 
     def lost(self, link: Link, frames: Sequence[Frame]) -> None:
@@ -332,15 +293,15 @@ class VersionQueue:
         begun = self._begun(link, frames)
         self._leaving.discard(link.id)
         for frame in reversed(frames):
-            if frame is not begun:  # nothing speaks against it
-                self._lanes.put_back(frame.batch)
+            if frame is not begun:  # it cannot be the cause
+                self._queues.put_back(frame.batch)
         if begun is not None:
-            self._suspect(link.id, begun)
-        if self._lanes.turn:
+            self._isolate_suspects(link.id, begun)
+        if self._queues.turn:
             self._flush()
 
     def _begun(self, link: Link, frames: Sequence[Frame]) -> Frame | None:
-        """The one of these `frames` that a lost child may have died over."""
+        """Which of these `frames` a lost child may have died over."""
         if link.id in self._leaving or not frames:
             return None
         number = link.computed
@@ -348,53 +309,50 @@ class VersionQueue:
             return frames[0]
         return next((frame for frame in frames if frame.id == number), None)
 
-    def _suspect(self, child: int, frame: Frame) -> None:
-        """The child died over this frame."""
+    def _isolate_suspects(self, child: int, frame: Frame) -> None:
+        """The child died over this frame: from now on send its requests alone."""
         lone = len(frame.batch) == 1
         for pending in frame.batch:
             pending.deaths += 1
             pending.isolate()
         if lone and not frame.batch[0].answer.done():
             last = ModelDied(self.entry.name) if frame.batch[0].request.once else None
-            self._held.append(Held(frame.batch[0], child, self._loop.time() + VERDICT_WAIT_S, last))
-            self._judge(None)
+            self._suspended.append(Suspended(frame.batch[0], child, self._loop.time() + CAUSE_WAIT_S, last))
+            self._resolve_suspended(None)
         else:
-            self._lanes.put_back(frame.batch)
+            self._queues.put_back(frame.batch)
 
-    def _judge(self, now: float | None) -> None:
-        """Decide about lone requests whose child died: the supervisor says of what, or the wait for it is over."""
-        entry, held = self.entry, self._held
+    def _resolve_suspended(self, now: float | None) -> None:
+        """Decide about lone requests whose child died, once the supervisor reports the cause or the wait is over."""
+        entry, suspended = self.entry, self._suspended
         alive = {child.id for child in entry.children}
-        self._held = []
-        for item in held:
+        self._suspended = []
+        for item in suspended:
             pending = item.pending
-            death = self._verdicts.get(item.child)
-            if death is None and item.child not in alive:
-                death = entry.last_death
-            told = death is not None or item.child in self._verdicts
+            death = None if item.child in alive else entry.last_death
             if death is not None and death.cause == "memory":
                 limit = death.limit_gb or entry.memory_in_gb
                 pending.fail(MemoryLimitExceeded(entry.name, limit, death.peak_gb))
             elif item.otherwise is None and pending.deaths >= MAX_DEATHS:
                 pending.fail(ModelDied(entry.name))
-            elif told or (now is not None and now >= item.until):
+            elif death is not None or (now is not None and now >= item.until):
                 if item.otherwise is None:
-                    self._lanes.put_back([pending])
+                    self._queues.put_back([pending])
                 else:
                     pending.fail(item.otherwise)
             else:
-                self._held.append(item)
-        if self._lanes.turn and not self._flush_due:
+                self._suspended.append(item)
+        if self._queues.turn and not self._flush_due:
             self._flush_soon()
 
-    # what the owner says
+    # calls of the owner
 
     def connected(self, link: Link) -> None:
         self.links.append(link)
         self._flush()
 
     def retire(self, link: Link) -> None:
-        """No new requests for it; what is bound to this version may still use it."""
+        """Send no new requests there, except those bound to this version."""
         self.links = [other for other in self.links if other is not link]
         self.retired.append(link)
         self._release_retired()
@@ -402,11 +360,12 @@ class VersionQueue:
     def update(self, entry: VersionEntry, policy: BatchPolicy) -> None:
         self.entry, self.policy = entry, policy
         self._unbatchable = set(policy.alone)
-        if self._held:
-            self._judge(None)
+        if self._suspended:
+            self._resolve_suspended(None)
 
     def refuse(self, error: Callable[[Pending], BaseException | None]) -> None:
-        """Tell those that wait what `error` gives for them; None lets one wait on. Who may not be asked again hears what that is for."""
+        """Fail waiting requests with what `error` gives for each; None keeps one waiting. Suspended requests that must
+        not be sent again fail with their own error."""
 
         def keep(pending: Pending) -> bool:
             reason = error(pending)
@@ -414,17 +373,17 @@ class VersionQueue:
                 pending.fail(reason)
             return reason is None
 
-        self._lanes.clear(keep)
-        held, self._held = self._held, []
-        for item in held:
+        self._queues.clear(keep)
+        suspended, self._suspended = self._suspended, []
+        for item in suspended:
             reason = error(item.pending)
             if reason is None:
-                self._held.append(item)
+                self._suspended.append(item)
             else:
                 item.pending.fail(item.otherwise or reason)
 
     def busy(self) -> list[int]:
-        """Retired children that are still needed here."""
+        """Retired children that are still in use here."""
         if self.waiting and not self.links:
             return [link.id for link in self.retired]
         return [link.id for link in self.retired if link.frames]
@@ -437,16 +396,16 @@ class VersionQueue:
             self.retired = [link for link in self.retired if link.frames]
             for link in idle:
                 link.close()
-            self._office.released()
+            self._host.released()
 
     # time
 
     def tick(self, now: float) -> bool:
-        """End the wait of those whose deadline is over, and notice a stuck child. False: nothing to look after."""
+        """Expire requests past their deadline, and detect stuck children. False: nothing is outstanding or waiting."""
         if now >= self._next_deadline:
             self._expire(now)
-        if self._held:
-            self._judge(now)
+        if self._suspended:
+            self._resolve_suspended(now)
         outstanding = False
         for link in [*self.links, *self.retired]:
             if link.frames:
@@ -461,7 +420,7 @@ class VersionQueue:
         frame.stuck = True
         if len(frame.batch) == 1:
             frame.batch[0].fail(DeadlineExceeded(self.policy.max_compute_s * 1000))
-        self._office.stuck(link.id)
+        self._host.stuck(link.id)
 
     def _expire(self, now: float) -> None:
         soonest = float("inf")
@@ -476,11 +435,11 @@ class VersionQueue:
             soonest = min(soonest, pending.deadline)
             return True
 
-        if any(pending.deadline <= now for pending in self._lanes):
-            self._lanes.clear(keep)
-        for pending in self._lanes:
+        if any(pending.deadline <= now for pending in self._queues):
+            self._queues.clear(keep)
+        for pending in self._queues:
             soonest = min(soonest, pending.deadline)
-        self._held = [item for item in self._held if keep(item.pending)]
+        self._suspended = [item for item in self._suspended if keep(item.pending)]
         for link in [*self.links, *self.retired]:
             for frame in link.frames:
                 for pending in frame.batch:

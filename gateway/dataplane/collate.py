@@ -1,4 +1,5 @@
-"""Inputs of several requests made one input of a frame."""
+"""Combines the inputs of several requests into the input of one frame, and tells whether an answer can be split
+again."""
 
 import itertools
 from collections.abc import Sequence
@@ -65,7 +66,7 @@ def settle_alone(request: ScoreRequest) -> None:
 
 
 def splits(output: Output, rows: int) -> bool:
-    """Whether every part of an answer to so many `rows` has them first, so that it can be split among callers."""
+    """Whether the first dimension of every part of an answer is `rows`, so that it can be split among callers."""
     if isinstance(output, np.ndarray):
         return output.ndim > 0 and output.shape[0] == rows
     if isinstance(output, Table):

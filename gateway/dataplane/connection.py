@@ -1,4 +1,5 @@
-"""Connections to scoring children: frames out, frames in. Both ends of the wire are defined in `gateway.worker.wire`."""
+"""Connections to scoring children: frames out, frames in. Both ends of the wire are defined in
+`gateway.worker.wire`."""
 
 import asyncio
 import logging
@@ -8,8 +9,8 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from gateway.dataplane.batcher import Frame, Refusal
 from gateway.dataplane.collate import ReadyInputs
+from gateway.dataplane.frame import Frame, Refusal
 from gateway.ipc.writer import READ, BackpressuredWriter
 from gateway.types import (
     ArrayInput,
@@ -26,16 +27,16 @@ log = logging.getLogger("fitserve.http")
 
 LARGE: Final = 250_000  # bytes of a request's or an answer's body: about 1.5 ms of reading or writing JSON
 
-_UNREAD: Final = 8_192  # bytes of an answer that is not read before somebody needs it
+_UNREAD: Final = 8_192  # bytes; a larger answer is not decoded before it is needed
 
 Answered = Callable[["ChildLink", Frame, FrameResult | Refusal], None]
 Lost = Callable[["ChildLink", Sequence[Frame]], None]
 
 
 class ChildLink(asyncio.BufferedProtocol):
-    """One connection to one child. Says each frame's fate once: answered, or lost with the connection.
+    """One connection to one child. Each frame is reported once: answered, or lost with the connection.
 
-    Answers come in the order of the frames; anything else is a broken child, whose connection is dropped.
+    Answers must come in the order of the frames; the connection of a child that breaks this is dropped.
     """
 
     def __init__(
@@ -60,10 +61,10 @@ class ChildLink(asyncio.BufferedProtocol):
     async def open(
         cls, child_id: int, socket_path: str, on_answer: Answered, on_lost: Lost, largest: int = wire.MAX_BODY
     ) -> "ChildLink":
-        """`largest`: bytes of the largest answer. Raises OSError when the child does not listen any more; `on_lost` is not called
-        then."""
+        """`largest`: bytes of the largest answer. Raises OSError when the child does not listen any more; `on_lost` is
+        not called then."""
         loop = asyncio.get_running_loop()
-        note = wire.Note.read(socket_path)  # first: when this connection breaks, the child and its files may have gone
+        note = wire.Note.read(socket_path)  # first: once this connection breaks, the child's files may be gone
         _, link = await loop.create_unix_connection(
             lambda: cls(child_id, on_answer, on_lost, largest, note), socket_path
         )
@@ -87,7 +88,7 @@ class ChildLink(asyncio.BufferedProtocol):
         self._outlet.write(parts)
 
     def close(self) -> None:
-        """Drop the connection without a word; only called while no frame is outstanding."""
+        """Drop the connection without a report; only called while no frame is outstanding."""
         self._closing = True
         if self._transport is not None:
             self._transport.close()
@@ -129,7 +130,7 @@ class ChildLink(asyncio.BufferedProtocol):
             return
         for number, answer in received:
             if not self.frames or number != self.frames[0].id:
-                log.error("a child answered what was not asked; its connection is dropped")
+                log.error("a child answered a frame that was not sent; its connection is dropped")
                 self.abort()
                 return
             self._on_answer(self, self.frames.popleft(), answer)
@@ -146,20 +147,21 @@ class ChildLink(asyncio.BufferedProtocol):
 
 
 def _answer(header: dict[str, Any], body: bytearray | memoryview) -> tuple[int, FrameResult | Refusal]:
-    """Raises LookupError, TypeError, ValueError or AttributeError where it is none: a model may send anything."""
+    """Raises LookupError, TypeError, ValueError or AttributeError for an invalid answer: a model may send anything."""
     if header["ok"]:
         exec_ns = int(header["exec_ns"])
         if len(body) < _UNREAD:
             return header["id"], FrameResult(output_of(wire.arrays_from(header["output"], body)), exec_ns)
         raw = RawResult(header["output"], body, exec_ns)
-        raw.output  # noqa: B018 - views, read now: what is no answer must surprise nobody later
+        raw.output  # noqa: B018 - makes views now, so that an invalid answer fails here
         return header["id"], raw
     error = header["error"]
     return header["id"], Refusal(str(error["kind"]), str(error.get("type", "")), str(error.get("message", "")))
 
 
 class RawResult(FrameResult):
-    """An answer as it came, a description and the bytes of its arrays, read when somebody asks: it may be passed on instead."""
+    """An answer as received, a description and the bytes of its arrays. It is decoded on demand, since it may be
+    passed on as it is."""
 
     __slots__ = ("_output", "body", "described")
 

@@ -1,6 +1,6 @@
-"""What is counted on the scoring path: plain numbers in each HTTP process, added up when somebody asks for ``/metrics``.
+"""Counters of the scoring path: plain numbers in each HTTP process, added up when ``/metrics`` is requested.
 
-A frame costs a few additions, however many requests it carries; a request that is answered well costs none of its own.
+A frame costs a few additions, however many requests it carries; a successful request adds none of its own.
 """
 
 from bisect import bisect_left
@@ -32,11 +32,11 @@ class Histogram:
         return [self.total, *self.counts]
 
 
-class Meter:
-    """Of one version: the frames that were sent, and how long they waited and took.
+class FrameCounters:
+    """Frames of one version: how many requests each carried, how long they waited and took.
 
     Attributes:
-        batch: requests that shared a frame.
+        batch: requests per frame.
         wait: seconds from the arrival of a frame's oldest request until it was sent.
         compute: seconds that the model's method took for a frame.
     """

@@ -1,17 +1,19 @@
-"""All models of one HTTP process: the routing table made into queues and connections, kept current with each message.
+"""All models of one HTTP process: queues and connections made from the routing table and updated with each message.
 
-Who asks for a version that has no child waits here, while the supervisor starts one. Knows no HTTP.
+Requests for a version without a child wait here while the supervisor starts one. Knows no HTTP.
 """
 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
-from gateway.dataplane.batcher import BatchPolicy, Frame, Refusal, VersionQueue
+from gateway.dataplane.batch_policy import policy_for
+from gateway.dataplane.batcher import VersionQueue
 from gateway.dataplane.connection import ChildLink
+from gateway.dataplane.frame import Frame, Refusal
 from gateway.dataplane.request_queue import Load, Moved, Pending
 from gateway.errors import DeadlineExceeded, ModelUnavailable, ModelUnloaded, StartRefused, redact_paths
 from gateway.ipc.control import ControlClient, ControlError, Message
@@ -29,18 +31,19 @@ log = logging.getLogger("fitserve.http")
 
 
 class Version:
-    """One version: its entry, what dialects need to know of it, and its queue. Stands as long as it is in the table."""
+    """One version: its entry, what protocols need to know of it, and its queue. It exists as long as it is in the
+    table."""
 
     def __init__(self, entry: VersionEntry, target: Target, queue: VersionQueue) -> None:
         self.entry, self.target, self.queue = entry, target, queue
         self.links: dict[int, ChildLink | None] = {}  # by child id; None: connecting, or found dead
         self.connecting = 0
         self.wanting = False
-        self.reported = 0  # answers told to the supervisor
+        self.reported = 0  # answers reported to the supervisor
 
     @property
     def open(self) -> bool:
-        """It takes requests now. False for a version that is not loaded, or all of whose children died."""
+        """It takes requests now. False for a version that is not loaded, or whose children all died."""
         return bool(self.queue.links)
 
 
@@ -56,14 +59,14 @@ class Model:
         self.failures: Counter[str] = Counter()  # by "version status"; "-" where no version was reached
 
     def failed(self, number: int | None, status: int) -> None:
-        """Count an answer that is none."""
+        """Count an error response."""
         version = self.live.entry.version if number is None and self.live is not None else number
         self.failures[f"{version or '-'} {status}"] += 1
 
     def counted(self) -> dict[str, Json]:
         """For `gateway.http.prometheus`, by way of the supervisor."""
         versions = {
-            str(number): {"answers": version.queue.answers, **version.queue.meter.to_json()}
+            str(number): {"answers": version.queue.answers, **version.queue.counters.to_json()}
             for number, version in self.versions.items()
             if version.queue.frames
         }
@@ -81,7 +84,7 @@ class Model:
         return self.versions[number]
 
     def wake(self) -> None:
-        """Let those that wait for a child look again."""
+        """Have those that wait for a child check again."""
         waiters, self.waiters = self.waiters, {}
         for future in waiters:
             if not future.done():
@@ -89,12 +92,12 @@ class Model:
 
 
 class ModelTable:
-    """Applies tables, opens and retires connections, and keeps time for the queues.
+    """Applies tables, opens and retires connections, and runs the queues' timers.
 
     Args:
         control: a connected client, or one that is connected later.
-        target_of: what dialects need to know of a version; called once per change of its entry.
-        on_change: called with the names whose entry changed, after it is in force.
+        target_of: what protocols need to know of a version; called once per change of its entry.
+        on_change: called with the names whose entry changed, after the change is in force.
     """
 
     def __init__(
@@ -155,21 +158,21 @@ class ModelTable:
         for number in [number for number in model.versions if number not in entry.versions]:
             self._drop(model, model.versions.pop(number))
         for version in model.versions.values():
-            version.queue.update(version.entry, _policy(self.settings, version.entry))
+            version.queue.update(version.entry, policy_for(self.settings, version.entry))
             self._settle(model, version)
         model.wake()
 
     def _new_version(self, model: Model, entry: VersionEntry) -> Version:
-        queue = VersionQueue(entry, _policy(self.settings, entry), model.load, self)
+        queue = VersionQueue(entry, policy_for(self.settings, entry), model.load, self)
         version = self._by_queue[queue] = Version(entry, self._target(entry), queue)
         return version
 
     def _target(self, entry: VersionEntry) -> Target:
-        """What was registered, or what a model says of itself, can be anything; the other models must not pay for it."""
+        """A registration or a model's description can hold anything; an error in it must not affect other models."""
         try:
             return self._target_of(entry)
         except Exception:
-            log.exception("model %s:%d: its description is not understood and not used", entry.name, entry.version)
+            log.exception("model %s:%d: its description is invalid and not used", entry.name, entry.version)
             return self._target_of(replace(entry, description=None, schema=None))
 
     def _connect_and_retire(self, model: Model, version: Version) -> None:
@@ -186,7 +189,7 @@ class ModelTable:
                 self._start(self._connect(model, version, child))
 
     def _settle(self, model: Model, version: Version) -> None:
-        """Requests that wait for a version that lost its children: wait on, go to the live version, or hear why not."""
+        """Requests of a version that lost its children wait on, move to the live version, or fail with the reason."""
         queue = version.queue
         if not queue.waiting or queue.links or queue.retired or version.connecting:
             return
@@ -214,9 +217,9 @@ class ModelTable:
         model.wake()
 
     def _drop(self, model: Model, version: Version) -> None:
-        """The version was deleted: what waits hears so, what was sent is still answered."""
+        """The version was deleted: waiting requests fail, requests that were sent are still answered."""
         queue = version.queue
-        _turn_away(model, version)
+        _reject_waiting(model, version)
         for link in version.links.values():
             if link is not None:
                 self._retiring.add(queue)
@@ -242,8 +245,8 @@ class ModelTable:
                 self._connect_again_later(model, version, child)
             self.control.send("lost", child=child.id, asked=queue.asked(link, frames))
             queue.lost(link, frames)
-            if queue not in self._by_queue:  # deleted in the meantime: nothing will answer there any more
-                _turn_away(model, version)
+            if queue not in self._by_queue:  # deleted in the meantime: no child will answer
+                _reject_waiting(model, version)
             self._after_loss(queue)
 
         try:
@@ -263,7 +266,8 @@ class ModelTable:
         model.wake()
 
     def _connect_again_later(self, model: Model, version: Version, child: ChildAddress) -> None:
-        """A dead child leaves the table soon; one that stays in it lives, and this process had no descriptor for it, say."""
+        """A dead child leaves the table soon. One that stays is alive: connecting failed for another reason, such as
+        too many open files."""
 
         def again() -> None:
             if child in version.entry.children and child.id in version.links:
@@ -277,10 +281,11 @@ class ModelTable:
             self._retiring.discard(queue)
             self.control.ack()
 
-    # those who wait for a child
+    # requests that wait for a child
 
     async def opened(self, model: Model, number: int | None, deadline: float, timeout_ms: float, size: int) -> Version:
-        """A version that takes requests, as soon as there is one. `size` counts against the bounds of the model's queue.
+        """A version that takes requests, as soon as there is one. `size` counts against the bounds of the model's
+        queue.
 
         Raises:
             ModelNotFound · ModelUnavailable · StartRefused · DeadlineExceeded · QueueFull
@@ -298,7 +303,7 @@ class ModelTable:
             await self._wait(model, version, deadline, timeout_ms, size)
 
     def _successor(self, gone: Model) -> Model:
-        """What answers for a service now, when what answered for it alone is gone; else what is gone."""
+        """The model that answers for a service now, if the service's own copy is gone; else the one that is gone."""
         service = self.table.services.get(gone.name.partition(OF_SERVICE)[2])
         return gone if service is None else self.models.get(service.served_by, gone)
 
@@ -317,7 +322,7 @@ class ModelTable:
             model.load.remove(size)
 
     def begin(self, model: Model, version: Version) -> None:
-        """Have a version that rests started; nobody waits for it."""
+        """Have an idle version started, without waiting for it."""
         if version.entry.state in STARTABLE:
             self._want(model, version)
 
@@ -340,10 +345,10 @@ class ModelTable:
             version.wanting = False
 
     def counted(self) -> dict[str, Json]:
-        """What this process counted, of all models: for `ControlClient.counted`."""
+        """The counters of all models in this process: for `ControlClient.counted`."""
         return {name: model.counted() for name, model in self.models.items()}
 
-    # what queues need (gateway.dataplane.batcher.Office)
+    # the `QueueHost` of gateway.dataplane.batcher
 
     def wake(self, queue: VersionQueue) -> None:
         self._awake.add(queue)
@@ -368,7 +373,7 @@ class ModelTable:
         self._ticker = self.loop.call_later(TICK_S, self._tick) if self._awake else None
 
     def _report(self) -> None:
-        """Tell what answered since the last note, or computes still; falls silent when nothing does."""
+        """Report which versions answered since the last report, or still compute; stops when there are none."""
         used = []
         for queue, version in self._used.items():
             new = queue.answers - version.reported
@@ -386,7 +391,7 @@ class ModelTable:
         task.add_done_callback(self._tasks.discard)
 
     def close(self) -> None:
-        """Drop all connections and timers; what waits hears that the gateway is stopping."""
+        """Drop all connections and timers; waiting requests fail because the gateway is stopping."""
         for handle in (self._ticker, self._reporter):
             if handle is not None:
                 handle.cancel()
@@ -401,8 +406,8 @@ class ModelTable:
                         link.abort()
 
 
-def _turn_away(model: Model, version: Version) -> None:
-    """What waits for a version that was deleted."""
+def _reject_waiting(model: Model, version: Version) -> None:
+    """Fail the requests that wait for a version that was deleted."""
     number = version.entry.version
     version.queue.refuse(lambda pending: Moved() if pending.movable else ModelNotFound(model.name, number))
 
@@ -420,21 +425,3 @@ def _refused(model: str, refusal: ControlError) -> FitserveError:
         return ModelUnloaded(model)
     sentence = redact_paths(str(refusal))
     return StartRefused(sentence) if refusal.kind == "does-not-fit" else ModelUnavailable(model, sentence)
-
-
-def _policy(settings: Settings, entry: VersionEntry) -> BatchPolicy:
-    own, description = entry.settings, entry.description or {}
-    described: Iterable[object] = (description.get("batchable"), own.get("batching"), own.get("batchable"))
-    known = not description.get("proving")  # whether rows together are answered as each alone
-    return BatchPolicy(
-        rows=settings.batch_rows,
-        nbytes=int(settings.batch_mb * 1e6),
-        batching=known and all(word is not False for word in described),
-        alone=frozenset(description.get("unbatchable") or ()),
-        max_compute_s=_positive(own.get("max_compute_s")) or settings.max_compute_s,
-    )
-
-
-def _positive(value: object) -> float | None:
-    """A number that was registered, if it is one above 0."""
-    return float(value) if isinstance(value, int | float) and value > 0 else None

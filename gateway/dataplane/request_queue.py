@@ -1,4 +1,5 @@
-"""Requests that wait: what is known of each, how many there may be, and who travels next. Knows no children."""
+"""Waiting requests: what is known of each, how many may wait, and which ones share the next frame. Knows no
+children."""
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -10,15 +11,15 @@ from gateway.types import ScoreRequest, ScoreResult
 
 
 class ClientGone(Exception):
-    """The caller hung up before its rows were sent; nobody reads the answer."""
+    """The client disconnected before its rows were sent."""
 
 
 class Moved(Exception):
-    """The version lost its children before the rows were sent, and another version answers now: ask that one."""
+    """The version lost its children before the rows were sent, and another version answers now: send it there."""
 
 
 class Receiver(Protocol):
-    """What of `asyncio.Future` is needed of the place where an answer goes."""
+    """The part of `asyncio.Future` that a request's answer needs."""
 
     def done(self) -> bool: ...
 
@@ -57,7 +58,7 @@ class Pending:
         return self.key is self
 
     def isolate(self) -> None:
-        """From now on it travels alone."""
+        """Do not let it share a frame from now on."""
         self.key = self
 
     def fail(self, error: BaseException) -> None:
@@ -67,7 +68,7 @@ class Pending:
 
 @dataclass(slots=True)
 class Load:
-    """What waits for one model, all its versions together, and how much may."""
+    """How much waits for one model, all its versions together, and how much may."""
 
     max_requests: int
     max_bytes: int
@@ -91,7 +92,7 @@ class Load:
 
 
 class KeyedQueues:
-    """Requests that wait: one line per key, taken in turn, so that nobody starves behind a popular key."""
+    """Waiting requests: one queue per key, served in turn, so that a busy key does not starve the others."""
 
     def __init__(self, load: Load) -> None:
         self._load = load
@@ -112,7 +113,7 @@ class KeyedQueues:
         self._load.add(pending.request.nbytes)
 
     def put_back(self, batch: Iterable[Pending]) -> None:
-        """Requests that were taken once go before those that came later, in their order."""
+        """Put requests that were taken back at the front, in their order."""
         for pending in reversed(list(batch)):
             if pending.answer.done():
                 continue
@@ -162,7 +163,7 @@ class KeyedQueues:
         return batch, total
 
     def clear(self, keep: Callable[[Pending], bool]) -> None:
-        """Drop all for which `keep` is false; it has told them."""
+        """Drop all for which `keep` is false; `keep` resolves their futures."""
         waiting = list(self)
         self._lines, self.turn, self.rows = {}, deque(), 0
         for pending in waiting:

@@ -48,16 +48,17 @@ class Admin:
         """This process answers, and knows its models."""
         return Json({"status": "ok"})
 
-    async def readyz(self, _: Request) -> Response:
-        """200 when every model that should answer does; of no model at all that is true too."""
+    async def readyz(self, request: Request) -> Response:
+        """200 when this gateway knows its models and can start them; with ``?strict=1`` only when each of them answers.
+
+        A name that never had a version that answered counts for neither: nobody relies on it yet.
+        """
         if not self.fleet.table.revision:
             return Json({"ready": False, "message": "the gateway is starting"}, 503)
-        entries = self.fleet.table.models.items()
-        models = {name: _ready(self.fleet, entry) for name, entry in entries if entry.current.state != "unloaded"}
-        ready = all(models.values())
-        return Json(
-            {"ready": ready, "models": len(models), "not_ready": sum(not r for r in models.values())}, _status(ready)
-        )
+        entries = [entry for entry in self.fleet.table.models.values() if _counts(entry)]
+        not_ready = sum(not _ready(self.fleet, entry) for entry in entries)
+        ready = not not_ready or request.query_params.get("strict") not in ("1", "true")
+        return Json({"ready": ready, "models": len(entries), "not_ready": not_ready}, _status(ready))
 
     async def metrics(self, _: Request) -> Response:
         """All HTTP processes and models, for Prometheus."""
@@ -155,6 +156,7 @@ class Admin:
             "ready": version.open,
             "loaded": entry.description is not None,
             "limits": {"cpu": entry.cpu, "memory_in_gb": entry.memory_in_gb},
+            "cpu_in_force": entry.cpu_in_force,
             "alone": service is not None and service.alone,
             "content": entry.content,
         }
@@ -218,6 +220,12 @@ class Admin:
             raise ModelUnavailable(name, str(refusal)) from None
 
 
+def _counts(entry: ModelEntry) -> bool:
+    """Whether somebody may rely on this model: it was not unloaded, and did not fail before it ever answered."""
+    state = entry.current.state
+    return state != "unloaded" and not (entry.live is None and state in ("failed", "quarantined"))
+
+
 def _ready(fleet: ModelTable, entry: ModelEntry) -> bool:
     """A version that is stopped until its first use counts as ready: a request starts it."""
     model = fleet.models[entry.name]
@@ -230,14 +238,18 @@ def _status(ready: bool) -> int:
 
 
 def _short(entry: ModelEntry, request: Request, default: str | None) -> dict[str, Any]:
-    current = entry.current
+    current, latest = entry.current, entry.versions.get(entry.latest, entry.current)
+    reason = current.reason
+    if reason is None and latest.version != current.version and latest.reason is not None:
+        reason = f"version {latest.version} is {latest.state}: {latest.reason}"
     host = request.headers.get("host", "")
     return {
         "name": entry.name,
         "latest": entry.latest,
         "live": entry.live,
         "state": current.state,
-        "reason": current.reason,
+        "latest_state": latest.state,
+        "reason": reason,
         "default": entry.name == default,
         "scoring_path": f"/models/{entry.name}/score",
         "scoring_uri": f"{request.url.scheme}://{host}/models/{entry.name}/score",

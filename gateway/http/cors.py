@@ -15,23 +15,23 @@ class Cors:
     """
 
     def __init__(self, origins: str = "") -> None:
-        self._origins = [origin.strip().encode("latin-1", "ignore") for origin in origins.split(",") if origin.strip()]
+        self.origins = [origin.strip().encode("latin-1", "ignore") for origin in origins.split(",") if origin.strip()]
 
     @property
     def on(self) -> bool:
-        return bool(self._origins)
+        return bool(self.origins)
 
     def allows(self, origin: bytes) -> bool:
-        return b"*" in self._origins or origin in self._origins
+        return b"*" in self.origins or origin in self.origins
 
     def headers(self, request: Mapping[bytes, bytes]) -> Headers:
         """For any answer to `request`."""
-        if b"*" in self._origins:
+        if b"*" in self.origins:
             return [(_ALLOW, b"*")]
-        if len(self._origins) == 1:
-            return [(_ALLOW, self._origins[0])]
+        if len(self.origins) == 1:
+            return [(_ALLOW, self.origins[0])]
         origin = request.get(b"origin", b"")
-        return [(_ALLOW, origin), (b"vary", b"Origin")] if origin in self._origins else []
+        return [(_ALLOW, origin), (b"vary", b"Origin")] if origin in self.origins else []
 
     def preflight(self, request: Mapping[bytes, bytes]) -> Headers:
         """What an answer to OPTIONS has on top of `headers`."""

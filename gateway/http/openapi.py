@@ -374,7 +374,7 @@ def _data(schema: ModelSchema, version: str) -> dict[str, Json]:
             "format": "pandas.DataFrame:records",
             "items": {
                 "type": "object",
-                "required": list(schema.names),
+                "required": list(schema.needed.names),
                 "properties": {column.name: _column(column, schema, version) for column in schema.columns},
             },
         }
@@ -461,7 +461,9 @@ def _text_path(operation: str, text: str, kind: str = "text/plain") -> dict[str,
 _GATEWAY_PATHS: Final[dict[str, Json]] = {
     "/": _text_path("ServiceHealthCheck", "Says Healthy while the gateway is up.", "text/html"),
     "/healthz": _text_path("healthz", "200 while the gateway is up.", _JSON),
-    "/readyz": _text_path("readyz", "200 when the models answer.", _JSON),
+    "/readyz": _text_path(
+        "readyz", "200 when the gateway can start its models; with ?strict=1 when each of them answers.", _JSON
+    ),
     "/models": _text_path("models", "All models with their versions and states.", _JSON),
     "/openapi.json": _text_path("openapi", "This document.", _JSON),
 }

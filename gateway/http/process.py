@@ -32,7 +32,7 @@ from gateway.http.malloc import keep_freed_memory, refuse_huge_pages
 from gateway.http.scoring import Routes, Scoring
 from gateway.http.targets import target_of
 from gateway.ipc.control import ControlClient, Message
-from gateway.protocols import dialects
+from gateway.protocols import dialects, forms
 from gateway.settings import Settings
 from registry.records import Json
 
@@ -115,7 +115,9 @@ async def serve(settings: Settings, control_sock: socket.socket, listening: sock
     fleet = ModelTable(settings, control, target_of, in_force)
     routes = Routes(fleet, dialects())
     access_log = AccessLog() if settings.access_log else None
-    scoring = Scoring(fleet, guard, Cors(settings.cors_origins), access_log)
+    cors = Cors(settings.cors_origins)
+    forms.allow_origins(cors.origins)
+    scoring = Scoring(fleet, guard, cors, access_log)
     front = Front(routes, scoring, Admin(fleet))
     sweep_every_s = min(1.0, settings.body_timeout_s / 4)
 

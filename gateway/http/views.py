@@ -68,11 +68,15 @@ class DialectViews:
 
     def __init__(self, dialects: Sequence[Dialect], catalogue: Catalogue, body_timeout_s: float) -> None:
         self._dialects, self._catalogue, self._body_timeout_s = dialects, catalogue, body_timeout_s
-        self._scoring = [(compile_path(path)[0], dialect) for dialect in dialects[1:] for path in dialect.paths]
+        self._scoring = [
+            (compile_path(path)[0], dialect) for dialect in dialects if dialect.prefix for path in dialect.paths
+        ]
 
     def routes(self) -> list[Plain]:
         found: list[Plain] = []
-        for dialect in self._dialects[1:]:  # Azure's own paths are written out in the map
+        for dialect in self._dialects:
+            if not dialect.prefix:  # Azure's and our own paths are written out in the map
+                continue
             found += [Plain(path, self._missing, methods=["GET", "POST", "OPTIONS"]) for path in dialect.paths]
             found += [Plain(view.path, self._handler(view), methods=[view.verb]) for view in dialect.views]
         return found

@@ -351,6 +351,10 @@ class ControlPeer:
         if self._channel is not None:
             self._channel.close()
 
+    def acknowledged(self, revision: int) -> bool:
+        """This process answers by that revision of the table, or by a later one; one that has gone answers nobody."""
+        return not self.connected or max(self.since, self.revision) >= revision
+
     def released(self, child: int, revision: int) -> bool:
         """This process will send nothing more to that child, which is not in the table since `revision`."""
         if not self.connected or self.since >= revision:  # gone, or too young to have heard of the child

@@ -141,7 +141,7 @@ def container(plan: Plan, name: str) -> Manifest:
             {"name": "FITSERVE_RESERVE_GB", "value": str(plan.reserve_gb)},
         ],
         "resources": quantities,
-        "startupProbe": _probe("/readyz", period=2, failures=math.ceil(plan.start_s / 2)),
+        "startupProbe": _probe("/readyz?strict=1", period=2, failures=math.ceil(plan.start_s / 2)),
         "readinessProbe": _probe("/readyz", period=5, failures=2),
         "livenessProbe": _probe("/healthz", period=10, failures=3),
         "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(PRE_STOP_S)]}}},

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 #: Name → "module:class". The first one is Azure's, whose error bodies are also those of paths that no dialect owns.
 PROTOCOLS: Final[dict[str, str]] = {
     "azure": "gateway.protocols.azure:Azure",
+    "native": "gateway.protocols.native:Native",
     "open_inference": "gateway.protocols.open_inference:OpenInference",
     "kserve_v1": "gateway.protocols.kserve_v1:KServeV1",
     "mlflow": "gateway.protocols.mlflow:MLflow",

@@ -14,25 +14,19 @@ from gateway.protocols.body import PLAIN, asked_options, call_object, check_json
 from gateway.protocols.script import is_script, script_answer, script_request
 from gateway.protocols.tables import table_request
 from gateway.schema.methods import check_method, default_method
-from gateway.schema.schema import ANY
+from gateway.schema.schema import ANY, ModelSchema
 from gateway.types import Answer, Call, ScoreRequest, ScoreResult, Target, View
 
 SERVICE_PATH: Final = "/api/v1/service/{model}/score"
 
-_ABSENT = object()
+ABSENT: Final = object()
 
 
 class Azure:
     """The default dialect. Errors are ``{"message": …}``."""
 
     name = "azure"
-    paths: tuple[str, ...] = (
-        "/score",
-        "/models/{model}/score",
-        "/models/{model}/versions/{version}/score",
-        "/models/{model}/{method}",
-        SERVICE_PATH,
-    )
+    paths: tuple[str, ...] = (SERVICE_PATH,)
     verbs = ("GET", "OPTIONS", "POST")
     prefix = ""
     views: tuple[View, ...] = ()
@@ -44,18 +38,30 @@ class Azure:
             body = _from_query(call.query)
         else:
             check_json_type(call)
-            body = call_object(call)
-        data = body.get("data", _ABSENT)
-        what = "data"
-        if data is _ABSENT:
-            data, what = body.get("input_data", _ABSENT), "input_data"
-            if data is _ABSENT:
-                raise InvalidRequest("A value is not provided for the 'data' parameter.")
+            body = self.body_of(call, target)
+        data, what = self.data_of(body, target.schema or ANY)
+        if data is ABSENT:
+            raise InvalidRequest("A value is not provided for the 'data' parameter.")
         method = call.method or body.get("method")
         if method is None:
             method = default_method(target.methods, "azure", target.settings.get("default_method"))
         else:
             method = check_method(method, target.methods)
+        return self.request(data, what, method, call, body, target)
+
+    def body_of(self, call: Call, target: Target) -> dict[str, Any]:  # noqa: ARG002
+        """The body as a JSON object."""
+        return call_object(call)
+
+    def data_of(self, body: dict[str, Any], schema: ModelSchema) -> tuple[Any, str]:  # noqa: ARG002
+        """What is to be scored, or `ABSENT`; and the key that it stood under."""
+        if "data" in body:
+            return body["data"], "data"
+        return body.get("input_data", ABSENT), "input_data"
+
+    def request(
+        self, data: Any, what: str, method: str, call: Call, body: dict[str, Any], target: Target
+    ) -> ScoreRequest:
         asked = asked_options(call, body) if call.query or "include" in body else PLAIN
         return table_request(target.schema or ANY, method, data, what, asked)
 

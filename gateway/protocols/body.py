@@ -1,10 +1,12 @@
 """What all JSON dialects do first: the body as JSON, the query string, the two common options."""
 
+import contextlib
 import functools
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import orjson
@@ -12,7 +14,8 @@ import orjson
 from gateway.errors import InvalidJson, InvalidRequest, UnsupportedMediaType
 from gateway.types import Call
 
-_JSON = frozenset({b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"})
+_SPACED_KEY: Final = re.compile(rb'"\s+:')
+JSON_TYPES = frozenset({b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,8 @@ class Options:
 
     classes: bool = False
     nonfinite: bool = False
+    outputs: bool = False  # the answer's key is ``outputs``, as for TensorFlow Serving's columns
+    ignored: tuple[str, ...] = ()  # parameters that mean nothing here
 
 
 PLAIN = Options()
@@ -47,7 +52,7 @@ def asked_options(call: Call, body: Mapping[str, Any]) -> Options:
     asked = options(call.query) if call.query else PLAIN
     include = body.get("include")
     if not asked.classes and isinstance(include, list) and "classes" in include:
-        return Options(classes=True, nonfinite=asked.nonfinite)
+        return replace(asked, classes=True)
     return asked
 
 
@@ -70,7 +75,7 @@ def check_json_type(call: Call) -> None:
         UnsupportedMediaType: it is another type, or none is given.
     """
     given = call.headers.get(b"content-type")
-    if given in _JSON:
+    if given in JSON_TYPES:
         return
     text = (given or b"").split(b";", 1)[0].strip().lower()
     if text != b"application/json" and not (text.startswith(b"application/") and text.endswith(b"+json")):
@@ -85,15 +90,52 @@ def call_object(call: Call) -> dict[str, Any]:
 def json_body(body: bytes | memoryview) -> Any:
     """The body as JSON. Bare ``NaN``, ``Infinity`` and a byte order mark are accepted, as Python clients send them.
 
-    Numbers and texts come out exactly; of duplicate keys the last one counts.
+    Numbers and texts come out exactly.
 
     Raises:
         InvalidJson
+        InvalidRequest: an object has a key twice.
     """
     try:
-        return orjson.loads(body)
+        value = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return _tolerant(bytes(body))
+        value = _tolerant(bytes(body))
+    text = body if type(body) is bytes else bytes(body)
+    if text.count(b":") > (len(value) if type(value) is dict else 0):
+        _check_keys(text, value)
+    return value
+
+
+def _check_keys(text: bytes, value: Any) -> None:
+    """Each key has a colon behind it: where there are no more colons than keys came out, no key was there twice."""
+    keys = _count_keys(value)
+    if text.count(b":") == keys or text.count(b'":') + len(_SPACED_KEY.findall(text)) == keys:
+        return
+    with contextlib.suppress(RecursionError, ValueError):
+        json.loads(text.decode("utf-8-sig", "replace"), object_pairs_hook=_unique)
+
+
+def _count_keys(value: Any) -> int:
+    found, waiting = 0, [value]
+    while waiting:
+        item = waiting.pop()
+        if type(item) is dict:
+            found += len(item)
+            waiting.extend(item.values())
+        elif type(item) is list and item and type(item[0]) in (dict, list):
+            waiting.extend(item)
+        elif type(item) is list:
+            waiting.extend(each for each in item if type(each) in (dict, list))
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in found if keys.count(key) > 1)
+        raise InvalidRequest(f"the key {twice!r} is given more than once in one JSON object")
+    return found
 
 
 def json_object(body: bytes | memoryview) -> dict[str, Any]:

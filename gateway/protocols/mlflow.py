@@ -1,8 +1,10 @@
 """MLflow's scoring server: ``dataframe_split``, ``dataframe_records``, ``instances``, ``inputs`` or CSV → ``{"predictions": […]}``.
 
-``params`` may name the ``method``; what else is in it is ignored.
+``params`` may name the method, as ``predict_method`` or ``method``; what else is in it is ignored, which the answer's ``warning`` says.
 """
 
+import logging
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -18,6 +20,8 @@ from gateway.schema.schema import ANY, ModelSchema
 from gateway.types import Answer, Asked, Call, Catalogue, ScoreRequest, ScoreResult, Target, View
 from registry.errors import CallerError, NotFound
 
+log = logging.getLogger("fitserve.http")
+_METHOD_PARAMS: Final = ("predict_method", "method")
 #: RFC 4180: the parameter of ``text/csv`` that says whether the first line is a header.
 _HEADERS: Final = {b"header=present": True, b"header=absent": False}
 _FORMS: Final = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -64,22 +68,50 @@ class MLflow:
             found = f"; it has {', '.join(forms)}" if forms else ""
             raise InvalidRequest(f"the body must have exactly one of {', '.join(_FORMS)}{found}")
         params = body.get("params")
-        asked = params.get("method") if isinstance(params, dict) else None
+        if params is not None and not isinstance(params, dict):
+            raise InvalidRequest('params must be an object, such as {"predict_method": "predict_proba"}')
+        asked = next((params[key] for key in _METHOD_PARAMS if key in params), None) if params else None
         method = _method(call.method or asked, target)
         data = body[forms[0]]
-        if forms[0] == "dataframe_split" and isinstance(data, dict) and "columns" not in data:
-            data = data.get("data")
-        return table_request(schema, method, data, forms[0], asked_options(call, body))
+        if forms[0] == "dataframe_split":
+            data = _split(data)
+        wanted = asked_options(call, body)
+        ignored = tuple(str(key) for key in params or () if key not in _METHOD_PARAMS)
+        if ignored:
+            log.warning(
+                "model %s: params %s mean nothing to it and are ignored", target.model, ", ".join(ignored)[:200]
+            )
+            wanted = replace(wanted, ignored=ignored)
+        return table_request(schema, method, data, forms[0], wanted)
 
-    def format(self, request: ScoreRequest, result: ScoreResult, target: Target) -> bytes:
+    def format(self, request: ScoreRequest, result: ScoreResult, target: Target) -> bytes | Answer:
         asked = request.extra
         body: dict[str, Any] = {"predictions": json_values(result, request.n_rows, asked.nonfinite)}
         if asked.classes:
             body["classes"] = target.description.get("classes")
+        if asked.ignored:
+            told = ", ".join(asked.ignored).encode("ascii", "replace").decode()[:200].replace('"', "'")
+            text = "".join(letter for letter in told if letter.isprintable())
+            return Answer(json_answer(body), headers=(("warning", f'299 fitserve "params ignored: {text}"'),))
         return json_answer(body)
 
     def error(self, message: str, error: Exception | None = None) -> bytes:
         return orjson.dumps({"error_code": _code(error), "message": message})
+
+
+def _split(data: Any) -> Any:
+    """Of ``dataframe_split`` what `table_request` takes.
+
+    Raises:
+        InvalidRequest: it has no ``data``, or a member that pandas' split does not have.
+    """
+    if not isinstance(data, dict):
+        raise InvalidRequest('dataframe_split must be {"columns": […], "data": [[…], …]}')
+    unknown = sorted(data.keys() - {"columns", "index", "data"})
+    if unknown or "data" not in data:
+        what = f"the unknown member {unknown[0]!r}" if unknown else 'no "data"'
+        raise InvalidRequest(f'dataframe_split has {what}: send {{"columns": […], "data": [[…], …]}}')
+    return data["data"] if data.get("columns") is None else {"columns": data["columns"], "data": data["data"]}
 
 
 def csv_request(schema: ModelSchema, method: str, body: bytes, extra: Any, header: bool | None = None) -> ScoreRequest:

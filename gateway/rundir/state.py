@@ -1,8 +1,8 @@
-"""Who serves a workspace: ``gateway.lock``, held while a gateway runs, ``gateway.json``, which says where, and the
-runtime directory with its sockets.
+"""Which gateway serves a workspace: ``gateway.lock``, held while a gateway runs, ``gateway.json``, its address, and
+the runtime directory with its sockets.
 
-The lock is an ``flock``, so it ends with its process however that ends; what a killed gateway left behind is recognised by
-the lock being free, never by a process number.
+The lock is an ``flock``, so it ends with its process however that ends. Files that a killed gateway left behind are
+recognised by the free lock, never by a pid.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from registry.errors import OperatorError
 
 STATE_FILE: Final = "gateway.json"
 LOCK_FILE: Final = "gateway.lock"
-_READER_S: Final = 1.0  # a reader that looks whether the lock is held has it for microseconds
+_READER_S: Final = 1.0  # a reader that tests the lock holds it for microseconds
 
 
 class AlreadyServed(OperatorError):
@@ -36,8 +36,8 @@ class AlreadyServed(OperatorError):
 class GatewayState:
     """Where the gateway of a workspace answers. `started` is ISO 8601, UTC.
 
-    `token` is a key of this one run, for the commands of whoever owns the workspace; empty where no key is asked for. `place` is
-    where `pid` is a process number: a workspace that containers share is seen from places where that number is another process.
+    `token` is a key of this one run, for the commands of the workspace's owner; empty if no key is required. `place`
+    identifies the PID namespace of `pid`: containers that share a workspace see another process under that number.
     """
 
     pid: int
@@ -86,7 +86,7 @@ class GatewayLock:
         self.withdraw()
 
     def write(self, url: str, host: str, port: int, token: str = "") -> None:
-        """Say where this gateway answers; whole or not at all, and to its owner only."""
+        """Write this gateway's address, atomically and readable by the owner only."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         state = GatewayState(os.getpid(), url, host, port, now, token, _place())
         beside = self.root / f".{STATE_FILE}.{os.getpid()}"
@@ -95,8 +95,8 @@ class GatewayLock:
         beside.replace(self.root / STATE_FILE)
 
     def withdraw(self) -> None:
-        """It does not answer any more; the lock stays."""
-        with contextlib.suppress(OSError):  # a disk that cannot be written any more: who looks asks the lock
+        """Remove the address of a gateway that stops answering; the lock stays."""
+        with contextlib.suppress(OSError):  # on a disk that became read-only, readers rely on the lock
             (self.root / STATE_FILE).unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -117,7 +117,7 @@ class GatewayLock:
 
 
 def _place() -> str:
-    """The machine since it was started, and the PID namespace; empty where the system does not say."""
+    """The boot of this machine and the PID namespace; empty where the system does not provide them."""
     try:
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
@@ -125,14 +125,15 @@ def _place() -> str:
 
 
 def workspace_tag(root: Path) -> str:
-    """Eight characters that tell this workspace's groups and runtime directories from those of others."""
+    """Eight characters that distinguish this workspace's groups and runtime directories from those of others."""
     return hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:8]
 
 
 def make_runtime_dir(root: Path) -> Path:
     """A fresh directory of mode 0700 for the sockets of the gateway of `root`, whose lock the caller holds.
 
-    Short, since the path of a Unix socket has at most 107 bytes. What earlier gateways of the same workspace left is removed.
+    Its path is short, since that of a Unix socket has at most 107 bytes. Directories left by earlier gateways of the
+    same workspace are removed.
     """
     prefix = f"fitserve-{os.getuid()}-{workspace_tag(root)}-"
     base = _runtime_base()

@@ -1,4 +1,4 @@
-"""The log of one model version: what its children print, bounded, in a file that ``fitserve logs`` shows."""
+"""The log of one model version: the output of its children, of bounded size, in a file that ``fitserve logs`` shows."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ _OLD: Final = ".1"
 
 
 def log_name(name: str, version: int) -> str:
-    """The file's name in the folder of logs; a name too long for one is shortened, a digest telling it from its likes."""
+    """The file's name in the log folder; a model name that is too long is shortened and given a digest."""
     ending = f"-{version}.log"
     if len(os.fsencode(name + ending + _OLD)) > _NAME_MAX:
         name = f"{name[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:32]}"  # at most 4 bytes to a character
@@ -26,7 +26,7 @@ def log_name(name: str, version: int) -> str:
 
 
 def service_log(workspace: Workspace, service: ServiceRecord) -> Path:
-    """What answers for a service writes there.
+    """The log of the version that answers for a service.
 
     Raises:
         ModelNotFound
@@ -39,9 +39,10 @@ def service_log(workspace: Workspace, service: ServiceRecord) -> Path:
 
 
 class VersionLog:
-    """`log_name` in the workspace's folder of logs, and what came before in the same with ``.1`` at its end.
+    """`log_name` in the workspace's log folder; when it is full it is renamed to end in ``.1``.
 
-    A log that cannot be written (the disk is full) is given up silently: what a model prints must not end the model.
+    If the log cannot be written (the disk is full), lines are dropped silently: a model must not fail because of its
+    output.
     """
 
     def __init__(self, folder: Path, name: str, version: int, largest: int = LARGEST) -> None:
@@ -51,7 +52,7 @@ class VersionLog:
         self._size = 0
 
     def write(self, data: bytes) -> None:
-        """Append; called with what children print, as it comes."""
+        """Append output of the children."""
         try:
             if self._file < 0:
                 self._open()
@@ -75,7 +76,7 @@ class VersionLog:
         return text.splitlines()[-lines:]
 
     def close(self) -> None:
-        """Until the next line."""
+        """Close the file until the next line."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

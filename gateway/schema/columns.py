@@ -45,10 +45,12 @@ class Column:
     Attributes:
         name: None for a model that was fitted without names.
         type: None when neither the model nor a sample tells; then the values decide.
-        dtype: of the sample, where that is a narrower float (None means float64); of times, with their unit (None: microseconds).
+        dtype: of the sample, where numbers are no float64; of times, with their unit (None: microseconds); "object" where the model's
+            process makes something else of the values.
         categories: the values seen at fitting.
         closed: whether the model refuses other values than `categories`.
         nullable: whether values may be missing, where that differs between the columns of a model.
+        zoned: whether times have a zone, so that each must say its offset from UTC.
     """
 
     name: str | None = None
@@ -57,12 +59,13 @@ class Column:
     categories: tuple[Any, ...] | None = None
     closed: bool = False
     nullable: bool | None = None
+    zoned: bool = False
 
 
 def quick_numbers(values: list[Any]) -> Array | None:
     """`values` as float64 (n,) when they are plain numbers, finite and small enough to be exact. Never raises.
 
-    The common case, at the price of one look at each value. None is no verdict but a reason to look closer.
+    The common case, at the cost of one look at each value. None means that the values need a closer look.
     """
     try:
         # Unlike numpy, array.array takes no text, no null and no nested list, and cannot be made to allocate more.
@@ -140,13 +143,13 @@ def column_array(column: Column, values: list[Any], where: Where, allows_nan: bo
     if column.type in ("number", "integer"):
         result = numbers(values, where, allows_nan)
         if column.dtype:
-            result = result.astype(column.dtype)
+            result = _as_fitted(result, np.dtype(column.dtype))
     elif column.type == "string":
         result = _objects(values, where, str, allows_nan)
     elif column.type == "boolean":
         result = _booleans(values, where, allows_nan)
     elif column.type == "datetime":
-        result = _times(values, where, allows_nan, column.dtype)
+        result = _times(values, where, allows_nan, column.dtype, zoned=column.zoned)
     else:
         result = guessed(values, where)
     if column.closed and column.categories:
@@ -155,7 +158,7 @@ def column_array(column: Column, values: list[Any], where: Where, allows_nan: bo
 
 
 def guessed(values: list[Any], where: Where) -> Array:
-    """A column about which nothing is known: numbers if all values are, true and false if all are, else as they are."""
+    """A column of unknown type: numbers if all values are numbers, booleans if all are booleans, else objects."""
     kinds = set(map(type, values)) - {type(None)}
     if kinds <= {int, float, bool}:
         return np.array(values, np.bool_) if kinds == {bool} and None not in values else numbers(values, where)
@@ -173,7 +176,7 @@ def objects(values: Sequence[Any]) -> Array:
 
 
 def described(value: Any) -> str:
-    """`value` for a sentence: what kind of JSON it is, and the value itself where it is short."""
+    """`value` for an error message: its JSON type, and the value itself if it is short."""
     if value is None:
         return "null"
     if isinstance(value, str):
@@ -186,12 +189,12 @@ def described(value: Any) -> str:
 
 
 def expected(column: Column) -> str:
-    """What a column takes, for a sentence."""
+    """What a column takes, for an error message."""
     return _EXPECTED[column.type] if column.type else "a value"
 
 
 def _check_categories(known: tuple[Any, ...], values: list[Any], where: Where) -> None:
-    """Raises SchemaMismatch at the first value that is no category; missing ones are somebody else's question."""
+    """Raises SchemaMismatch at the first value that is not a known category; missing values are checked elsewhere."""
     try:
         strange = {*values} - {*known, None}
     except TypeError:  # something that is no single value has been refused already, or is the model's to refuse
@@ -208,7 +211,7 @@ def _check_categories(known: tuple[Any, ...], values: list[Any], where: Where) -
     )
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     raise SchemaMismatch(
-        f"{where(index)}: {shown(given, 40)} is no category that the model knows{hint}; it knows {listed}"
+        f"{where(index)}: {shown(given, 40)} is not a category that the model knows{hint}; it knows {listed}"
     )
 
 
@@ -222,6 +225,17 @@ def _check_float_holds(value: int, where: Where, index: int) -> None:
             f"{where(index)}: the integer {value} cannot be held exactly beside fractions or missing values in one array of "
             "64-bit floats"
         )
+
+
+def _as_fitted(values: Array, dtype: np.dtype[Any]) -> Array:
+    """`values` in the dtype that the model was fitted on; fractions and what is too large for an integer stay floats."""
+    if dtype.kind not in "iu":
+        return values if dtype.kind == "O" else values.astype(dtype)
+    if not np.isfinite(values).all():
+        return values
+    limits = np.iinfo(dtype)
+    fits = values.min() >= limits.min and values.max() <= limits.max and (values == np.floor(values)).all()
+    return values.astype(dtype) if fits else values
 
 
 def _objects(values: list[Any], where: Where, kind: type, allows_nan: bool | None) -> Array:
@@ -250,7 +264,7 @@ def _booleans(values: list[Any], where: Where, allows_nan: bool | None) -> Array
     return np.array(values, np.bool_)
 
 
-def _times(values: list[Any], where: Where, allows_nan: bool | None, dtype: str | None) -> Array:
+def _times(values: list[Any], where: Where, allows_nan: bool | None, dtype: str | None, *, zoned: bool) -> Array:
     """Microseconds, or the unit of `dtype`: models that turn times into numbers answer by it."""
     result = np.empty(len(values), "datetime64[us]")
     nanoseconds = np.zeros(len(values), "timedelta64[ns]")
@@ -261,10 +275,16 @@ def _times(values: list[Any], where: Where, allows_nan: bool | None, dtype: str 
             continue
         try:
             moment = datetime.fromisoformat(value)
-            if moment.tzinfo is not None:
+            named = moment.tzinfo is not None
+            if named:
                 moment = moment.astimezone(UTC).replace(tzinfo=None)
         except (TypeError, ValueError, OverflowError):
             raise SchemaMismatch(f"{where(index)}: expected {_EXPECTED['datetime']}, got {described(value)}") from None
+        if zoned and not named:
+            raise SchemaMismatch(
+                f"{where(index)}: the model's times have a zone, so their offset from UTC must be given, as in "
+                f"2026-01-01T12:00:00+01:00; got {described(value)}"
+            )
         result[index] = moment
         finer = _FINER.search(value)
         if finer is not None:

@@ -1,10 +1,11 @@
-"""The schema of a model: from what the fitted model says of itself, widened by a registered sample."""
+"""Infers the schema of a model from its description, completed by a registered sample."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 from gateway.schema.columns import Column, ColumnType
+from gateway.schema.dtypes import with_dtype
 from gateway.schema.samples import read_sample, widened
 from gateway.schema.schema import MANY, ModelSchema
 from registry.records import Json
@@ -38,7 +39,7 @@ def _described(description: Mapping[str, Json]) -> ModelSchema:
     if width is None and names:
         width = len(names)
     columns: tuple[Column, ...] = ()
-    if names or description.get("column_types") or description.get("categories"):
+    if names or any(description.get(key) for key in ("column_types", "categories", "dtypes")):
         keys = list(names) or [str(index) for index in range(width or 0)]
         columns = tuple(_described_column(description, key, bool(names)) for key in keys)
     classes = description.get("classes")
@@ -50,6 +51,8 @@ def _described(description: Mapping[str, Json]) -> ModelSchema:
         allows_nan=description.get("allows_nan"),
         blanks_as=description.get("blanks_as"),
         classes=tuple(classes) if isinstance(classes, list) else None,
+        unused=tuple(unused) if isinstance(unused := description.get("unused"), list) else None,
+        flat=bool(description.get("flat")),
         n_outputs=description.get("n_outputs"),
         output_dtype=description.get("output_dtype"),
     )
@@ -60,7 +63,7 @@ def _described_column(description: Mapping[str, Json], key: str, named: bool) ->
     categories = (description.get("categories") or {}).get(key) or None
     if kind is None and categories and all(isinstance(value, str) for value in categories):
         kind = "string"
-    return Column(
+    column = Column(
         key if named else None,
         cast("ColumnType | None", kind),
         None,
@@ -68,16 +71,17 @@ def _described_column(description: Mapping[str, Json], key: str, named: bool) ->
         key in (description.get("closed_categories") or ()),
         (description.get("nullable") or {}).get(key),
     )
+    return with_dtype(column, (description.get("dtypes") or {}).get(key))
 
 
 def _with_time_dtype(description: Mapping[str, Json], column: Column) -> Column:
-    """Times in the unit that the pandas of the model's environment gives to those it reads."""
+    """`column` of times, in the unit in which the pandas of the model's environment parses them."""
     dtype: str | None = description.get("time_dtype")
     return replace(column, dtype=dtype) if column.type == "datetime" and column.dtype is None else column
 
 
 def _made_up(schema: ModelSchema) -> tuple[Any, ...]:
-    """One row that has the right form; its values are the least surprising ones."""
+    """A made-up example row of the right form."""
     if schema.kind == "list":
         return (
             ("some text",)

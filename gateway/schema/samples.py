@@ -17,11 +17,14 @@ import numpy as np
 from gateway.errors import InvalidRequest
 from gateway.schema.columns import Column, ColumnType
 from gateway.schema.csv_reader import read_csv, table_of
+from gateway.schema.dtypes import json_type, with_dtype
 from gateway.schema.inference_schema import documented
 from gateway.schema.rows import listed
-from gateway.schema.schema import ModelSchema
+from gateway.schema.schema import OBJECT, ModelSchema
 from gateway.types import plain
 from registry.errors import MissingExtra, ModelError
+from registry.records import Json
+from registry.sample import frame_form
 
 #: Rows that are shown as the example, and rows that types are read from.
 EXAMPLE_ROWS: Final = 5
@@ -29,6 +32,12 @@ TYPED_ROWS: Final = 10_000
 
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
 
+_UNSURE: Final = (
+    "the sample gives its times as text with an offset from UTC, which does not tell the zone that the model was fitted on, if it was "
+    "fitted on times: register it with a sample that is a DataFrame or a Parquet file"
+)
+
+_OFFSET: Final = re.compile(r":\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)$")
 _ITEMS: Final[dict[str, type]] = {"text": str, "record": dict}
 
 
@@ -45,7 +54,7 @@ class Sample:
         names: of its columns, or None.
         rows: lists of JSON values, one a column; or plain values (texts, dicts) where `table` is False.
         dtype: of an array that was stored as floats narrower than 64 bits.
-        times: the dtype of columns of times, by name, where the file tells their unit.
+        dtypes: what the file tells of its columns' dtypes, by name (see gateway.schema.dtypes): a DataFrame's, or Parquet's.
     """
 
     name: str
@@ -53,15 +62,24 @@ class Sample:
     rows: list[Any]
     table: bool = True
     dtype: str | None = None
-    times: Mapping[str, str] = field(default_factory=dict)
+    dtypes: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
 
     @property
     def width(self) -> int:
         return len(self.rows[0])
 
+    @property
+    def flat(self) -> bool:
+        """Whether its rows are single numbers: the model was fitted on an array of one dimension."""
+        return not self.table and all(isinstance(value, int | float) for value in self.rows)
+
+    def told(self) -> dict[str, Json]:
+        """The facts for the model's process about the input at fitting; see `gateway.worker.describe.describe`."""
+        return {"dtypes": {name: dict(spec) for name, spec in self.dtypes.items()}, "flat": self.flat}
+
 
 def read_sample(content: bytes, name: str) -> Sample:
-    """The sample in `content`; its format is told by the ending of `name`.
+    """The sample in `content`; the suffix of `name` tells its format.
 
     Raises:
         BadSample: it is in no known format, empty, or ragged.
@@ -80,18 +98,35 @@ def read_sample(content: bytes, name: str) -> Sample:
         raise BadSample(name, "it holds no rows")
     if sample.table and (not sample.width or any(len(row) != sample.width for row in sample.rows)):
         raise BadSample(name, "its rows are not all of one length")
-    return replace(sample, rows=sample.rows[:TYPED_ROWS])
+    return _with_doubts(replace(sample, rows=sample.rows[:TYPED_ROWS]))
+
+
+def _with_doubts(sample: Sample) -> Sample:
+    """Text with an offset from UTC does not tell the zone of the column that the model was fitted on, if it was one of times."""
+    if not sample.table or sample.names is None or sample.dtypes:
+        return sample
+    columns = zip(sample.names, zip(*sample.rows, strict=True), strict=True)
+    return replace(sample, dtypes={name: {"unsure": _UNSURE} for name, values in columns if has_offsets(values)})
+
+
+def has_offsets(values: Sequence[Any]) -> bool:
+    """Whether all values that are not missing are times as text, some of them with an offset from UTC."""
+    present = [value for value in values if value is not None]
+    times = bool(present) and all(isinstance(value, str) and _TIME.fullmatch(value) for value in present)
+    return times and any(_OFFSET.search(value) for value in present)
 
 
 def widened(schema: ModelSchema, sample: Sample) -> ModelSchema:
-    """`schema` with the names, types and rows of `sample` where the model itself said nothing.
+    """`schema` with the names, types and rows of `sample` where the model itself tells nothing.
 
     Raises:
-        BadSample: it has not the columns that the model takes.
+        BadSample: its columns are not those of the model.
     """
     if schema.kind == "list":
         return _widened_list(schema, sample)
     if not sample.table:
+        if schema.width is None and not schema.columns and all(isinstance(value, str) for value in sample.rows):
+            return _widened_list(replace(schema, kind="list"), sample)
         if schema.width not in (None, 1):
             raise BadSample(sample.name, "it holds single values, and the model takes rows")
         sample = replace(sample, rows=[[value] for value in sample.rows], table=True)
@@ -99,7 +134,7 @@ def widened(schema: ModelSchema, sample: Sample) -> ModelSchema:
     names = schema.names or sample.names
     described = schema.columns or (Column(),) * sample.width
     columns = tuple(
-        _widened_column(column, names[index] if names else None, [row[index] for row in sample.rows], sample.times)
+        _widened_column(column, names[index] if names else None, [row[index] for row in sample.rows], sample.dtypes)
         for index, column in enumerate(described)
     )
     if not names and not schema.columns and all(column.type in ("number", None) for column in columns):
@@ -116,10 +151,19 @@ def widened(schema: ModelSchema, sample: Sample) -> ModelSchema:
     return replace(wider, sample=documented(wider))
 
 
-def _widened_column(column: Column, name: str | None, values: Sequence[Any], times: Mapping[str, str]) -> Column:
-    kind = column.type or _type_of(values)
-    dtype = times.get(name, column.dtype) if kind == "datetime" and name is not None else column.dtype
-    return replace(column, name=name, type=kind, dtype=dtype)
+def _widened_column(
+    column: Column, name: str | None, values: Sequence[Any], dtypes: Mapping[str, Mapping[str, Json]]
+) -> Column:
+    """With the type that the sample gives it, where the model knows none."""
+    spec = dtypes.get(name or "")
+    if column.type is not None or column.dtype == OBJECT:
+        kind = column.type
+    elif spec is not None:
+        kind = json_type(spec) or ("string" if _type_of(values) == "datetime" else _type_of(values))
+    else:
+        kind = _type_of(values)
+    wider = replace(column, name=name, type=kind)
+    return with_dtype(wider, spec) if kind == "datetime" and column.dtype is None else wider
 
 
 def _widened_list(schema: ModelSchema, sample: Sample) -> ModelSchema:
@@ -139,6 +183,8 @@ def _widened_list(schema: ModelSchema, sample: Sample) -> ModelSchema:
 
 def _in_order(schema: ModelSchema, sample: Sample) -> Sample:
     """The sample's columns in the model's order."""
+    if schema.unused is not None and sample.names is not None:
+        sample = _as_needed(schema, sample)
     if schema.width is not None and sample.width != schema.width:
         raise BadSample(sample.name, f"it has {sample.width} columns, and the model takes {schema.width}")
     if schema.blanks_as is not None and sample.names is not None:
@@ -151,6 +197,14 @@ def _in_order(schema: ModelSchema, sample: Sample) -> Sample:
         )
     order = [sample.names.index(name) for name in schema.names]
     return replace(sample, names=schema.names, rows=[[row[index] for index in order] for row in sample.rows])
+
+
+def _as_needed(schema: ModelSchema, sample: Sample) -> Sample:
+    """Without the columns that the model ignores, and with null in those that it does not look at."""
+    places = {name: index for index, name in enumerate(sample.names or ())}
+    names = tuple(name for name in schema.names if name in places or name in (schema.unused or ()))
+    rows = [[row[places[name]] if name in places else None for name in names] for row in sample.rows]
+    return replace(sample, names=names, rows=rows)
 
 
 def _type_of(values: Sequence[Any]) -> ColumnType | None:
@@ -167,6 +221,8 @@ def _type_of(values: Sequence[Any]) -> ColumnType | None:
         return "number"
     if kinds != {str}:
         return None
+    if has_offsets(values):
+        return "string"
     return "datetime" if all(value is None or _TIME.fullmatch(value) for value in values) else "string"
 
 
@@ -189,14 +245,15 @@ def _read_json_lines(content: bytes, name: str) -> Sample:
 
 
 def _from_json(value: Any, name: str) -> Sample:
-    if isinstance(value, dict) and len(value) <= 3 and not isinstance(value.get("columns"), list):
+    if isinstance(value, dict) and len(value) <= 4 and not isinstance(value.get("columns"), list):
         value = value.get("data", value.get("input_data", value))  # a whole request body
     if isinstance(value, dict):
         names, rows = value.get("columns"), value.get("data")
         if isinstance(names, list) and isinstance(rows, list):
             if not all(isinstance(row, list) for row in rows):
                 raise BadSample(name, "its data is not a list of rows")
-            return Sample(name, tuple(map(str, names)), rows)
+            dtypes = value.get("dtypes")
+            return Sample(name, tuple(map(str, names)), rows, dtypes=dtypes if isinstance(dtypes, dict) else {})
         if value and all(isinstance(column, list) for column in value.values()):
             return Sample(name, tuple(value), [list(row) for row in zip(*value.values(), strict=True)])
     if isinstance(value, list) and value:
@@ -234,20 +291,25 @@ def _read_parquet(content: bytes, name: str) -> Sample:
         raise MissingExtra("pyarrow", "parquet", f"the sample {name}") from None
     try:
         table = parquet.read_table(io.BytesIO(content))
+        form = frame_form(table.slice(0, TYPED_ROWS).to_pandas())
     except arrow.ArrowException as error:
         raise BadSample(name, str(error)[:200]) from None
-    names = tuple(key for key in table.column_names if not key.startswith("__index_level_"))
-    columns = [[_json_value(value) for value in table.column(key)[:TYPED_ROWS].to_pylist()] for key in names]
-    times = {
-        key: f"<M8[{kind.unit}]" for key in names if arrow.types.is_timestamp(kind := table.schema.field(key).type)
-    }
-    return Sample(name, names, [list(row) for row in zip(*columns, strict=True)], times=times)
+    for column in (table.schema.pandas_metadata or {}).get("columns") or ():
+        if column.get("name") in form["dtypes"]:
+            form["dtypes"][column["name"]] = _as_it_was(form["dtypes"][column["name"]], column)
+    return _from_json(form, name)
 
 
-def _json_value(value: Any) -> Any:
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+def _as_it_was(spec: dict[str, Json], column: Mapping[str, Any]) -> dict[str, Json]:
+    """The dtype of a column before pandas wrote it: Parquet has no seconds and few categories, and text is text."""
+    before = column.get("numpy_type") or ""
+    if column.get("pandas_type") == "categorical" and "values" not in spec:
+        return {
+            "refused": "the sample, a Parquet file, does not keep the categories of this column: register a DataFrame"
+        }
+    if before.startswith("datetime64[") and spec.get("dtype", "").startswith("datetime64["):
+        return {**spec, "dtype": re.sub(r"\[\w+", before[10:-1], spec["dtype"])}
+    return {**spec, "dtype": "object"} if before == "object" and spec.get("dtype") in ("str", "string") else spec
 
 
 _READERS: Final[dict[str, Callable[[bytes, str], Sample]]] = {

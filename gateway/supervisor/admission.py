@@ -1,4 +1,4 @@
-"""Admission: memory limits are promises, so the sum of all promises stays below what the machine has.
+"""Admission control: memory limits are promises, so their sum must stay below the machine's memory.
 
 Pure bookkeeping in bytes; it starts and stops nothing.
 """
@@ -12,7 +12,7 @@ from registry.resources import GB
 
 @dataclass(frozen=True)
 class Candidate:
-    """Something that could be stopped to make room: what holds `promised` bytes and was used last at `last_used`."""
+    """A group that could be stopped to make room. It has `promised` bytes and was last used at `last_used`."""
 
     key: str
     promised: int
@@ -59,11 +59,11 @@ class Admission:
         self._promised[key] = asked
 
     def release(self, key: str) -> None:
-        """Give back what `key` has; nothing when it has nothing."""
+        """Release what was promised to `key`, if anything."""
         self._promised.pop(key, None)
 
     def room_for(self, asked: int, candidates: Iterable[Candidate]) -> list[Candidate] | None:
-        """The fewest candidates, least recently used first, without which `asked` bytes fit. None: not even without all."""
+        """The least recently used candidates whose end makes `asked` bytes fit. None: not even the end of all would."""
         chosen: list[Candidate] = []
         free = self.free
         for candidate in sorted(candidates, key=lambda c: c.last_used):

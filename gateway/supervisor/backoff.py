@@ -1,7 +1,7 @@
-"""Deaths of a version's children: how many in a row, how long to wait before the next start, when to stop trying.
+"""Restart back-off: deaths of a version's children in a row, the pause before the next start, and when to stop trying.
 
-A child that dies while it computes a request may do so because of that request alone. So where a version is known to answer
-others, such deaths make the next start wait a little, and never have it given up.
+A child may die because of the one request that it computes. So if a version is known to answer others, such deaths
+only delay the next start a little, and never lead to quarantine.
 """
 
 from collections import Counter
@@ -11,11 +11,11 @@ from gateway.ipc.routing_table import LastDeath
 
 _LONGEST_PAUSE_S: Final = 10.0
 _LONGEST_PAUSE_OVER_REQUESTS_S: Final = 1.0
-_REMEMBERED: Final = 16  # dead children of which news may still come
+_REMEMBERED: Final = 16  # dead children about which reports may still come
 
 
 class RestartBackoff:
-    """Counts those without an answer since the child's start; an answer to any caller starts the count anew."""
+    """Counts deaths of children that had answered no caller; an answer to any caller resets the count."""
 
     def __init__(self) -> None:
         self.in_a_row = 0
@@ -27,7 +27,7 @@ class RestartBackoff:
 
     @property
     def pause_s(self) -> float:
-        """0 after the first, then 0.1 s, doubling to 10 s; to 1 s where only requests are to blame."""
+        """0 after the first death, then 0.1 s, doubling up to 10 s; up to 1 s if only requests are the cause."""
         if self.in_a_row < 2:
             return 0.0
         unasked = self.in_a_row - self.over_requests
@@ -35,7 +35,8 @@ class RestartBackoff:
         return min(longest, 0.1 * 2.0 ** min(self.in_a_row - 2, 10))
 
     def against(self, *, proven: bool) -> int:
-        """How many in a row speak against the version. `proven`: it is known to answer, so requests may be to blame."""
+        """Deaths in a row that count against the version. `proven`: it is known to answer, so requests may be the
+        cause."""
         return self.in_a_row - self.over_requests if proven else self.in_a_row
 
     def note(self, death: LastDeath | None, *, sound: bool = False, child: int | None = None) -> None:
@@ -43,7 +44,7 @@ class RestartBackoff:
 
         Args:
             sound: the child had answered, or had lived for long.
-            child: the number of one that served; news of it may come later.
+            child: the number of a child that served; reports about it may come later.
         """
         if sound:
             self.start_anew()
@@ -56,14 +57,14 @@ class RestartBackoff:
             self.by_cause[death.cause] += 1
 
     def answered(self, child: int) -> bool:
-        """A dead child had answered: news that may come after that of its death. False: it is none that counts here."""
+        """A late report: a dead child had answered. False: the child is not known here."""
         if child not in self._children:
             return False
         self.start_anew()
         return True
 
     def over_request(self, child: int) -> bool:
-        """A dead child had been computing a request. False: it is none that counts here."""
+        """A late report: a dead child had been computing a request. False: the child is not known here."""
         if self._children.get(child) is not False:
             return False
         self._children[child] = True
@@ -71,6 +72,6 @@ class RestartBackoff:
         return True
 
     def start_anew(self) -> None:
-        """An answer was given, or something changed that may mend it."""
+        """Reset: an answer was given, or something changed that may have removed the cause."""
         self.in_a_row = self.over_requests = self.while_loading = 0
         self._children.clear()

@@ -1,7 +1,8 @@
-"""A process that builds one interpreter: ``python -m gateway.supervisor.environment_builder ROOT WANTED``, started by `gateway.supervisor.environments`.
+"""A process that builds one interpreter: ``python -m gateway.supervisor.environment_builder ROOT WANTED``, started by
+`gateway.supervisor.environments`.
 
-WANTED is JSON: an environment's ``spec`` and ``name``, what it was resolved to (``frozen``, or null), ``strict``. Progress goes to the error output; the last line of the output is JSON, or a sentence
-when the exit code is not 0.
+WANTED is JSON: an environment's ``spec`` and ``name``, what it was resolved to (``frozen``, or null), ``strict``.
+Progress goes to the error output; the last line of the output is JSON, or a sentence when the exit code is not 0.
 """
 
 import ctypes
@@ -19,7 +20,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def main(arguments: list[str]) -> int:
-    if sys.platform == "linux":  # what nobody waits for is not built to its end
+    if sys.platform == "linux":  # end with the supervisor
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     root, text = arguments
     wanted = json.loads(text)

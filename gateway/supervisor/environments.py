@@ -1,6 +1,6 @@
-"""Ready interpreters by what versions need. What has to be built is built in a process of its own.
+"""Interpreters for the environments that versions need. Environments are built in a separate process.
 
-Building waits for processes (uv, pip), and in the supervisor only the reaper may do that; it may also take minutes.
+A build takes minutes and waits for processes (uv, pip), which only the reaper may do in the supervisor.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gateway.supervisor.environment_builder import REFUSED
 from gateway.supervisor.log_tail import LogPipe, LogTail, Sink
-from gateway.supervisor.worker_process import Reaper
+from gateway.supervisor.reaper import Reaper
 from registry.errors import FitserveError, OperatorError
 from registry.interpreters import ready_interpreter
 from registry.serving_environment import ServingEnvironment
@@ -32,7 +32,7 @@ class Ready:
 
 
 class EnvironmentNotReady(OperatorError):
-    """The builder's own sentence, and what can be done where nobody had asked for that environment by name."""
+    """The builder's message; if the environment was not named by a person, also what can be done about it."""
 
     def __init__(self, sentence: str, serving: ServingEnvironment) -> None:
         if serving.rule in ("artifact", "declared"):
@@ -47,7 +47,7 @@ OWN = Ready(Path(sys.executable), ".".join(str(part) for part in sys.version_inf
 
 
 class Interpreters:
-    """Made once for each need, however many versions share it."""
+    """Each environment is made once, however many versions share it."""
 
     def __init__(self, root: Path, reaper: Reaper) -> None:
         self._root = root
@@ -72,12 +72,12 @@ class Interpreters:
             task = self._ready[key] = asyncio.create_task(self._make(key, serving))
         listeners.append(progress)
         try:
-            return await asyncio.shield(task)  # who gives up does not take it from the others
+            return await asyncio.shield(task)  # cancelling one waiter must not cancel the build for the others
         finally:
             listeners.remove(progress)
 
     async def _still_there(self, task: "asyncio.Task[Ready]") -> bool:
-        """Whether it was made, and nobody has removed it since."""
+        """Whether it was built and has not been removed since."""
         if task.cancelled() or task.exception() is not None:
             return False
         return await asyncio.to_thread(os.access, task.result().python, os.X_OK)
@@ -102,7 +102,7 @@ class Interpreters:
         return Ready(Path(told["python"]), told["version"], key, variables, tuple(told["warnings"]))
 
     async def _built(self, key: str, serving: ServingEnvironment) -> str:
-        """The last line of a builder that has done its work."""
+        """Run a builder; gives the last line of its output."""
 
         def tell(data: bytes) -> None:
             for listener in list(self._listeners[key]):

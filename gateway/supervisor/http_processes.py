@@ -1,4 +1,5 @@
-"""The HTTP processes: started, given the table, restarted when they die, drained at the end. They share one socket."""
+"""The HTTP processes: started, sent the routing table, restarted when they die, drained at the end. They share one
+socket."""
 
 import asyncio
 import json
@@ -15,7 +16,7 @@ from gateway.dataplane.counters import merged
 from gateway.ipc.control import ControlPeer, Message, all_released, encode
 from gateway.ipc.routing_table import Publisher
 from gateway.settings import Settings
-from gateway.supervisor.worker_process import Exit, Reaper
+from gateway.supervisor.reaper import Exit, Reaper
 from registry.errors import OperatorError
 
 log = logging.getLogger("fitserve.supervisor")
@@ -28,11 +29,11 @@ _SECRETS: Final = ("FITSERVE_KEY", "FITSERVE_KEY_FILE")
 
 
 class HttpProcessFailed(OperatorError):
-    """None of the first attempts came to accept connections. The sentence says how the last one ended."""
+    """No HTTP process accepted connections in the first attempts. The message says how the last one ended."""
 
 
 class HttpProcess:
-    """One of them, with its control channel."""
+    """One HTTP process with its control channel."""
 
     def __init__(self, pid: int, exited: "asyncio.Future[Exit]", peer: ControlPeer) -> None:
         self.pid = pid
@@ -41,11 +42,11 @@ class HttpProcess:
 
 
 class HttpProcesses:
-    """As many as the settings say.
+    """Keeps as many HTTP processes running as the settings say.
 
     Args:
         listening: the bound socket that all of them accept from.
-        on_message: gets what they ask and note, with the peer to answer.
+        on_message: gets their requests and notes, with the peer to answer.
         command: what is started, before ``--control-fd N --listen-fd M --settings JSON``.
     """
 
@@ -68,8 +69,8 @@ class HttpProcesses:
         self._keepers: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._stopping = False
-        self._gone: dict[str, Any] = {}  # counted by processes that have ended, up to when they were asked last
-        self._failure: str | None = None  # how the last of several ended that were never ready
+        self._gone: dict[str, Any] = {}  # last known counters of processes that have ended
+        self._failure: str | None = None  # how the last of several processes ended that were never ready
 
     @property
     def pids(self) -> list[int]:
@@ -89,7 +90,7 @@ class HttpProcesses:
             await self._change()
 
     def publish(self, message: Message) -> None:
-        """The same bytes to all that have been greeted."""
+        """Send the same bytes to all processes that already have a table."""
         line = encode(message)
         for process in self._alive.values():
             if process.peer.since:
@@ -108,8 +109,14 @@ class HttpProcesses:
             return False
         return True
 
+    async def acknowledged(self, revision: int) -> None:
+        """Wait until every process answers by this revision of the table, or a later one."""
+        while not all(peer.acknowledged(revision) for peer in self._peers()):
+            await self._change()
+
     async def counted(self, timeout: float) -> dict[str, Any]:
-        """What all processes counted, those that have ended included; of one that does not answer in time, the last known."""
+        """The counters of all processes, including ended ones; the last known ones of a process that does not answer
+        in time."""
         peers = self._peers()
         if peers:
             await asyncio.wait([asyncio.ensure_future(peer.count()) for peer in peers], timeout=timeout)
@@ -145,15 +152,15 @@ class HttpProcesses:
         return [process.peer for process in self._alive.values()]
 
     async def _change(self) -> None:
-        """Wait until some process acknowledged something, got ready or died.
+        """Wait until a process acknowledged a table, got ready or died.
 
-        Each waiter clears the event itself, right before it waits and right after it looked, so none misses a change.
+        Each waiter clears the event itself, between its check and its wait, so that none misses a change.
         """
         self._changed.clear()
         await self._changed.wait()
 
     async def _keep(self, number: int) -> None:
-        """Have one process running until told to stop."""
+        """Keep one process running until `drain` or `kill`."""
         failures = 0
         while not self._stopping:
             ready, how = await self._one(number)
@@ -167,10 +174,10 @@ class HttpProcesses:
             await asyncio.sleep(min(_LONGEST_PAUSE_S, 0.1 * 2 ** (failures - 1)) if failures else 0)
 
     async def _one(self, number: int) -> tuple[bool, str]:
-        """Start a process and wait for its end: whether it ever accepted connections, and the sentence about its end."""
+        """Start a process and wait for its end; gives whether it ever accepted connections, and how it ended."""
         try:
             process = await self._spawn(number)
-        except OSError as error:  # the machine has no memory or no process for it now; it may have later
+        except OSError as error:  # no memory or no process is available now; that may change
             return False, f"the HTTP process could not be started: {error.strerror or error}"
         end = await asyncio.shield(process.exited)
         del self._alive[number]

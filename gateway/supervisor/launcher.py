@@ -1,6 +1,7 @@
-"""What the supervisor needs of the machine to have a version run: files, interpreters, nurseries, groups, children.
+"""Starts the processes of a version: files, interpreters, nurseries, limit groups, children.
 
-It decides nothing: `gateway.supervisor.models` says what to start, `gateway.supervisor.version` what to do when it fails.
+It decides nothing: `gateway.supervisor.models` says what to start, `gateway.supervisor.version` what to do when that
+fails.
 """
 
 import asyncio
@@ -8,8 +9,9 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
 from typing import Final
@@ -18,48 +20,46 @@ from gateway.ipc.routing_table import LastDeath
 from gateway.rundir.version_log import VersionLog
 from gateway.schema.infer import schema_for
 from gateway.schema.methods import METHODS
+from gateway.schema.samples import Sample, read_sample
 from gateway.settings import Settings
 from gateway.supervisor.environments import OWN, Interpreters, Ready
 from gateway.supervisor.golden import GoldenRows
-from gateway.supervisor.log_tail import Sink
+from gateway.supervisor.log_tail import LogTail, Sink
 from gateway.supervisor.model_dir import offer
-from gateway.supervisor.replicas import Child, FailureKind, ReplicaSet, StartFailed
-from gateway.supervisor.version import VersionController
-from gateway.supervisor.worker_process import (
-    ChildFailed,
-    ChildHandle,
-    LogTail,
-    Nursery,
-    NurseryFailed,
-    Reaper,
-    start_child,
-)
+from gateway.supervisor.nursery import NurseryFailed
+from gateway.supervisor.nursery_pool import NurseryPool
+from gateway.supervisor.reaper import Reaper
+from gateway.supervisor.replicas import Child, FailureKind, OnDeath, ReplicaSet, StartFailed
+from gateway.supervisor.version_state import VersionState
+from gateway.supervisor.worker_process import ChildFailed, ChildHandle, start_child
+from registry.composition.plan import PLAN
 from registry.errors import FitserveError
-from registry.golden_inputs import SampleRows
+from registry.golden import answer_forms
 from registry.inference import FOLDER_OF_MODELS
 from registry.limits.base import Backend
 from registry.records import Json, ModelVersion
 from registry.resources import GB
 from registry.serving_environment import Own, ServingEnvironment, decide
+from registry.units import memory_text, peak_text
 from registry.workspace import Workspace
 
 log = logging.getLogger("fitserve.supervisor")
 
 _SECONDS_PER_GB: Final = 10.0
-_SOUND_NURSERY_S: Final = 0.5  # one that died sooner is started again only when it is needed
 _PROOF_S: Final = 60.0
-_IMPORTS: Final = 40  # modules that are asked for before a fork
+_IMPORTS: Final = 40  # modules imported before a fork
 _KINDS: Final[dict[str, FailureKind]] = {"digest": "digest", "load": "load", "memory": "memory", "timeout": "timeout"}
 
 
 @dataclass(frozen=True)
 class Files:
-    """What of a version lies on disk, looked up once before it starts."""
+    """Where a version's files are on disk, looked up once before it starts."""
 
     record: ModelVersion
     artifact: Path
     code: Path | None
     serving: ServingEnvironment
+    sample: Mapping[str, Json]  # what the registered sample tells of the model's input
 
 
 class WorkerLauncher:
@@ -79,37 +79,36 @@ class WorkerLauncher:
         self._interpreters = Interpreters(workspace.interpreters_dir, reaper)
         self._own = Own.here()
         self._golden = GoldenRows(workspace, settings.max_compute_s)
-        self._nurseries: dict[str | None, asyncio.Task[Nursery]] = {}
-        self._loads = asyncio.Semaphore(max(2, round(cores) * 2))  # more at once would only wait for each other
+        self._nurseries = NurseryPool(reaper)
+        self._loads = asyncio.Semaphore(max(2, round(cores) * 2))  # more at once would only compete
         self._ids = itertools.count(1)
         self._files: dict[str, tuple[Files, Ready]] = {}  # by key of the replica set
-        self._proofs: dict[tuple[str | int | None, ...], dict[str, Json]] = {}  # by `_same_answers`
+        self._proofs: dict[tuple[str | int | None, ...], dict[str, Json]] = {}  # by `_proof_key`
         self._logs: dict[str, VersionLog] = {}
         self._tails: dict[str, LogTail] = {}
-        self._closing = False
 
-    def log_of(self, version: VersionController) -> VersionLog:
+    def log_of(self, version: VersionState) -> VersionLog:
         if version.id not in self._logs:
             self._logs[version.id] = VersionLog(self._workspace.logs_dir, version.model, version.record.version)
         return self._logs[version.id]
 
     @property
     def nursery_pids(self) -> list[int]:
-        started = [task.result() for task in self._nurseries.values() if task.done() and not task.cancelled()]
-        return [nursery.pid for nursery in started if nursery.alive]
+        return self._nurseries.pids
 
     async def warm(self, records: Iterable[ModelVersion]) -> None:
-        """Start the nursery of the gateway's own interpreter before anybody needs it, with what these versions import."""
+        """Start the nursery of the gateway's own interpreter ahead of its first use, with the modules that these
+        versions import."""
         try:
-            nursery = await self._nursery(OWN)
+            nursery = await self._nurseries.get(OWN)
             await nursery.bring(islice(dict.fromkeys(chain(*map(_imports, records))), _IMPORTS))
         except NurseryFailed as error:
             log.warning("models start in fresh interpreters, which is slower: %s", error)
 
-    # Machine, for gateway.supervisor.models
+    # the `Launcher` of gateway.supervisor.models
 
     async def open_replicas(
-        self, version: VersionController, key: str, admit: Callable[[], Awaitable[None]]
+        self, version: VersionState, key: str, admit: Callable[[], Awaitable[None]], on_death: OnDeath
     ) -> ReplicaSet:
         record = version.record
         version.start_ms = {"seen": max(0.0, (version.seen_time - record.created_time).total_seconds() * 1000)}
@@ -126,33 +125,33 @@ class WorkerLauncher:
             group = self._backend.create(key, version.limits, tasks=self._settings.model_tasks)
         except OSError as error:
             raise StartFailed("load", f"its limit group could not be made: {error.strerror}") from error
-        replicas = ReplicaSet(version.id, group, version.limits, version.size, version.child_died)
+        replicas = ReplicaSet(version.id, group, version.limits, version.size, on_death)
         self._files[key] = files, ready
         version.start_ms["prepare"] = _since(began)
         return replicas
 
-    async def start_child(self, version: VersionController, replicas: ReplicaSet) -> Child:
+    async def start_child(self, version: VersionState, replicas: ReplicaSet) -> Child:
         async with self._loads:
             return await self._start(version, replicas)
 
-    async def prove(self, version: VersionController, replicas: ReplicaSet, child: Child) -> None:
-        """Find out how a child may be asked, and put it into its description: which methods have shorter ways, and which answer
-        differently for rows together. Callers are answered meanwhile, by the public methods and each alone.
+    async def prove(self, version: VersionState, replicas: ReplicaSet, child: Child) -> None:
+        """Find out how a child may be asked, and put it into its description: which methods have shortcuts, and which
+        answer batched rows differently. Until then callers are answered by the public methods, one request at a time.
 
-        What an earlier child with the same bytes in the same environment found is true of this one too.
+        The result of an earlier child with the same bytes in the same environment is reused.
         """
         if child.proved:
             return
         child.proved = True
         self._golden.store(version.record)
         began = time.monotonic()
-        key = _same_answers(version.record, replicas, self._files[replicas.key][1])
+        key = _proof_key(version.record, replicas, self._files[replicas.key][1])
         known = self._proofs.get(key)
         try:
             scoring = await child.handle.prove(known and known["scoring"], _PROOF_S)
             together = known["unbatchable"] if known else await self._golden.together(child)
-        except (ChildFailed, OSError, TimeoutError) as error:  # of its death others hear
-            log.warning("%s: child %d: how it may be asked is not known: %s", replicas.what, child.pid, error)
+        except (ChildFailed, OSError, TimeoutError) as error:  # its death is handled elsewhere
+            log.warning("%s: child %d: shortcuts and batching were not proved: %s", replicas.what, child.pid, error)
             return
         self._proofs[key] = {"scoring": scoring, "unbatchable": together}
         child.description = {**child.description, **self._proofs[key], "proving": False}
@@ -167,8 +166,8 @@ class WorkerLauncher:
         """The replica set has been closed."""
         self._files.pop(replicas.key, None)
 
-    def close_log(self, version: VersionController) -> None:
-        """Nothing of it runs: until the next line its log takes neither memory nor a descriptor."""
+    def close_log(self, version: VersionState) -> None:
+        """None of its processes runs: free the memory and the descriptor of its log until the next line."""
         self._tails.pop(version.id, None)
         version_log = self._logs.pop(version.id, None)
         if version_log is not None:
@@ -176,13 +175,8 @@ class WorkerLauncher:
 
     async def close(self) -> None:
         """End the nurseries."""
-        self._closing = True
         await self._golden.close()
-        for task in self._nurseries.values():
-            task.cancel()
-            await asyncio.wait([task])
-            if not task.cancelled() and task.exception() is None:
-                await task.result().close()
+        await self._nurseries.close()
         for version_log in self._logs.values():
             version_log.close()
 
@@ -203,10 +197,11 @@ class WorkerLauncher:
             artifact=artifacts.local_path(record.artifact.digest),
             code=code,
             serving=decide(record, self._own, spec=spec, code=modules),
+            sample={} if (sample := self._rows(record)) is None else sample.told(),
         )
 
-    def _progress(self, version: VersionController) -> Sink:
-        """What the building of its interpreter says: into its log, the last line also into its status."""
+    def _progress(self, version: VersionState) -> Sink:
+        """Writes the output of its environment's build to its log, and the last line to its status."""
         write = self.log_of(version).write
 
         def tell(data: bytes) -> None:
@@ -216,7 +211,7 @@ class WorkerLauncher:
 
         return tell
 
-    async def _start(self, version: VersionController, replicas: ReplicaSet) -> Child:
+    async def _start(self, version: VersionState, replicas: ReplicaSet) -> Child:
         files, ready = self._files[replicas.key]
         began = time.monotonic()
         handle = await self._forked(version, ready)
@@ -233,7 +228,7 @@ class WorkerLauncher:
                 raise StartFailed("load", f"model {replicas.what} was not loaded inside its limit group")
             version.start_ms["load"] = _since(began)
             child = Child(number, handle, listen, description)
-            self._say_what_is_known(version, replicas, child)
+            self._reuse_proof(version, replicas, child)
             began = time.monotonic()
             await self._learn(version, replicas, child)
             version.start_ms["golden"] = _since(began)
@@ -244,7 +239,7 @@ class WorkerLauncher:
         except StartFailed:
             handle.kill()
             raise
-        except FitserveError as error:  # golden rows that cannot be read
+        except FitserveError as error:  # the golden rows cannot be read
             handle.kill()
             raise StartFailed("golden", f"model {replicas.what} was not verified: {error}") from error
         except OSError as error:  # the group or the socket
@@ -254,15 +249,27 @@ class WorkerLauncher:
             handle.kill()
             raise
         log.info("%s: child %d serves within %g GB", replicas.what, handle.pid, replicas.limits.memory_in_gb)
+        self._log_start(version, replicas, child)
         return child
 
-    async def _forked(self, version: VersionController, ready: Ready) -> ChildHandle:
-        """A child that waits; forked where that is possible, else in a fresh interpreter."""
+    def _log_start(self, version: VersionState, replicas: ReplicaSet, child: Child) -> None:
+        """A line in the version's log, which is empty otherwise where a model prints nothing."""
+        found = child.description
+        libraries = f"Python {found.get('python')}" + (f", scikit-learn {v}" if (v := found.get("sklearn")) else "")
+        limits = f"{replicas.limits.cores:g} cores, {memory_text(replicas.limits.memory_in_gb)}"
+        now = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
+        line = f"{now} {replicas.what}: process {child.pid} loaded the model ({libraries}; {limits}) and serves\n"
+        version_log = self.log_of(version)
+        version_log.write(line.encode())
+        version_log.close()  # a thousand quiet models should not hold a descriptor each
+
+    async def _forked(self, version: VersionState, ready: Ready) -> ChildHandle:
+        """A child that waits for its order: forked from a nursery if possible, else in a fresh interpreter."""
         tail = self._tail(version)
         imports = _imports(version.record)[:_IMPORTS]
         for _ in range(2):  # a nursery may have died since it was used last
             try:
-                nursery = await self._nursery(ready)
+                nursery = await self._nurseries.get(ready)
                 return await nursery.fork(log=tail, imports=imports)
             except NurseryFailed as error:
                 log.warning("%s: no fork from the nursery: %s", version.id, error)
@@ -273,28 +280,8 @@ class WorkerLauncher:
         except OSError as error:
             raise _no_process(f"{ready.python.name} could not be started: {error.strerror}") from None
 
-    async def _nursery(self, ready: Ready) -> Nursery:
-        task = self._nurseries.get(ready.digest)
-        if task is None or (task.done() and (task.cancelled() or task.exception() or not task.result().alive)):
-            task = self._nurseries[ready.digest] = asyncio.create_task(self._start_nursery(ready))
-        return await asyncio.shield(task)
-
-    async def _start_nursery(self, ready: Ready) -> Nursery:
-        """One that another takes the place of when it dies: the next start of a model should not wait for its imports."""
-        nursery = await Nursery.start(ready.python, self._reaper, variables=ready.variables)
-        since = time.monotonic()
-        nursery.exited.add_done_callback(lambda _: self._nursery_died(ready, since))
-        return nursery
-
-    def _nursery_died(self, ready: Ready, since: float) -> None:
-        if self._closing or time.monotonic() - since < _SOUND_NURSERY_S:
-            return
-        log.warning("a nursery died, starting another")
-        self._nurseries[ready.digest] = again = asyncio.create_task(self._start_nursery(ready))
-        again.add_done_callback(_ignore)  # whoever needs it next tries again and tells
-
     def _order(self, replicas: ReplicaSet, files: Files, listen: str) -> dict[str, Json]:
-        artifact = files.record.artifact  # what the replica set was opened for, whatever is asked for by now
+        artifact = files.record.artifact  # as the replica set was opened; the record may have changed since
         script = files.record.settings.get("entry_script")
         return {
             **(self._script_order(files.record, files, script) if script else {}),
@@ -303,6 +290,8 @@ class WorkerLauncher:
             "kind": artifact.kind,
             "format": artifact.format,
             "code": str(files.code) if files.code else None,
+            "plan": files.record.settings.get(PLAN),
+            "sample": dict(files.sample),
             "listen": listen,
             "threads": replicas.limits.threads,
             "rlimits": replicas.group.rlimits(),
@@ -312,7 +301,8 @@ class WorkerLauncher:
         }
 
     def _script_order(self, record: ModelVersion, files: Files, script: str) -> dict[str, Json]:
-        """The script, and a folder in which it finds its model as in Azure's containers: `<name>/<version>/<model>`."""
+        """The scoring script, and a folder with its model laid out as in Azure's containers:
+        `<name>/<version>/<model>`."""
         root = self._runtime / f"app-{record.artifact.digest[:16]}"
         several = bool(record.settings.get(FOLDER_OF_MODELS))
         models = root / "azureml-models" if several else root / "azureml-models" / record.name / str(record.version)
@@ -320,19 +310,21 @@ class WorkerLauncher:
         code = files.code or root
         return {"script": str(code / script), "app_root": str(root), "model_dir": str(models)}
 
-    async def _learn(self, version: VersionController, replicas: ReplicaSet, child: Child) -> None:
-        """What the loaded model says of itself, and whether it answers as it should.
+    async def _learn(self, version: VersionState, replicas: ReplicaSet, child: Child) -> None:
+        """Take over the description of the loaded model, and check its answers against the golden rows.
 
-        A replica set that is tried beside one that serves leaves no trace if it does not.
+        If the check fails for a replica set that starts beside one that serves, the version's state is left as it is.
 
         Raises:
-            StartFailed: it does not.
+            StartFailed: the model answers differently than recorded.
         """
         record = version.record
         if version.schema is None or record.settings.get("entry_script"):  # another script may take other arguments
             version.schema = await self._schema(version, child)
         sample = await asyncio.to_thread(self._rows, record) if record.sample and not record.golden else None
         report = await self._golden.check(record, child, sample, replicas.unrecorded)
+        if child.recording is not None:
+            child.description["answers"] = answer_forms(child.recording)
         if report.problem is None or not version.children:
             self._adopt(version, replicas)
             version.description = child.description
@@ -340,9 +332,9 @@ class WorkerLauncher:
         if report.problem is not None:
             raise StartFailed("golden", f"model {version.id} {report.problem}")
 
-    def _say_what_is_known(self, version: VersionController, replicas: ReplicaSet, child: Child) -> None:
-        """Until the proof: nothing is asked together unless that is known to be right."""
-        known = self._proofs.get(_same_answers(version.record, replicas, self._files[replicas.key][1]))
+    def _reuse_proof(self, version: VersionState, replicas: ReplicaSet, child: Child) -> None:
+        """Before the proof: batch only if an earlier child with the same content proved it right."""
+        known = self._proofs.get(_proof_key(version.record, replicas, self._files[replicas.key][1]))
         if known is not None:
             child.description["unbatchable"] = known["unbatchable"]
         elif child.description["kind"] == "script":
@@ -350,13 +342,13 @@ class WorkerLauncher:
         else:
             child.description["proving"] = True
 
-    def _adopt(self, version: VersionController, replicas: ReplicaSet) -> None:
-        """This replica set's environment is the version's."""
+    def _adopt(self, version: VersionState, replicas: ReplicaSet) -> None:
+        """Make this replica set's environment the version's."""
         files, ready = self._files[replicas.key]
         if version.serving != files.serving:
             version.serving, version.notes = files.serving, _notes(files.serving, ready)
 
-    async def _schema(self, version: VersionController, child: Child) -> dict[str, Json]:
+    async def _schema(self, version: VersionState, child: Child) -> dict[str, Json]:
         if version.record.sample is None:
             return schema_for(child.description)
         try:
@@ -371,23 +363,22 @@ class WorkerLauncher:
         assert record.sample is not None
         return schema_for(description, self._workspace.artifacts.read_bytes(record.sample), record.sample_name)
 
-    def _rows(self, record: ModelVersion) -> SampleRows | None:
-        """Blocking: the sample as rows; None where it cannot be read, which the schema has said already."""
-        from gateway.schema.samples import read_sample
-
-        assert record.sample is not None
+    def _rows(self, record: ModelVersion) -> Sample | None:
+        """Blocking: the sample as rows; None where there is none that can be read, which the schema says."""
+        if record.sample is None:
+            return None
         with contextlib.suppress(FitserveError):
             return read_sample(self._workspace.artifacts.read_bytes(record.sample), record.sample_name or "sample.json")
         return None
 
     async def _explained(self, replicas: ReplicaSet, handle: ChildHandle, failure: ChildFailed) -> StartFailed:
-        """The sentence for a child that did not come to serve."""
+        """Why a child did not come to serve."""
         end = failure.exit or await handle.exited
         death = replicas.verdict(end)
         if death.cause == "memory" or failure.kind == "memory":
-            peak = f" (peak {death.peak_gb:g} GB)" if death.peak_gb else ""
             limit = replicas.limits.memory_in_gb
-            sentence = f"model {replicas.what} does not fit into its memory limit of {limit:g} GB{peak}: it ran out while loading"
+            peak = peak_text(limit, death.peak_gb)
+            sentence = f"model {replicas.what} does not fit into its memory limit of {memory_text(limit)}{peak}: it ran out while loading"
             return StartFailed("memory", sentence, death)
         kind = _KINDS.get(failure.kind, "died")
         sentence = f"model {replicas.what} was not loaded: {failure.reason}"
@@ -396,30 +387,32 @@ class WorkerLauncher:
     def _patience(self, record: ModelVersion) -> float:
         return self._settings.start_timeout_s + _SECONDS_PER_GB * record.artifact.size / GB
 
-    def _tail(self, version: VersionController) -> LogTail:
+    def _tail(self, version: VersionState) -> LogTail:
         if version.id not in self._tails:
             self._tails[version.id] = LogTail(lambda data: self.log_of(version).write(data))
         return self._tails[version.id]
 
 
 def _notes(serving: ServingEnvironment, ready: Ready) -> list[str]:
-    """What a person should know of an environment, each once."""
+    """Warnings about an environment, without duplicates."""
     return list(dict.fromkeys((*serving.warnings, *ready.warnings)))
 
 
-def _same_answers(record: ModelVersion, replicas: ReplicaSet, ready: Ready) -> tuple[str | int | None, ...]:
-    """What decides how a model answers: its bytes, its code, its interpreter, its threads; and which rows were proved."""
+def _proof_key(record: ModelVersion, replicas: ReplicaSet, ready: Ready) -> tuple[str | int | None, ...]:
+    """Everything that decides how a model answers (bytes, code, interpreter, threads), and the rows it was proved
+    with."""
     return record.artifact.digest, record.code, ready.digest, replicas.limits.threads, record.sample
 
 
 def _imports(record: ModelVersion) -> list[str]:
-    """Modules that its file names."""
+    """Modules that its file refers to."""
     modules = [str(name).rpartition(".")[0] for name in record.facts.get("globals") or ()]
     return [module for module in dict.fromkeys(modules) if module]
 
 
 def _join(replicas: ReplicaSet, handle: ChildHandle) -> list[str]:
-    """Put a child into its group before it loads anything, or give the doors by which it goes in first of all."""
+    """Put a child into its limit group before it loads anything; gives the files by which it joins by itself, if it
+    must."""
     if handle.threads == 1:
         return list(replicas.group.expect(handle.pid))
     replicas.group.add(handle.pid)
@@ -427,13 +420,8 @@ def _join(replicas: ReplicaSet, handle: ChildHandle) -> list[str]:
 
 
 def _no_process(sentence: str) -> StartFailed:
-    """What the machine did not give now it may give later: it is tried again as after a death."""
+    """The machine lacked a resource that may be available later: retry as after a death."""
     return StartFailed("machine", sentence, LastDeath("no process", sentence))
-
-
-def _ignore(done: "asyncio.Task[Nursery]") -> None:
-    if not done.cancelled():
-        done.exception()
 
 
 def _since(began: float) -> float:

@@ -1,4 +1,4 @@
-"""What a process printed last: drained from its pipe, kept in bounded memory, passed on to a sink."""
+"""The last output of a process: drained from its pipe, kept in bounded memory, passed on to a sink."""
 
 import asyncio
 import contextlib
@@ -52,7 +52,8 @@ class LogTail:
 
 
 class LogPipe:
-    """A pipe whose writing end a child gets, and whose reading end this loop drains into a tail until the last writer closes.
+    """A pipe whose writing end a child gets, and whose reading end this loop drains into a tail until the last writer
+    closes.
 
     A child that prints more than `RATE` bytes a second waits for its own lines, not the loop for them.
     """
@@ -72,7 +73,7 @@ class LogPipe:
             self.writing = -1
 
     def close(self) -> None:
-        """Take what lies in the pipe, and no more: what the child started may still be writing."""
+        """Read what is in the pipe now, and no more: processes that the child started may still write."""
         self.close_writing()
         for _ in range(MOST_IN_PIPE // PIECE):
             if not self._take():
@@ -94,7 +95,7 @@ class LogPipe:
             asyncio.get_running_loop().add_reader(self._reading, self._readable)
 
     def _take(self) -> int:
-        """One piece of what is there now; 0 when there is nothing."""
+        """Read one piece; gives its size, 0 if there is nothing."""
         if self._reading < 0:
             return 0
         try:

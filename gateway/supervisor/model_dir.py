@@ -5,9 +5,9 @@ from pathlib import Path
 
 
 def offer(artifact: Path, place: Path) -> None:
-    """Let `artifact`, a file or a folder, be found at `place`; nothing when it is there already.
+    """Make `artifact`, a file or a folder, available at `place`, if it is not there already.
 
-    Folders are real ones, whose files are links: what walks through them (`os.walk`, `Path.rglob`) does not follow links to folders.
+    Folders are real and their files are links, since `os.walk` and `Path.rglob` do not follow links to folders.
     """
     if not artifact.is_dir():
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,7 @@
-"""All models in the supervisor: which version of each answers, which ones run, and who makes room for whom.
+"""All models in the supervisor: kept in step with the registry, published to the HTTP processes, and given memory.
 
-The rules: the latest version that proved right answers; a version that never did is passed over. Versions start ahead, if their
-memory can be promised, or at first use. For what is asked for, the least recently used of those that nobody asks for are
-stopped.
+Versions start ahead if their memory can be promised, or at first use. To make room for a requested version, the least
+recently used of the idle ones are stopped.
 """
 
 import asyncio
@@ -13,13 +12,16 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, Protocol
 
 from gateway.ipc.control import Message
-from gateway.ipc.routing_table import OF_SERVICE, ModelEntry, Publisher, ServiceEntry
+from gateway.ipc.routing_table import OF_SERVICE, Publisher, ServiceEntry
 from gateway.settings import Settings
 from gateway.supervisor.admission import Admission, Candidate
 from gateway.supervisor.baseline import BaselineRecorder
-from gateway.supervisor.replicas import Child, ReplicaSet
+from gateway.supervisor.replicas import Child, OnDeath, ReplicaSet
+from gateway.supervisor.served_model import ServedModel
 from gateway.supervisor.services import OwnModel, read_services
-from gateway.supervisor.version import NoRoomNow, VersionController
+from gateway.supervisor.version import VersionController
+from gateway.supervisor.version_host import NoRoomNow
+from gateway.supervisor.version_state import VersionState
 from registry.errors import DoesNotFit, ModelNotFound
 from registry.records import ModelVersion, ServiceRecord
 from registry.resources import ResourceConfiguration
@@ -27,160 +29,57 @@ from registry.resources import ResourceConfiguration
 log = logging.getLogger("fitserve.supervisor")
 
 _NAME_IN_KEY: Final = 100  # it becomes a file name, whose length is bounded
-IN_USE_S: Final = 2.0  # HTTP processes tell once a second what answered
+IN_USE_S: Final = 2.0  # HTTP processes report once a second which versions answered
 
 
-class WorkerLauncher(Protocol):
-    """What starts processes: see `gateway.supervisor.launcher`."""
+class Launcher(Protocol):
+    """Starts processes: see `gateway.supervisor.launcher.WorkerLauncher`."""
 
     async def open_replicas(
-        self, version: VersionController, key: str, admit: Callable[[], Awaitable[None]]
+        self, version: VersionState, key: str, admit: Callable[[], Awaitable[None]], on_death: OnDeath
     ) -> ReplicaSet:
-        """Everything that a child needs made ready, then `admit`, then an empty group."""
+        """Prepare everything that a child needs, then await `admit`, then give an empty replica set."""
 
-    async def start_child(self, version: VersionController, replicas: ReplicaSet) -> Child: ...
-    async def prove(self, version: VersionController, replicas: ReplicaSet, child: Child) -> None: ...
+    async def start_child(self, version: VersionState, replicas: ReplicaSet) -> Child: ...
+    async def prove(self, version: VersionState, replicas: ReplicaSet, child: Child) -> None: ...
     def recorded(self, record: ModelVersion) -> bool:
-        """Whether there are golden rows of it."""
+        """Whether golden rows of it were recorded."""
 
     def forget_replicas(self, replicas: ReplicaSet) -> None: ...
-    def close_log(self, version: VersionController) -> None: ...
+    def close_log(self, version: VersionState) -> None: ...
 
 
-class BackpressuredWriter(Protocol):
-    """Where tables go: see `gateway.supervisor.http_processes`."""
+class TableReaders(Protocol):
+    """Receives routing tables: see `gateway.supervisor.http_processes.HttpProcesses`."""
 
     def publish(self, message: Message) -> None: ...
     async def released(self, children: Collection[int], revision: int, timeout: float) -> bool: ...
-
-
-class ServedModel:
-    """One model, or one as a service with limits of its own has it. `live` is the version that answers when none is named,
-    None until there is one."""
-
-    def __init__(self, name: str, settings: Settings, service: str | None = None) -> None:
-        self.name = name
-        self.service = service
-        self.asked: int | None = None  # the version that the service names; None: the latest that proves right
-        self.versions: dict[int, VersionController] = {}
-        self.live: int | None = None
-        self.pinned: frozenset[int] = frozenset()  # versions that services name: they run beside the live one
-        self._settings = settings
-        self._tried: set[int] = set()  # started ahead once; whatever came of it
-
-    @property
-    def live_version(self) -> VersionController | None:
-        return None if self.live is None else self.versions.get(self.live)
-
-    def entry(self) -> ModelEntry:
-        latest = max(self.versions)
-        live = self.live
-        if self.asked is not None:
-            latest = self.asked if self.asked in self.versions else latest
-        elif live is None and self.versions[latest].rejected:
-            target = self._target()
-            live = None if target is None else target.record.version
-        return ModelEntry(self.name, latest, live, {number: v.entry() for number, v in sorted(self.versions.items())})
-
-    def settle(self) -> None:
-        """Decide what answers and what should run, from what there is now. Deciding twice changes nothing."""
-        live = self.live_version
-        if self.live is not None and (live is None or live.rejected):
-            self.live = live = None
-            self._tried.difference_update(number for number, v in self.versions.items() if v.was_live)
-        target = self._target()
-        if target is None or target is live:
-            return
-        number = target.record.version
-        if target.state == "live":
-            log.info("%s: answers for %s", target.id, self.name)
-            self.live = number
-            if live is not None and live.record.version not in self.pinned:
-                live.stop()
-            self._stop_overtaken(number)
-        elif self._settings.start == "first-use" and (live is None or live.replicas is None):
-            self.live = number
-        elif number not in self._tried:
-            self._tried.add(number)
-            target.start(urgent=live is not None and live.replicas is not None)
-
-    def _stop_overtaken(self, by: int) -> None:
-        """Versions that were to answer, were overtaken while they started, and that nobody has asked for."""
-        for number, version in self.versions.items():
-            if number < by and number not in self.pinned and version.wanted and not version.last_used:
-                self._tried.discard(number)
-                version.stop()
-
-    def pin(self, numbers: frozenset[int]) -> None:
-        """Services name these versions. What is new among them starts; what is not named any more stops when idle."""
-        new, self.pinned = numbers - self.pinned, numbers
-        if self._settings.start == "ahead":
-            for number in new & self.versions.keys():
-                self._tried.add(number)
-                self.versions[number].start()
-
-    async def unload(self) -> None:
-        """None of its versions runs until `load`, or until a new one is registered. Returns when what was accepted is answered."""
-        for version in self.versions.values():
-            version.unload()
-        await asyncio.gather(*(version.stopped() for version in self.versions.values()))
-
-    def load(self) -> None:
-        """The version that answers starts, and those that services name; the others may be asked for again."""
-        for version in self.versions.values():
-            version.load()
-        for number in {self.entry().current.version, *self.pinned}:
-            self.versions[number].start(urgent=True)
-
-    def crowded_out(self) -> list[VersionController]:
-        """What should run, and found no room when it was to start."""
-        target = self._target()
-        numbers = self.pinned if target is None else self.pinned | {target.record.version}
-        found = [self.versions[number] for number in numbers & self.versions.keys()]
-        return [version for version in found if version.crowded_out and not version.wanted]
-
-    def forget_attempt(self, number: int) -> None:
-        """Its limits or environment changed: it may be started ahead again."""
-        self._tried.discard(number)
-
-    def left_behind(self) -> list[int]:
-        """Versions that a service has not asked for any more, and that need not answer for it any longer."""
-        if self.asked is None:
-            return []
-        return [number for number in self.versions if number not in {self.asked, self.live}]
-
-    def _target(self) -> VersionController | None:
-        if self.asked is not None:
-            asked = self.versions.get(self.asked)
-            return None if asked is None or asked.rejected else asked
-        usable = [number for number, version in self.versions.items() if not version.rejected]
-        return self.versions[max(usable)] if usable else None
 
 
 class ModelManager:
     """The supervisor's models; the `Host` of their versions.
 
     Args:
-        outlet: the HTTP processes.
-        keys: digests of the accepted keys, None when none is asked for.
+        readers: the HTTP processes.
+        keys: digests of the accepted keys, None when no key is required.
     """
 
     def __init__(
         self,
         settings: Settings,
-        machine: WorkerLauncher,
+        launcher: Launcher,
         admission: Admission,
         publisher: Publisher,
-        outlet: BackpressuredWriter,
+        readers: TableReaders,
         keys: frozenset[str] | None = None,
     ) -> None:
         self.settings = settings
         self.models: dict[str, ServedModel] = {}
         self.admission = admission
-        self._machine = machine
+        self._launcher = launcher
         self._publisher = publisher
-        self._outlet = outlet
-        self._keys = keys
+        self._readers = readers
+        self.keys = keys
         self._default: str | None = None
         self._services: Sequence[ServiceEntry] = ()
         self._default_service: str | None = None
@@ -188,7 +87,7 @@ class ModelManager:
         self._flush_due = False
         self._room = asyncio.Lock()
         self._numbers = itertools.count(1)
-        self._rehearsals = BaselineRecorder(self, machine.recorded)
+        self._baselines = BaselineRecorder(self, launcher.recorded)
         self._closing: set[asyncio.Task[None]] = set()
 
     # the registry
@@ -196,7 +95,7 @@ class ModelManager:
     def reconcile(
         self, records: Sequence[ModelVersion], default: str | None, deployed: Sequence[ServiceRecord] = ()
     ) -> None:
-        """These are registered and deployed now, and `default`, a service or a model, answers ``/score``."""
+        """Make the running set match these records. `default`, a service or a model, answers ``/score``."""
         self._services, own = read_services(deployed, records)
         means = next((service.model for service in self._services if service.name == default), None)
         self._default = default if means is None else means
@@ -211,7 +110,7 @@ class ModelManager:
             model = self.models.setdefault(name, ServedModel(name, self.settings))
             try:
                 self._take(model, number, record)
-            except Exception:  # the other models must not suffer from one odd record
+            except Exception:  # one invalid record must not affect the other models
                 log.exception("%s: its record cannot be used", record.id)
                 if number in model.versions:
                     model.versions[number].refuse("its record cannot be used; the gateway's log has the traceback")
@@ -225,7 +124,7 @@ class ModelManager:
         self.flush()
 
     def _take(self, model: ServedModel, number: int, record: ModelVersion) -> None:
-        """A record that is new, or may have changed."""
+        """Take over a record that is new or may have changed."""
         version = model.versions.get(number)
         if version is None:
             model.versions[number] = VersionController(record, self, model.service)
@@ -239,14 +138,15 @@ class ModelManager:
             version.update(record)
 
     def _ask(self, name: str, own: OwnModel) -> None:
-        """What a service wants of a model of its own."""
+        """Set which version a service asks for of its own copy of a model."""
         model = self.models.setdefault(name, ServedModel(name, self.settings, own.service))
         if model.asked != own.asked:
             model.asked = own.asked
             self._mark(name)
 
     def _runs(self, name: str, own: OwnModel) -> list[int]:
-        """All versions where it follows the live one; else what it asks for, and what answers until that does."""
+        """All versions where the service follows the live one; else the one it names, and the one that answers until
+        then."""
         if own.asked is None:
             return list(own.records)
         model = self.models.get(name)
@@ -264,12 +164,12 @@ class ModelManager:
 
     async def _close(self, version: VersionController) -> None:
         await version.close()
-        self._machine.close_log(version)
+        self._launcher.close_log(version)
 
-    # what HTTP processes ask and tell
+    # requests and reports of HTTP processes
 
     def of_services(self, name: str) -> list[ServedModel]:
-        """That model as services with limits of their own have it."""
+        """The copies of that model that services with limits of their own run."""
         return [model for key, model in sorted(self.models.items()) if key.startswith(f"{name}{OF_SERVICE}")]
 
     def version(self, name: str, number: int | None) -> VersionController:
@@ -314,7 +214,7 @@ class ModelManager:
     # time
 
     def stop_idle(self) -> None:
-        """Stop what nobody has asked for in `idle_s`: on-demand versions, and all that started at first use."""
+        """Stop versions without requests for `idle_s`: on-demand ones, and with ``start = "first-use"`` all of them."""
         since = time.monotonic() - self.settings.idle_s
         for model in self.models.values():
             for number, version in model.versions.items():
@@ -333,27 +233,27 @@ class ModelManager:
         for model in self.models.values():
             for version in model.versions.values():
                 version.kill()
-        self._rehearsals.kill()
+        self._baselines.kill()
         for task in self._closing:
             task.cancel()
 
     # Host, for the versions
 
-    def changed(self, version: VersionController) -> None:
+    def changed(self, version: VersionState) -> None:
         self._mark(version.model)
         if not self._flush_due:
             self._flush_due = True
             asyncio.get_running_loop().call_soon(self._flush_later)
 
-    async def open_replicas(self, version: VersionController) -> ReplicaSet:
+    async def open_replicas(self, version: VersionState, on_death: OnDeath) -> ReplicaSet:
         asked = version.limits.memory_bytes
         self.admission.check(f"model {version.id}", asked)
         its_model = self.models.get(version.record.name)
         registered = None if its_model is None else its_model.versions.get(version.record.version)
-        unrecorded = await self._rehearsals.before(version, registered)
+        unrecorded = await self._baselines.before(version, registered)
         key = f"{version.model[:_NAME_IN_KEY]}-{version.record.version}-{next(self._numbers)}"
         try:
-            replicas = await self._machine.open_replicas(version, key, lambda: self._make_room(version, key))
+            replicas = await self._launcher.open_replicas(version, key, lambda: self._make_room(version, key), on_death)
         except BaseException:
             self.admission.release(key)
             self._close_log(version)
@@ -361,36 +261,36 @@ class ModelManager:
         replicas.unrecorded = unrecorded
         return replicas
 
-    async def start_child(self, version: VersionController, replicas: ReplicaSet) -> Child:
-        return await self._machine.start_child(version, replicas)
+    async def start_child(self, version: VersionState, replicas: ReplicaSet) -> Child:
+        return await self._launcher.start_child(version, replicas)
 
-    async def prove(self, version: VersionController, replicas: ReplicaSet, child: Child) -> None:
-        await self._machine.prove(version, replicas, child)
+    async def prove(self, version: VersionState, replicas: ReplicaSet, child: Child) -> None:
+        await self._launcher.prove(version, replicas, child)
 
-    def has_stand_in(self, version: VersionController) -> bool:
+    def has_stand_in(self, version: VersionState) -> bool:
         model = self.models.get(version.model)
         live = None if model is None else model.live_version
         return live is not None and live is not version and live.state == "live"
 
-    async def promise(self, version: VersionController, replicas: ReplicaSet, limits: ResourceConfiguration) -> None:
+    async def promise(self, version: VersionState, replicas: ReplicaSet, limits: ResourceConfiguration) -> None:
         try:
             self.admission.promise(replicas.key, f"model {version.id}", limits.memory_bytes)
         except DoesNotFit as error:
             raise NoRoomNow(str(error)) from None
 
-    async def close_replicas(self, version: VersionController, replicas: ReplicaSet) -> None:
+    async def close_replicas(self, version: VersionState, replicas: ReplicaSet) -> None:
         children = list(replicas.children)
         self.flush()
-        if children and not await self._outlet.released(children, self._publisher.revision, self.settings.drain_s):
+        if children and not await self._readers.released(children, self._publisher.revision, self.settings.drain_s):
             log.warning("%s: still in use after %g s of draining, ended", version.id, self.settings.drain_s)
         await replicas.end()
-        self._machine.forget_replicas(replicas)
+        self._launcher.forget_replicas(replicas)
         self.admission.release(replicas.key)
         self._close_log(version)
         self._start_crowded_out()
 
     def _start_crowded_out(self) -> None:
-        """Memory is free again: for those that should have started ahead and did not fit, the smallest first."""
+        """Memory became free: start versions that did not fit before, the smallest first."""
         if self.settings.start != "ahead":
             return
         waiting = [v for model in self.models.values() for v in model.crowded_out()]
@@ -400,14 +300,14 @@ class ModelManager:
             if free >= 0:
                 version.start()
 
-    def _close_log(self, version: VersionController) -> None:
-        if version.replicas is None:  # else another replica set of it writes on
-            self._machine.close_log(version)
+    def _close_log(self, version: VersionState) -> None:
+        if version.replicas is None:  # else another replica set still writes to it
+            self._launcher.close_log(version)
 
     # publishing
 
     def flush(self) -> None:
-        """Settle and publish now what changed."""
+        """Settle the changed models and publish their entries now."""
         dirty, self._dirty = self._dirty, set()
         for name in dirty & self.models.keys():
             model = self.models[name]
@@ -418,12 +318,12 @@ class ModelManager:
         for name in dirty | self._dirty:
             try:
                 entries[name] = self.models[name].entry() if name in self.models else None
-            except Exception:  # the others' entries must go out
+            except Exception:  # the entries of the others must still be published
                 log.exception("model %s: it cannot be published", name)
         self._dirty.clear()
-        message = self._publisher.update(entries, self._default, self._keys, self._services, self._default_service)
+        message = self._publisher.update(entries, self._default, self.keys, self._services, self._default_service)
         if message is not None:
-            self._outlet.publish(message)
+            self._readers.publish(message)
         for name in entries.keys() & self.models.keys():
             for version in self.models[name].versions.values():
                 version.published()
@@ -437,13 +337,13 @@ class ModelManager:
 
     # room
 
-    async def _make_room(self, version: VersionController, key: str) -> None:
-        """Promise memory to a new group, stopping others where that is right. What is promised is what is asked for when this returns: it
-        may have changed meanwhile.
+    async def _make_room(self, version: VersionState, key: str) -> None:
+        """Promise memory to a new group, stopping other versions where allowed. The limits may change meanwhile; those
+        in force when this returns are promised.
 
         Raises:
             NoRoomNow: it does not fit beside what is promised.
-            DoesNotFit: it is to replace a version that runs, and both together do not fit.
+            DoesNotFit: it replaces a running version, and both together do not fit.
         """
         what = f"model {version.id}"
         async with self._room:
@@ -464,8 +364,8 @@ class ModelManager:
                     raise
                 raise NoRoomNow(str(error)) from None
 
-    async def _evict(self, asked: int, spared: Collection[VersionController | None]) -> None:
-        """Stop the least recently used that nobody uses, if that makes room."""
+    async def _evict(self, asked: int, spared: Collection[VersionState | None]) -> None:
+        """Stop the least recently used idle versions, if that makes enough room."""
         quiet = time.monotonic() - IN_USE_S
         idle = {
             version.replicas.key: version

@@ -1,7 +1,7 @@
-"""The supervisor's children, waited for in one place: those it started, those it adopted, and what these left behind.
+"""Reaps the supervisor's children in one place: those it started, those it adopted, and what these left behind.
 
-A process that calls `become_subreaper` adopts orphans, so nobody else may wait for single pids (no `asyncio.subprocess`, no
-`Popen.wait`): everything is started through, or watched by, one `Reaper`.
+A process that calls `become_subreaper` adopts orphans, so nobody else may wait for single pids (no
+`asyncio.subprocess`, no `Popen.wait`): everything is started through, or watched by, one `Reaper`.
 """
 
 import asyncio
@@ -19,19 +19,19 @@ from typing import Any, Final
 from gateway.worker.process_setup import OUT_OF_MEMORY
 
 PR_SET_CHILD_SUBREAPER: Final = 36
-_UNCLAIMED: Final = 256  # exits that are remembered for who asks later
+_UNCLAIMED: Final = 256  # exits that are remembered for a later `watch`
 
 
 @dataclass(frozen=True)
 class Exit:
-    """How a process ended: `code` or `signal`, the other is None. Both None: nobody could tell."""
+    """How a process ended: `code` or `signal`, the other is None. Both None: unknown."""
 
     code: int | None = None
     signal: int | None = None
 
     @property
     def out_of_memory(self) -> bool:
-        """It said itself that it ran out of memory; a SIGKILL of the kernel is for the limit group to tell."""
+        """It reported itself that it ran out of memory. Whether a SIGKILL was an OOM kill, the limit group knows."""
         return self.code == OUT_OF_MEMORY
 
     def __str__(self) -> str:
@@ -41,7 +41,8 @@ class Exit:
 
 
 def become_subreaper() -> bool:
-    """Called in the supervisor: orphans below this process become its children. False where the kernel cannot (not Linux)."""
+    """Called in the supervisor: orphans below this process become its children. False where the kernel cannot (not
+    Linux)."""
     if not sys.platform.startswith("linux"):
         return False
     libc = ctypes.CDLL(None, use_errno=True)
@@ -88,7 +89,8 @@ class Reaper:
         preexec: Callable[[], None] | None = None,
         **options: Any,
     ) -> "tuple[int, asyncio.Future[Exit]]":
-        """Start a program; gives its pid and its end. Call on the main thread: a parent-death signal follows the thread.
+        """Start a program; gives its pid and its end. Call on the main thread: a parent-death signal follows the
+        thread.
 
         Raises:
             OSError: it could not be started.
@@ -113,7 +115,7 @@ class Reaper:
             try:
                 pid = _next_dead()
                 if pid in self._watched:
-                    kill_tree(pid)  # what it started and left; before its number can be anybody else's
+                    kill_tree(pid)  # also what it started, before its pid can be reused
                 pid, status = os.waitpid(pid, os.WNOHANG)
             except ChildProcessError:
                 return
@@ -142,7 +144,7 @@ def kill_tree(pid: int) -> None:
 
 
 def _next_dead() -> int:
-    """Pid of a child that has ended and is not yet reaped; -1 (any) where none is or the system cannot look."""
+    """Pid of a child that has ended and is not yet reaped; -1 (any) if there is none or the system cannot tell."""
     if not hasattr(os, "waitid"):
         return -1
     found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -150,7 +152,7 @@ def _next_dead() -> int:
 
 
 def _is_child(pid: int) -> bool:
-    """Whether it is there to be reaped, dead or alive; where the system cannot look, what ends later tells."""
+    """Whether it is a child, dead or alive. Where the system cannot tell, assume so."""
     if not hasattr(os, "waitid"):
         return True
     try:

@@ -1,4 +1,4 @@
-"""Watching the registry from a thread of its own, so that a slow disk or database never holds up the supervisor's loop."""
+"""Watches the registry from a thread, so that a slow disk or database never blocks the supervisor's loop."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ from registry.workspace import Workspace
 
 log = logging.getLogger("fitserve.supervisor")
 
-INTERVAL_S: Final = 0.05  # half of it is the mean delay of a registration; asking costs some ten microseconds
+INTERVAL_S: Final = 0.05  # half of it is the mean delay of a registration; a check takes some ten microseconds
 _PAUSE_S: Final = 2.0
 
 
@@ -29,20 +29,20 @@ class Registered:
 
 
 def read_registered(workspace: Workspace) -> Registered:
-    """Blocking. The revision is read first, so that a change during the reading is seen at the next look."""
+    """Blocking. The revision is read first, so that a change during the read is noticed at the next check."""
     revision = workspace.revision()
     default = workspace.metadata.get_value("default_service")
     return Registered(revision, workspace.metadata.list_models(), default, workspace.metadata.list_services())
 
 
-class _Place:
-    """Folder and database file of a workspace as they are now: SQLite goes on with files that nobody else can find any more, and does
-    not notice what is copied over them."""
+class _Identity:
+    """Detects that a workspace's folder or database file was replaced. SQLite itself goes on with deleted files, and
+    does not notice that a file was copied over."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._root = workspace.root
         self._files = [path for path in (workspace.root, workspace.root / "fitserve.db") if path.exists()]
-        # Never closed: with any descriptor of the file that a process closes, SQLite loses its locks in that process.
+        # Never closed: when a process closes any descriptor of the file, SQLite loses its locks in that process.
         self._open = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in self._files[1:]]
         self._known = self._now()
 
@@ -67,7 +67,7 @@ class RegistryWatch:
         self._workspace = workspace
         self._on_change = on_change
         self._seen = seen
-        self._place = _Place(workspace)
+        self._identity = _Identity(workspace)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="registry-watch", daemon=True)
 
@@ -80,20 +80,20 @@ class RegistryWatch:
             self._thread.join(timeout=5)
 
     def _run(self) -> None:
-        troubled = False
+        unreadable = False
         pause = INTERVAL_S
         while not self._stop.wait(pause):
             try:
-                self._place.check()
+                self._identity.check()
                 if self._workspace.revision() != self._seen:
                     registered = read_registered(self._workspace)
                     self._seen = registered.revision
                     self._on_change(registered)
-                if troubled:
+                if unreadable:
                     log.info("the registry can be read again")
-                troubled, pause = False, INTERVAL_S
-            except Exception as error:  # what is served goes on; nothing new is seen until it can be read again
-                if not troubled:
+                unreadable, pause = False, INTERVAL_S
+            except Exception as error:  # serving continues; changes are seen when it can be read again
+                if not unreadable:
                     unexpected = None if isinstance(error, FitserveError) else error
                     log.error("the registry cannot be read: %s", error, exc_info=unexpected)
-                troubled, pause = True, _PAUSE_S
+                unreadable, pause = True, _PAUSE_S

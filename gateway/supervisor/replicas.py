@@ -6,22 +6,24 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from gateway.ipc.routing_table import ChildAddress, LastDeath
-from gateway.supervisor.worker_process import ChildHandle, Exit
+from gateway.supervisor.reaper import Exit
+from gateway.supervisor.worker_process import ChildHandle
 from registry.errors import FitserveError
 from registry.golden import Recording
 from registry.limits.base import Group, Usage
 from registry.records import Json
 from registry.resources import GB, ResourceConfiguration
+from registry.units import memory_text, peak_text
 
 _KILLED: Final = 9
-_REAP_S: Final = 5.0  # a process in an uninterruptible call dies when it returns
+_REAP_S: Final = 5.0  # a process in an uninterruptible system call dies only when that returns
 _SAME_OOM_S: Final = 2.0  # deaths by SIGKILL this soon after an out-of-memory kill belong to it
 
 FailureKind = Literal["digest", "load", "memory", "died", "timeout", "golden", "machine"]
 
 
 class StartFailed(FitserveError):
-    """A child did not come to serve. The sentence is for people; `death` is set where the child died."""
+    """A child failed to start. The message is for people; `death` is set if the child died."""
 
     def __init__(self, kind: FailureKind, sentence: str, death: LastDeath | None = None) -> None:
         self.kind = kind
@@ -44,7 +46,7 @@ class Child:
         self.socket = socket
         self.description = description
         self.recording: Recording | None = None  # its golden rows
-        self.proved = False  # how it may be asked was found out, or given up
+        self.proved = False  # shortcuts and batching were proved, or the proof was given up
         self.answered = False
         self.over_request = False
         self.stuck = False  # killed because it computed too long
@@ -56,7 +58,7 @@ class Child:
 
 
 class ReplicaSet:
-    """Children that share a group. It holds their limit and tells what a death was.
+    """Children that share a limit group. It applies their limits and classifies their deaths.
 
     Args:
         what: the version's id, for sentences.
@@ -70,14 +72,14 @@ class ReplicaSet:
         group: Group,
         limits: ResourceConfiguration,
         size: int,
-        on_death: Callable[["ReplicaSet", Child, Exit], None],
+        on_death: "OnDeath",
     ) -> None:
         self.what = what
         self.group = group
         self.limits = limits
         self.size = size
-        self.wanted_size = size  # what was asked for; `size` gets less when so many do not fit into the limit
-        self.unrecorded: str | None = None  # why what its children answer must not become golden rows
+        self.wanted_size = size  # as requested; `size` is lowered when so many do not fit into the limit
+        self.unrecorded: str | None = None  # why its children's answers must not become golden rows
         self.children: dict[int, Child] = {}
         self._on_death = on_death
         self._closed = False
@@ -99,14 +101,15 @@ class ReplicaSet:
             self.group.set_cpu(self.limits.cores)
         return True
 
-    def relimit(self, limits: ResourceConfiguration) -> None:
-        """Put other limits in force without a restart; only where the kernel does all the work."""
+    def change_limits(self, limits: ResourceConfiguration) -> None:
+        """Put other limits in force without a restart; only where the kernel enforces all of them."""
         self.limits = limits
         self.group.set_memory(limits.memory_bytes)
         self.group.set_cpu(limits.cores)
 
-    def can_relimit(self, limits: ResourceConfiguration, size: int) -> bool:
-        """Threads and limits that a process sets itself are fixed for its life, and less memory might be too little."""
+    def can_change_limits(self, limits: ResourceConfiguration, size: int) -> bool:
+        """False where a restart is needed: threads and rlimits are fixed for a process's life, and less memory may be
+        too little."""
         same = (limits.threads, size) == (self.limits.threads, self.wanted_size)
         return same and not self.group.rlimits() and limits.memory_bytes >= self.limits.memory_bytes
 
@@ -114,7 +117,7 @@ class ReplicaSet:
         return self.group.usage()
 
     def verdict(self, end: Exit, child: Child | None = None) -> LastDeath:
-        """What a child died of, by how it ended and what the group says of memory."""
+        """Classify a death, by how the child ended and by the group's memory events."""
         if child is not None and child.stuck:
             return LastDeath("stuck", f"model {self.what} computed for too long and is being restarted")
         usage = self.group.usage()
@@ -123,7 +126,7 @@ class ReplicaSet:
             self._oom_kills, self._oom_at = usage.oom_kills, now
         if end.out_of_memory or (end.signal == _KILLED and now - self._oom_at < _SAME_OOM_S):
             limit, peak = self.limits.memory_in_gb, usage.memory_peak_bytes / GB
-            sentence = f"model {self.what} exceeded its memory limit of {limit:g} GB (peak {peak:.3g} GB) and is being restarted"
+            sentence = f"model {self.what} exceeded its memory limit of {memory_text(limit)}{peak_text(limit, peak)} and is being restarted"
             return LastDeath("memory", sentence, limit, round(peak, 3))
         cause = f"exit {end.code}" if end.signal is None else f"signal {end.signal}"
         return LastDeath(cause, f"a process of model {self.what} ended ({cause}) and is being restarted")
@@ -133,7 +136,7 @@ class ReplicaSet:
         self.group.kill()
 
     async def end(self) -> None:
-        """`close`, after its processes have really gone: their memory is free then."""
+        """`close`, after its processes have ended and their memory is free."""
         self._closed = True
         exits = [child.handle.exited for child in self.children.values()]
         self.group.kill()
@@ -142,7 +145,7 @@ class ReplicaSet:
         self.close()
 
     def close(self) -> None:
-        """End everything and remove the group. Deaths are no news any more."""
+        """End everything and remove the group. Deaths are no longer reported."""
         self._closed = True
         self.children.clear()
         self.group.close()
@@ -151,3 +154,6 @@ class ReplicaSet:
         self.children.pop(child.id, None)
         if not self._closed:
             self._on_death(self, child, end)
+
+
+OnDeath = Callable[[ReplicaSet, Child, Exit], None]

@@ -1,4 +1,4 @@
-"""Services in the supervisor: what HTTP processes are told of them, and the versions that are theirs alone."""
+"""Services in the supervisor: their entries in the routing table, and the versions that run for one service alone."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,8 @@ log = logging.getLogger("fitserve.supervisor")
 class OwnModel:
     """A model as one service has it: under the service's limits, in children of its own.
 
-    `asked` is the version that the service names, None for whichever proves right last. `records` are those that may run.
+    `asked` is the version that the service names, None for whichever proves right last. `records` are those that may
+    run.
     """
 
     service: str
@@ -26,7 +27,8 @@ class OwnModel:
 def read_services(
     deployed: Sequence[ServiceRecord], models: Sequence[ModelVersion]
 ) -> tuple[list[ServiceEntry], dict[str, OwnModel]]:
-    """All services whose records can be used, and by its name in the table what runs for one of them alone."""
+    """The entries of all services with valid records, and the models that run for one service alone, by their name in
+    the table."""
     by_name: dict[str, list[ModelVersion]] = {}
     for version in models:
         by_name.setdefault(version.name, []).append(version)
@@ -39,13 +41,13 @@ def read_services(
                 versions = {each.version: services.own_version(record, each) for each in by_name.get(entry.model, ())}
                 own[entry.served_by] = OwnModel(record.name, entry.version, versions)
             entries.append(entry)
-        except Exception:  # the other services and the models must not suffer from one odd record
+        except Exception:  # one invalid record must not affect the other services and models
             log.exception("service %s: its record cannot be used", record.name)
     return entries, own
 
 
 def _entry(record: ServiceRecord) -> ServiceEntry:
-    """With keys on and none made yet nobody gets in."""
+    """With authentication on and no keys made yet, every request is rejected."""
     model, version = services.target(record)
     keys = tuple(record.settings.get("keys") or ()) if record.settings.get("auth_enabled") else None
     return ServiceEntry(record.name, model, version, keys, services.runs_alone(record))

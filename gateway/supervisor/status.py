@@ -1,11 +1,13 @@
-"""What the supervisor tells of models: the value of a "status" answer. Plain JSON, made when somebody asks."""
+"""The value of a "status" answer: plain JSON about models, made on request."""
 
 from collections.abc import Callable, Sequence
 
 from gateway.ipc.routing_table import LastDeath
 from gateway.rundir.version_log import VersionLog
-from gateway.supervisor.models import ModelManager, ServedModel
-from gateway.supervisor.version import VersionController
+from gateway.supervisor.models import ModelManager
+from gateway.supervisor.requirements import cores_in_force, note_of_cores
+from gateway.supervisor.served_model import ServedModel
+from gateway.supervisor.version_state import VersionState
 from registry.limits.base import Enforcement, Usage
 from registry.records import Json
 from registry.resources import GB
@@ -15,14 +17,14 @@ LOG_LINES = 20
 
 def model_status(
     model: ServedModel,
-    log_of: Callable[[VersionController], VersionLog],
+    log_of: Callable[[VersionState], VersionLog],
     enforcement: Enforcement,
     services: Sequence[ServedModel] = (),
 ) -> dict[str, Json]:
-    """One model in full: what its answering version says, and all versions.
+    """One model in full: the facts of the version that answers, and all versions.
 
     Args:
-        services: it, as services with limits of their own have it.
+        services: the copies of it that services with limits of their own run.
     """
     versions = {number: version_status(v, log_of(v), enforcement) for number, v in sorted(model.versions.items())}
     entry = model.entry()
@@ -52,14 +54,14 @@ def model_status(
 
 
 def _service_status(
-    model: ServedModel, log_of: Callable[[VersionController], VersionLog], enforcement: Enforcement
+    model: ServedModel, log_of: Callable[[VersionState], VersionLog], enforcement: Enforcement
 ) -> dict[str, Json]:
-    """What answers for a service alone, in full."""
+    """The version that answers for one service alone, in full."""
     version = model.versions[model.entry().current.version]
     return {"service": model.service, **version_status(version, log_of(version), enforcement)}
 
 
-def version_status(version: VersionController, log: VersionLog, enforcement: Enforcement) -> dict[str, Json]:
+def version_status(version: VersionState, log: VersionLog, enforcement: Enforcement) -> dict[str, Json]:
     """One version in full. Sizes in bytes where the name says so, else in GB (2**30 bytes)."""
     replicas, record = version.replicas, version.record
     limits = version.limits if replicas is None else replicas.limits
@@ -70,7 +72,7 @@ def version_status(version: VersionController, log: VersionLog, enforcement: Enf
         "state": version.shown[0],
         "reason": version.shown[1],
         "limits": {
-            "cpu": limits.cores,
+            "cpu": cores_in_force(limits),
             "memory_in_gb": limits.memory_in_gb,
             "asked": {"cpu": version.limits.cores, "memory_in_gb": version.limits.memory_in_gb},
             "enforcement": enforcement if replicas is None else replicas.group.enforcement,
@@ -83,13 +85,13 @@ def version_status(version: VersionController, log: VersionLog, enforcement: Enf
             "oom_kills": usage.oom_kills,
         },
         "pids": sorted(child.pid for child in version.children),
-        "restarts": version.deaths.by_cause.total(),
-        "restarts_by_cause": dict(version.deaths.by_cause),
-        "last_death": death_json(version.deaths.last),
+        "restarts": version.backoff.by_cause.total(),
+        "restarts_by_cause": dict(version.backoff.by_cause),
+        "last_death": death_json(version.backoff.last),
         "answers": version.answers,
         "golden": version.golden,
         "unverified": version.unverified,
-        "notes": version.notes,
+        "notes": [*version.notes, *note_of_cores(version.limits)],
         "environment": record.environment,
         "progress": version.progress,
         "facts": {
@@ -107,19 +109,19 @@ def version_status(version: VersionController, log: VersionLog, enforcement: Enf
     }
 
 
-def _batching(version: VersionController) -> dict[str, Json]:
-    """Which methods are asked for one request at a time, and why: by the largest difference, None for one in a label."""
+def _batching(version: VersionState) -> dict[str, Json]:
+    """Which methods are called for one request at a time, each with its largest difference (None: in a label)."""
     description = version.description or {}
     by_hand = version.record.settings.get("batching") is False or description.get("batchable") is False
     return {"on": not by_hand, "alone": description.get("unbatchable") or {}}
 
 
-def _decided(version: VersionController) -> dict[str, Json]:
-    """Which environment serves it, and by which rule."""
+def _decided(version: VersionState) -> dict[str, Json]:
+    """Which environment serves it, and by which rule that was decided."""
     return {} if version.serving is None else {"environment": version.serving.to_json()}
 
 
-def version_metrics(version: VersionController) -> dict[str, Json]:
+def version_metrics(version: VersionState) -> dict[str, Json]:
     """One version in numbers, for ``/metrics``."""
     replicas = version.replicas
     usage = Usage() if replicas is None else replicas.usage()
@@ -132,7 +134,7 @@ def version_metrics(version: VersionController) -> dict[str, Json]:
         "memory_limit_bytes": (version.limits if replicas is None else replicas.limits).memory_bytes,
         "cpu_seconds": usage.cpu_seconds,
         "throttled_seconds": usage.throttled_seconds,
-        "restarts_by_cause": dict(version.deaths.by_cause),
+        "restarts_by_cause": dict(version.backoff.by_cause),
     }
 
 

@@ -1,7 +1,7 @@
 """The supervisor: one process that owns the socket, the HTTP processes, the scoring children and their limits.
 
-It decides and starts; it never answers a scoring call and never unpickles. One thread runs one loop; another watches the
-registry; signal handlers only note.
+It decides and starts; it never answers a scoring call and never unpickles. One thread runs one loop, another watches
+the registry. Signal handlers only set flags.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from typing import Any, Final
 from gateway.auth.keys import Keys, digest, keys_in_force
 from gateway.ipc.control import ControlPeer, Message
 from gateway.ipc.routing_table import Publisher
+from gateway.rundir import applied
 from gateway.rundir.listen import bind, url_of
 from gateway.rundir.state import GatewayLock, make_runtime_dir, workspace_tag
 from gateway.settings import Settings
@@ -28,10 +29,10 @@ from gateway.supervisor.admission import Admission
 from gateway.supervisor.http_processes import COMMAND, HttpProcesses
 from gateway.supervisor.launcher import WorkerLauncher
 from gateway.supervisor.models import ModelManager
+from gateway.supervisor.reaper import Reaper, become_subreaper
 from gateway.supervisor.registry_watch import Registered, RegistryWatch, read_registered
 from gateway.supervisor.status import gateway_status, model_status, version_metrics
-from gateway.supervisor.version import UNLOADED
-from gateway.supervisor.worker_process import Reaper, become_subreaper
+from gateway.supervisor.version_state import UNLOADED
 from registry.errors import FitserveError, ModelNotFound
 from registry.limits import choose_backend, machine_cores, machine_memory_bytes
 from registry.limits.base import Backend
@@ -46,7 +47,7 @@ _Work = Callable[[ControlPeer, Message], Coroutine[Any, Any, None]]
 _TICK_S: Final = 1.0
 _STOP_CHILDREN_S: Final = 5.0
 _LOG_LINES: Final = 1000
-_COUNT_S: Final = 2.0  # how long an HTTP process may take to tell what it counted
+_COUNT_S: Final = 2.0  # longest time for an HTTP process to send its counters
 
 
 def serve(
@@ -100,34 +101,37 @@ class Supervisor:
         self._workspace = workspace
         self._settings = settings
         self._token = secrets.token_urlsafe(32) if keys.digests else ""
-        self._keys = frozenset({*keys.digests, digest(self._token)}) if keys.digests else None
+        self._keys = self._keys_with_own(keys)
         self._lock = lock
         self._listening = listening
         self._backend = backend
         self._runtime = runtime
         self._stop_signals = 0
-        self._noted = asyncio.Event()
+        self._signalled = asyncio.Event()
         self._wants: set[asyncio.Task[None]] = set()
+        self._applied = -1
+        self._reloads = 0
 
     async def run(self, on_ready: Callable[[str], None] | None, http_command: Sequence[str]) -> int:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._note_signal)
+        loop.add_signal_handler(signal.SIGHUP, self._note_reload)
         become_subreaper()
         reaper = Reaper()
         reaper.start()
-        publisher = Publisher()
-        self._machine = WorkerLauncher(
+        publisher = self._publisher = Publisher()
+        self._launcher = WorkerLauncher(
             self._workspace, self._settings, self._backend, reaper, self._runtime, machine_cores()
         )
         self._http = HttpProcesses(self._settings, self._listening, publisher, self._received, reaper, http_command)
         admission = Admission(machine_memory_bytes(), int(self._settings.reserve_gb * GB))
-        self._models = ModelManager(self._settings, self._machine, admission, publisher, self._http, self._keys)
+        self._models = ModelManager(self._settings, self._launcher, admission, publisher, self._http, self._keys)
         registered = await asyncio.to_thread(read_registered, self._workspace)
         watch = RegistryWatch(
             self._workspace, lambda now: _call_in(loop, self._reconcile, now), seen=registered.revision
         )
-        warm = asyncio.create_task(self._machine.warm(registered.models))
+        warm = asyncio.create_task(self._launcher.warm(registered.models))
         try:
             self._reconcile(registered)
             await self._started(on_ready, [warm] if self._settings.start == "first-use" else [])
@@ -139,14 +143,14 @@ class Supervisor:
             await self._stop()
             warm.cancel()
             await asyncio.wait([warm])
-            await self._machine.close()
+            await self._launcher.close()
             reaper.stop()
 
     async def _started(self, on_ready: Callable[[str], None] | None, also: Iterable[asyncio.Task[None]]) -> None:
-        """Wait until all HTTP processes accept connections, and what must be done `also`, or a signal came, then say so to the
-        world."""
+        """Wait until all HTTP processes accept connections and `also` is done, or until a signal; then announce the
+        gateway."""
         starting = asyncio.create_task(self._ready(also))
-        noted = asyncio.create_task(self._noted.wait())
+        noted = asyncio.create_task(self._signalled.wait())
         await asyncio.wait([starting, noted], return_when=asyncio.FIRST_COMPLETED)
         noted.cancel()
         if not starting.done():
@@ -165,21 +169,43 @@ class Supervisor:
         await asyncio.gather(*map(asyncio.shield, also))
 
     async def _serve(self) -> None:
-        """Until a signal was noted."""
+        """Run until a stopping signal."""
         while not self._stop_signals:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._noted.wait(), _TICK_S)
+                await asyncio.wait_for(self._signalled.wait(), _TICK_S)
+            if self._reloads:
+                self._reloads = 0
+                self._signalled.clear()
+                await self._reload()
             self._models.stop_idle()
 
+    async def _reload(self) -> None:
+        """SIGHUP: the keys are read again and in force at once; nothing is stopped."""
+        try:
+            keys = await asyncio.to_thread(keys_in_force, self._workspace.metadata, self._settings)
+        except FitserveError as error:
+            log.error("the keys stay as they are: %s", error)
+            return
+        if bool(keys.digests) != bool(self._token):
+            log.error("the keys stay as they are: whether a key is asked for changes only with a new start")
+            return
+        self._models.keys = self._keys_with_own(keys)
+        self._models.flush()
+        log.info("the keys were read again; other settings count from the next start")
+
+    def _keys_with_own(self, keys: Keys) -> frozenset[str] | None:
+        """Those of callers, and the one of this run, for the commands of whoever owns the workspace."""
+        return frozenset({*keys.digests, digest(self._token)}) if keys.digests else None
+
     async def _stop(self) -> None:
-        """Drain within bounds; at once when a second signal comes."""
+        """Drain within bounds; stop at once on a second signal."""
         log.info("stopping")
-        self._listening.close()  # HTTP processes close theirs; after that nobody is accepted any more
+        self._listening.close()  # HTTP processes close theirs; then no connection is accepted any more
         self._lock.withdraw()
         draining = asyncio.create_task(self._drain())
         while not draining.done() and self._stop_signals < 2:
-            self._noted.clear()
-            noted = asyncio.create_task(self._noted.wait())
+            self._signalled.clear()
+            noted = asyncio.create_task(self._signalled.wait())
             await asyncio.wait([draining, noted], return_when=asyncio.FIRST_COMPLETED)
             noted.cancel()
         if not draining.done():
@@ -197,9 +223,13 @@ class Supervisor:
         await asyncio.wait([closing], timeout=_STOP_CHILDREN_S)
         closing.cancel()
 
+    def _note_reload(self) -> None:
+        self._reloads += 1
+        self._signalled.set()
+
     def _note_signal(self) -> None:
         self._stop_signals += 1
-        self._noted.set()
+        self._signalled.set()
 
     def _reconcile(self, registered: Registered) -> None:
         if self._stop_signals:
@@ -209,8 +239,17 @@ class Supervisor:
             default = min(registered.models, key=lambda record: (record.created_time, record.version)).name
             self._background(asyncio.to_thread(_set_default, self._workspace, default))
         self._models.reconcile(registered.models, default, registered.services)
+        self._models.flush()
+        self._background(self._in_force(registered.revision, self._publisher.revision))
 
-    # what HTTP processes say
+    async def _in_force(self, registered: int, published: int) -> None:
+        """Note that all HTTP processes answer by that revision of the registry."""
+        await self._http.acknowledged(published)
+        if registered > self._applied:
+            self._applied = registered
+            applied.write(self._workspace.root, registered)
+
+    # messages of HTTP processes
 
     def _received(self, peer: ControlPeer, message: Message) -> None:
         try:
@@ -235,18 +274,18 @@ class Supervisor:
                     self._models.child_answered(message["child"])
                 case "stuck":
                     self._replace(message["child"])
-                case "lost":  # a death is seen by the reaper, with its cause
+                case "lost":  # the reaper sees the death itself, with its cause
                     if message.get("asked"):
                         self._models.child_lost(message["child"])
                 case other:
-                    log.warning("an HTTP process sent an unknown %r", other)
+                    log.warning("an HTTP process sent an unknown message: %r", other)
         except ModelNotFound as error:
             peer.refuse(message, str(error), "not-found")
-        except Exception:  # ours to mend; raised on, it would close the channel, and with that end the HTTP process
+        except Exception:  # if it propagated, it would close the channel and so end the HTTP process
             _refuse_after_error(peer, message)
 
     async def _answered(self, work: _Work, peer: ControlPeer, message: Message) -> None:
-        """Whatever happens in `work`: who asked must not wait for ever."""
+        """Answer even if `work` fails, so that the caller does not wait for ever."""
         try:
             await work(peer, message)
         except Exception:
@@ -261,7 +300,7 @@ class Supervisor:
         version.used()
         version.start(urgent=True)
         if await version.live():
-            self._models.flush()  # the table first, so that the answer finds a child
+            self._models.flush()  # the table first, so that a child is known when the answer arrives
             peer.answer(message, {"state": "live"})
             return
         if version.unloaded:
@@ -272,7 +311,7 @@ class Supervisor:
 
     async def _unload(self, peer: ControlPeer, message: Message) -> None:
         await self._models.model(message["model"]).unload()
-        self._models.flush()  # the table first: whoever asks next finds it so
+        self._models.flush()  # the table first, so that the next request sees it
         peer.answer(message, None)
 
     def _load(self, name: str) -> None:
@@ -282,13 +321,13 @@ class Supervisor:
     def _status(self, name: str | None) -> dict[str, Json]:
         enforcement = self._backend.enforcement
         if name is None:
-            nurseries = self._machine.nursery_pids
+            nurseries = self._launcher.nursery_pids
             pids = {"supervisor": os.getpid(), "http": self._http.pids, "nurseries": nurseries}
             return gateway_status(self._models, enforcement, pids)
         model = self._models.models.get(name)
         if model is None:
             raise ModelNotFound(name, known=sorted(self._models.models))
-        return model_status(model, self._machine.log_of, enforcement, self._models.of_services(name))
+        return model_status(model, self._launcher.log_of, enforcement, self._models.of_services(name))
 
     async def _metrics(self, peer: ControlPeer, message: Message) -> None:
         counted = await self._http.counted(_COUNT_S)
@@ -298,10 +337,10 @@ class Supervisor:
 
     def _logs(self, message: Message) -> list[str]:
         version = self._models.version(message["model"], message.get("version"))
-        return self._machine.log_of(version).tail(min(int(message.get("lines", 200)), _LOG_LINES))
+        return self._launcher.log_of(version).tail(min(int(message.get("lines", 200)), _LOG_LINES))
 
     def _replace(self, number: int) -> None:
-        """A child computes longer than it may: end it, another takes its place."""
+        """End a child that computes for too long; another takes its place."""
         owner = self._models.child_owner(number)
         if owner is not None:
             version, child = owner
@@ -316,7 +355,7 @@ class Supervisor:
 
 
 def _refuse_after_error(peer: ControlPeer, message: Message) -> None:
-    log.exception("a message of an HTTP process: %r", message["op"])
+    log.exception("a %r message of an HTTP process could not be handled", message["op"])
     if "id" in message:
         peer.refuse(message, "an internal error of the gateway; its log has the traceback", "failed")
 
@@ -328,11 +367,11 @@ def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[[Registered], N
 
 
 def _set_default(workspace: Workspace, name: str) -> None:
-    """The first model stays behind ``/score`` until the operator names another."""
+    """Keep the first model behind ``/score`` until the operator names another."""
     try:
         workspace.metadata.set_value("default_service", name, only_if_absent=True)
     except FitserveError as error:
-        log.warning("the default model could not be noted: %s", error)
+        log.warning("the default model could not be stored: %s", error)
 
 
 def _show(keys: Keys) -> None:
@@ -341,7 +380,7 @@ def _show(keys: Keys) -> None:
 
 
 def _allow_many_files() -> None:
-    """Three descriptors for each child: up to what the hard limit gives."""
+    """Raise the limit of open files to its hard limit: each child needs three descriptors."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):

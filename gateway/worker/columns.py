@@ -1,13 +1,16 @@
-"""What a model knows of its columns: names, types, categories, which may be missing.
+"""What a model tells of its columns: names, types, categories, dtypes, and which may be missing.
 
 Runs inside the model's own Python (3.6 and later), beside child.py, with any scikit-learn since 0.19.
 """
 
-from typing import Any, Dict, List, Optional, Tuple
+from collections import namedtuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 import numpy as np
 
-from .missing_values import allows_nan, passes_nan_on
+from . import boosters
+from .frames import as_json, spec_of, type_of
+from .missing_values import allows_nan, encoder_allows_nan, passes_nan_on, refuses_unknown
 from .pipeline import (
     LABELS,
     MANY,
@@ -19,11 +22,18 @@ from .pipeline import (
     inputs,
     is_estimator,
     is_missing,
+    is_sklearn,
+    nested,
     transformers,
 )
 from .shortcut_base import is_a
 
-# Transformers of numbers that learn nothing which would tell.
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+# Numeric transformers whose fitted attributes do not show that they take numbers.
 _NUMERIC = (
     "Binarizer",
     "IterativeImputer",
@@ -36,16 +46,17 @@ _NUMERIC = (
     "TruncatedSVD",
     "VarianceThreshold",
 )
+_KEEPING = ("KeepsColumns", "StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
 
 
 def feature_names(model: Any) -> "Optional[List[str]]":
     """The columns that `model` was fitted with, in order; None when it was fitted without names."""
     for estimator in inputs(model):
-        for attribute in ("feature_names_in_", "_feature_names_in", "_df_columns", "feature_name_"):
+        if boosters.library(estimator) is not None:
+            return boosters.feature_names(estimator)
+        for attribute in ("feature_names_in_", "_feature_names_in", "_df_columns"):
             found = get(estimator, attribute)
             if found is not None and len(found) and all(isinstance(name, str) for name in found):
-                if list(found) == ["Column_{}".format(index) for index in range(len(found))]:
-                    return None  # LightGBM made them up
                 return [str(name) for name in found]
         if is_a(estimator, "ColumnTransformer"):
             return _names_in_transformers(estimator)
@@ -56,6 +67,10 @@ def n_features(model: Any) -> "Optional[int]":
     for estimator in inputs(model):
         if has(estimator, TEXT) or any(is_a(estimator, name) for name in RECORDS + LABELS):
             return None
+        if is_a(estimator, "IsotonicRegression"):
+            return 1
+        if boosters.library(estimator) is not None and boosters.n_features(estimator) is not None:
+            return boosters.n_features(estimator)  # CatBoost's `n_features_in_` is 0 once it was unpickled
         for attribute in ("n_features_in_", "n_features_", "_n_features"):
             found = get(estimator, attribute)
             if isinstance(found, (int, np.integer)):
@@ -68,16 +83,27 @@ def n_features(model: Any) -> "Optional[int]":
     return None
 
 
-def columns_of(
-    model: Any, names: "Optional[List[str]]"
-) -> "Tuple[Dict[str, str], Dict[str, List[Any]], List[str], Dict[str, bool]]":
-    """Types, categories, columns with closed categories, and whether each column may be missing."""
+#: What is known of columns, by their names (or positions, as text): `types`, `categories`, a list of those whose categories are
+#: `closed`, whether each is `nullable`, the `specs` of those that are not as JSON has them (see frames.py), and the `values` that an
+#: encoder saw.
+Known = namedtuple("Known", ["types", "categories", "closed", "nullable", "specs", "values"])
+
+
+def columns_of(model: Any, names: "Optional[List[str]]") -> Known:
     types: "Dict[str, str]" = {}
+    specs: "Dict[str, Any]" = {}
+    seen: "Dict[str, Array]" = {}
     categories: "Dict[str, List[Any]]" = {}
     closed: "List[str]" = []
     nullable: "Dict[str, bool]" = {}
     keys = names or [str(index) for index in range(n_features(model) or 0)]
     overall = allows_nan(model)
+
+    def add(told: "Dict[str, Any]") -> None:
+        for column, spec in told.items():
+            specs.setdefault(column, spec)
+            if "values" in spec:
+                categories.setdefault(column, listed(spec["values"]))
 
     def look(estimator: Any, columns: "List[str]") -> None:
         for inner in inputs(estimator):
@@ -88,14 +114,31 @@ def columns_of(
                         if not _keeps_columns(step, len(columns)):
                             break
                 return
+            for column, facts in (get(inner, "column_facts_") or {}).items():  # a step of chain.py
+                types[column] = facts["type"]
+                categories[column] = list(facts["categories"])[:MANY]
+                if facts["closed"]:
+                    closed.append(column)
+            add(boosters.specs_of(inner, columns))
             known = get(inner, "categories_")
             if known is not None and len(known) == len(columns):
                 for column, values in zip(columns, known):
-                    types[column] = _type_of(values)
+                    spec = spec_of(values)
+                    if spec is not None and column not in specs:
+                        specs[column], seen[column] = spec, values
+                    kind = _type_of(values, spec)
+                    if kind is not None:
+                        types[column] = kind
                     if len(values) <= MANY:
-                        categories[column] = listed([value for value in values.tolist() if not is_missing(value)])
-                    if get(inner, "handle_unknown", "error") == "error":
+                        categories[column] = listed(as_json(values))
+                    # Times and intervals can be written in several ways: the model itself refuses those that it does not know.
+                    if refuses_unknown(inner) and not _converted(spec):
                         closed.append(column)
+            if (
+                is_sklearn(inner) and get(inner, "missing_values", np.nan) is None
+            ):  # an imputer's, which takes None alone for missing
+                for column in columns:
+                    specs.setdefault(column, {"dtype": "object", "missing": "None"})
             fill = get(inner, "statistics_")
             if fill is not None and len(fill) == len(columns):
                 for column, value in zip(columns, np.asarray(fill, object).tolist()):
@@ -106,7 +149,7 @@ def columns_of(
                 parts = [part for _, part, _ in transformers(inner) if is_estimator(part)]
                 refused_later = overall is False and all(allows_nan(part) for part in parts)
                 for _, part, chosen in transformers(inner):
-                    inside = _column_keys(chosen, columns)
+                    inside = column_keys(chosen, columns)
                     if is_estimator(part):
                         look(part, inside)
                         nullable.update(_nullable(part, inside, refused_later))
@@ -116,20 +159,33 @@ def columns_of(
 
     try:
         look(model, keys)
-    except (KeyError, ValueError, IndexError, TypeError):  # an unusual choice of columns: nothing is known of them
-        return {}, {}, [], {}
-    return types, categories, closed, nullable
+        for inner in nested(model) if names else ():  # a booster behind steps that keep the names of columns
+            own = boosters.names_of(inner)
+            if own:
+                add({column: spec for column, spec in boosters.specs_of(inner, own).items() if column in keys})
+    except (KeyError, ValueError, IndexError, TypeError):  # an unusual column selection: nothing is known
+        return Known({}, {}, [], {}, {}, {})
+    for column, spec in specs.items():
+        kind = type_of(spec)
+        if kind is not None:
+            types.setdefault(column, kind)
+    return Known(types, categories, closed, nullable, specs, seen)
+
+
+def _converted(spec: "Optional[Dict[str, Any]]") -> bool:
+    """Whether text stands for something else in a column."""
+    return spec is not None and ("lookup" in spec or spec["dtype"] != "object")
 
 
 def blanks_as(model: Any, names: "Optional[List[str]]") -> "Optional[str]":
-    """What stands for blanks in `names`: LightGBM puts underscores there, and forgets the names that people gave."""
+    """The replacement of blanks in `names`: LightGBM writes underscores and forgets the original names."""
     if not names or any(" " in name for name in names):
         return None
     return "_" if any(type(step).__module__.startswith("lightgbm") for step in inputs(model)) else None
 
 
 def _names_in_transformers(model: Any) -> "Optional[List[str]]":
-    """Before scikit-learn 0.24 a ColumnTransformer kept no names but those it was told."""
+    """Before scikit-learn 0.24 a ColumnTransformer kept only the names in its column selections."""
     names: "List[str]" = []
     for _, _, columns in transformers(model):
         for column in [columns] if isinstance(columns, str) else columns if isinstance(columns, (list, tuple)) else []:
@@ -138,7 +194,7 @@ def _names_in_transformers(model: Any) -> "Optional[List[str]]":
     return names or None
 
 
-def _column_keys(columns: Any, keys: "List[str]") -> "List[str]":
+def column_keys(columns: Any, keys: "List[str]") -> "List[str]":
     """The names (or positions, as text) that a ColumnTransformer's `columns` stands for."""
     if isinstance(columns, str):
         return [columns]
@@ -157,33 +213,27 @@ def _column_keys(columns: Any, keys: "List[str]") -> "List[str]":
 
 def _nullable(part: Any, columns: "List[str]", refused_later: bool) -> "Dict[str, bool]":
     """Whether each column that goes to `part` of a ColumnTransformer may be missing, where that can be told."""
-    allowed = allows_nan(part)
-    if allowed is None:
-        return {}
-    if allowed and refused_later and passes_nan_on(part):
-        allowed = False
-    answers = dict.fromkeys(columns, allowed)
+    filtered = refused_later and passes_nan_on(part)
     known = get(part, "categories_")
-    if known is not None and len(known) == len(columns) and get(part, "handle_unknown", "error") == "error":
-        # A missing value is one more category, which these know only if they have seen it.
-        answers.update(
-            (column, False) for column, values in zip(columns, known) if not any(map(is_missing, values.tolist()))
-        )
-    return answers
+    if isinstance(known, list) and len(known) == len(columns):
+        told = [(column, encoder_allows_nan(part, [values])) for column, values in zip(columns, known)]
+    else:
+        told = [(column, allows_nan(part)) for column in columns]
+    return {column: allowed and not filtered for column, allowed in told if allowed is not None}
 
 
 def _keeps_columns(step: Any, width: int) -> bool:
-    """Whether what `step` gives has the columns that it got: it fills holes, or scales."""
+    """Whether the output of `step` has the same columns as its input: imputers and scalers."""
     fill = get(step, "statistics_")
     if fill is not None:
         kept = not any(is_missing(value) for value in np.asarray(fill, object).tolist())
         return kept and len(fill) == width and not get(step, "add_indicator", False)
-    return any(is_a(step, name) for name in ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler"))
+    return any(is_a(step, name) for name in _KEEPING)
 
 
 def _takes_numbers(estimator: Any) -> bool:
-    """True for scikit-learn's own that turn everything into numbers at once."""
-    if not type(estimator).__module__.startswith("sklearn."):
+    """Whether this is an estimator of scikit-learn that converts its input to numbers at once."""
+    if not is_sklearn(estimator):
         return False
     return any(is_a(estimator, name) for name in _NUMERIC) or any(
         get(estimator, name) is not None
@@ -191,11 +241,11 @@ def _takes_numbers(estimator: Any) -> bool:
     )
 
 
-def _type_of(values: Any) -> str:
+def _type_of(values: Any, spec: "Optional[Dict[str, Any]]") -> "Optional[str]":
     if values.dtype.kind in "biuf":
         return "boolean" if values.dtype.kind == "b" else "number"
-    if values.dtype.kind == "M":
-        return "datetime"
+    if _converted(spec):
+        return type_of(spec or {})
     present = [value for value in values.tolist() if not is_missing(value)]
     if present and all(isinstance(value, bool) for value in present):
         return "boolean"
@@ -205,7 +255,7 @@ def _type_of(values: Any) -> str:
 
 
 def _width_of_attributes(estimator: Any) -> "Optional[int]":
-    """Before 0.23 the number of columns shows only in the shape of what was learnt."""
+    """Before 0.23 the number of columns shows only in the shapes of fitted attributes."""
     shape = get(estimator, "shape_fit_")
     if shape is not None and len(shape) == 2:
         return int(shape[1])

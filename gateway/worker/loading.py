@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import sys
+import types
 import warnings
 from typing import IO, Any, Dict, List, Tuple
 
@@ -16,6 +17,9 @@ from .pipeline import attributes, nested
 #: How a folder's manifest begins; its digest is the folder's. See registry/stores/folders.py.
 MANIFEST = b'{"fitserve_folder":1,'
 FORMATS = ("pickle", "joblib")
+#: Among the modules of a version, what its training script defined. See registry/definitions.py.
+DEFINITIONS = "__fitserve_main__.py"
+_REPLACED = []  # type: List[Any]
 CHUNK = 1 << 20
 
 
@@ -40,24 +44,74 @@ def load_model(path: str, digest: str, form: str, code: str = "") -> "Tuple[Any,
         LoadFailed: with a sentence.
     """
     if code:
-        sys.path.append(code)
+        add_code(code)
     stream, form = _open_folder(path, digest) if form == "folder" else (_open_file(path, digest), form)
     with stream:
-        if form not in FORMATS:
+        return _load(stream, form)
+
+
+def add_code(folder: str) -> None:
+    """Let the modules that travel with the version be found, after all others, and the definitions of its training script."""
+    sys.path.append(folder)
+    use_definitions(folder)
+
+
+def load_file(path: str) -> "Tuple[Any, List[Any]]":
+    """The object in a pickle or joblib file, whatever its name, and the warnings that loading it gave.
+
+    Raises:
+        LoadFailed: with a sentence.
+    """
+    try:
+        stream = open(path, "rb")
+    except OSError as error:
+        raise LoadFailed("load", "it cannot be read: {}".format(error.strerror)) from None
+    with stream:
+        return _load(stream, _form_in_folder(path))
+
+
+def _load(stream: "IO[bytes]", form: str) -> "Tuple[Any, List[Any]]":
+    if form not in FORMATS:
+        raise LoadFailed(
+            "load", "a model of format {!r} cannot be served; it must be {}".format(form, " or ".join(FORMATS))
+        )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            model = _joblib().load(stream) if form == "joblib" else pickle.load(stream)  # noqa: S301 - the reason for this process
+        except MemoryError:
             raise LoadFailed(
-                "load", "a model of format {!r} cannot be served; it must be {}".format(form, " or ".join(FORMATS))
-            )
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            try:
-                model = _joblib().load(stream) if form == "joblib" else pickle.load(stream)  # noqa: S301 - the reason for this process
-            except MemoryError:
-                raise LoadFailed(
-                    "memory", "the model does not fit into its memory limit: it ran out while loading"
-                ) from None
-            except Exception as error:
-                raise LoadFailed("load", _reason(error)) from error
+                "memory", "the model does not fit into its memory limit: it ran out while loading"
+            ) from None
+        except Exception as error:
+            raise LoadFailed("load", _reason(error)) from error
     return model, caught
+
+
+def use_definitions(code: str) -> None:
+    """Let `__main__` be what the training script defined, if its definitions are among the modules in the folder `code`.
+
+    Raises:
+        LoadFailed: they cannot be run.
+    """
+    path = os.path.join(code, DEFINITIONS)
+    if not os.path.exists(path):
+        return
+    with open(path, "rb") as stream:
+        source = stream.read()
+    main = types.ModuleType("__main__")
+    main.__file__ = path
+    _REPLACED.append(sys.modules.get("__main__"))  # whose functions run on
+    sys.modules["__main__"] = main
+    try:
+        exec(compile(source, path, "exec"), main.__dict__)  # noqa: S102 - the model's own code, as every module of it
+    except MemoryError:
+        raise
+    except Exception as error:
+        said = (
+            _reason(error) if isinstance(error, ImportError) else "{}: {}".format(type(error).__name__, _short(error))
+        )
+        raise LoadFailed("load", "the definitions of its training script cannot be run: {}".format(said)) from error
 
 
 def verify(path: str, digest: str, kind: str) -> None:
@@ -88,7 +142,7 @@ def _open_file(path: str, digest: str) -> "IO[bytes]":
 
 
 def _open_folder(path: str, digest: str) -> "Tuple[IO[bytes], str]":
-    """The one model file in a folder whose manifest is as registered, with its format."""
+    """The model file in a folder whose manifest is as registered, and its format."""
     names = _names(path)
     chosen = _model_file(names)
     listed: "Dict[str, List[Any]]" = {}
@@ -110,7 +164,7 @@ def _open_folder(path: str, digest: str) -> "Tuple[IO[bytes], str]":
 
 
 def _form_in_folder(name: str) -> str:
-    """Registration has read a file's content, a folder's not: what is called .pkl joblib may have written, which reads both."""
+    """Registration does not read the content of folders. joblib may have written a .pkl, and joblib reads both formats."""
     if name.endswith(".joblib"):
         return "joblib"
     try:
@@ -165,7 +219,7 @@ def _changed(expected: str, found: str) -> LoadFailed:
 
 
 def _joblib() -> Any:
-    """joblib, or the copy inside scikit-learn before 0.23; each reads what the other wrote."""
+    """joblib, or the copy inside scikit-learn before 0.23; each reads the other's files."""
     vendored = None
     try:
         with warnings.catch_warnings():
@@ -214,7 +268,10 @@ def _reason(error: Exception) -> str:
         )
     if isinstance(error, AttributeError) and "__main__" in str(error):
         name = str(error).partition("attribute '")[2].partition("'")[0]
-        return "class {} was defined in the script itself: move it to a module beside it and retrain".format(name)
+        return (
+            "{} was defined in the training script itself: register the model with the script (--code train.py), whose "
+            "definitions travel with it then".format(name)
+        )
     if isinstance(error, EOFError):
         return "the file ends too early: it is not a complete model"
     return "it could not be loaded: {}: {}".format(type(error).__name__, _short(error))

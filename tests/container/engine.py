@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import httpx
 
-from tests.e2e.gateway import eventually
+from tests.waiting import eventually
 
 ENGINE: Final = shlex.split(os.environ.get("CONTAINER_ENGINE", ""))
 _RUN: Final = shlex.split(os.environ.get("CONTAINER_RUN", ""))
@@ -80,7 +80,7 @@ class Container:
 
     def wait_for_line(self, line: str, timeout: float) -> float:
         """Seconds since it was started."""
-        eventually(lambda: self.log, lambda log: line in log or not self.state["Running"], timeout, line)
+        eventually(lambda: self.log, lambda log: line in log or not self.state["Running"], line, timeout)
         assert line in self.log, self.log
         return time.monotonic() - self.began
 
@@ -88,7 +88,7 @@ class Container:
         ask = "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/readyz', timeout=5)"
         command = [*ENGINE, "exec", self.id, "python", "-c", ask]
         eventually(
-            lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0, bool, timeout, self.log
+            lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0, bool, self.log, timeout
         )
         return time.monotonic() - self.began
 

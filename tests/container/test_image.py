@@ -10,9 +10,9 @@ import pytest
 
 from registry.limits import machine_cores
 from tests.container.engine import Container, engine, running
-from tests.e2e.gateway import eventually
 from tests.e2e.models import SETOSA, code_model, iris_svc
 from tests.e2e.test_limits import HUNGRY
+from tests.waiting import eventually
 
 #: The container's own group may be divided by the user that owns it, who is root inside; as docs/container.md shows.
 WRITABLE_CGROUP = (

@@ -16,12 +16,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from registry.limits import Backend, Group
 from registry.resources import ResourceConfiguration
+from tests.waiting import eventually
 
 MB = 1 << 20
 
@@ -124,14 +124,6 @@ def running(code: str, group: Group | None = None, *, rlimits: bool = True) -> I
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
-
-
-def eventually(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
-    return value
 
 
 def state(pid: int) -> str:

@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import httpx
+
+from tests.waiting import DEADLINE_S, eventually
 
 T = TypeVar("T")
 FITSERVE = (sys.executable, "-m", "gateway.cli")
@@ -37,18 +38,6 @@ def fitserve(
     )
 
 
-def eventually(ask: Callable[[], T], until: Callable[[T], object] = bool, timeout: float = 30, what: str = "it") -> T:
-    """Ask until the answer is right; the last answer is shown when the time is over."""
-    deadline = time.monotonic() + timeout
-    while True:
-        answer = ask()
-        if until(answer):
-            return answer
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not happen within {timeout} s; last: {answer!r}")
-        time.sleep(0.02)
-
-
 class Gateway:
     """A started gateway: its process, its URL, and a client for it."""
 
@@ -56,7 +45,7 @@ class Gateway:
         self, process: subprocess.Popen[str], workspace: Path, output: Path, headers: Mapping[str, str]
     ) -> None:
         self.process, self.workspace, self.output = process, workspace, output
-        self.url = str(eventually(self._url, timeout=60, what="the gateway's start"))
+        self.url = str(eventually(self._url, what="the gateway's start"))
         self.http = httpx.Client(base_url=self.url, timeout=60, headers=headers, trust_env=False)
 
     def _url(self) -> str | None:
@@ -85,12 +74,14 @@ class Gateway:
         entries = versions.values() if isinstance(versions, dict) else versions
         return next((dict(entry) for entry in entries if entry["version"] == version), {})
 
-    def wait_for(self, model: str, version: int = 1, state: str = "live", timeout: float = 30) -> dict[str, Any]:
+    def wait_for(
+        self, model: str, version: int = 1, state: str = "live", timeout: float = DEADLINE_S
+    ) -> dict[str, Any]:
         return eventually(
             lambda: self.version(model, version),
             lambda entry: entry.get("state") == state,
-            timeout,
             f"{model}:{version} {state}",
+            timeout,
         )
 
     def stop(self, with_signal: int = signal.SIGTERM) -> int:

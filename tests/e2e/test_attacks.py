@@ -20,8 +20,9 @@ import pytest
 
 from gateway.auth.guard import PUBLIC_PATHS
 from registry import Model, Workspace
-from tests.e2e.gateway import ENVIRONMENT, Gateway, eventually, fitserve, serving
+from tests.e2e.gateway import ENVIRONMENT, Gateway, fitserve, serving
 from tests.e2e.models import SETOSA, code_model, iris_svc
+from tests.waiting import eventually
 
 HOOK = """
 import os, sys
@@ -459,7 +460,7 @@ def test_idle_connections_do_not_keep_others_out(gateway: Gateway) -> None:
         assert resident_mb(gateway) - before < 50
         (pid,) = http_processes(gateway)
         # They never sent a request, so they get no more time than one that is slow to.
-        eventually(lambda: len(os.listdir(f"/proc/{pid}/fd")), lambda count: count < 100, 15, "their end")
+        eventually(lambda: len(os.listdir(f"/proc/{pid}/fd")), lambda count: count < 100, "their end")
     finally:
         for connection in connections:
             connection.close()

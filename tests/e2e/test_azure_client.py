@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from registry.interpreters import find_pythons
-from tests.e2e.gateway import ENVIRONMENT, FITSERVE, eventually
+from tests.e2e.gateway import ENVIRONMENT, FITSERVE
 from tests.trainer.test_azureml_table import table
+from tests.waiting import eventually
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 

@@ -20,7 +20,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from registry import Model, ResourceConfiguration, Workspace
-from tests.e2e.gateway import Gateway, eventually, serving
+from tests.e2e.gateway import Gateway, serving
+from tests.waiting import eventually
 
 X = np.random.default_rng(0).normal(size=(4_000, 20))
 MODEL = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, np.where(X[:, 0] > 0, "yes", "no"))

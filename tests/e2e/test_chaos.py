@@ -14,9 +14,10 @@ import pytest
 
 from registry import Model, ResourceConfiguration, Workspace
 from registry.limits import survey
-from tests.e2e.gateway import Gateway, eventually, serving
+from tests.e2e.gateway import Gateway, serving
 from tests.e2e.load import FLOWERS, Load
 from tests.e2e.models import SETOSA, code_model, iris_svc
+from tests.waiting import eventually
 
 RATE = 100
 
@@ -264,7 +265,7 @@ def test_a_killed_supervisor_leaves_nothing_and_the_next_start_is_clean(folder: 
         with load(gateway) as callers:
             gateway.process.kill()
             gateway.process.wait()
-            eventually(lambda: [pid for pid in below if alive(pid)], lambda left: not left, 10, "the end of all")
+            eventually(lambda: [pid for pid in below if alive(pid)], lambda left: not left, "the end of all")
         assert callers.sent > 0
     with serving(folder / "killed", "--drain-s", "1") as gateway:
         gateway.wait_for("iris")
@@ -331,7 +332,7 @@ def test_what_a_model_starts_does_not_outlive_it(folder: Path, backend: str) -> 
                 what="the brood",
             )
             os.kill(child, signal.SIGKILL)
-            eventually(lambda brood=brood: [pid for pid in brood if comes_from_model(pid)], lambda left: not left, 10)  # type: ignore[misc]
+            eventually(lambda brood=brood: [pid for pid in brood if comes_from_model(pid)], lambda left: not left)  # type: ignore[misc]
             assert gateway.score("fertile", [[0.0, 0, 0, 0]]).status_code == 200
         assert gateway.score("fertile", [[671.0, 1, 0, 0]]).status_code == 200
         assert gateway.score("fertile", [[672.0, 0, 0, 0]]).status_code == 200  # from now on deaf

@@ -11,7 +11,8 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from registry import Workspace
-from tests.e2e.gateway import Gateway, eventually, fitserve, serving
+from tests.e2e.gateway import Gateway, fitserve, serving
+from tests.waiting import eventually
 from trainer import Run
 
 DECORATED = """

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from registry import Model, Workspace
-from tests.e2e.gateway import Gateway, eventually, serving
+from tests.e2e.gateway import Gateway, serving
 from tests.e2e.models import SETOSA, code_model, iris_svc
+from tests.waiting import eventually
 
 # Writes into its own scoring connection, past the child's server; well-behaved for golden rows.
 HOSTILE = """

@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from registry.limits import survey
-from tests.e2e.gateway import Gateway, eventually, fitserve, serving
+from tests.e2e.gateway import Gateway, fitserve, serving
 from tests.e2e.models import SETOSA, code_model, iris_svc
+from tests.waiting import eventually
 
 WORKING = {name: reason for name, reason in survey() if name != "none"}
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.gateway import ENVIRONMENT, FITSERVE, eventually, fitserve, serving
+from tests.e2e.gateway import ENVIRONMENT, FITSERVE, fitserve, serving
 from tests.e2e.models import SETOSA
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parent.parent.parent
 IRIS = str(ROOT / "examples" / "train_iris.py")
@@ -36,7 +37,7 @@ def test_up_trains_registers_serves_and_stays(tmp_path: Path) -> None:
             env=ENVIRONMENT,
         )
     try:
-        text = eventually(output.read_text, lambda t: "foreground" in t or process.poll() is not None, 60, "up")
+        text = eventually(output.read_text, lambda t: "foreground" in t or process.poll() is not None, "up")
         assert process.poll() is None, text
         line = next(line for line in text.splitlines() if line.startswith("curl "))
         assert json.loads(curl(line)) == {"predict": [0]}
@@ -67,6 +68,21 @@ def test_the_other_examples_answer_too(tmp_path: Path, example: str, width: int)
         answer = gateway.score(name, [[0.01] * width], method="predict")
         assert answer.status_code == 200, answer.text
         assert len(answer.json()["predict"]) == 1
+
+
+def test_a_model_saved_beside_the_script_is_found_and_named(tmp_path: Path) -> None:
+    source = tmp_path / "train_svc.py"
+    source.write_text(
+        "import joblib\nfrom sklearn.svm import SVC\njoblib.dump(SVC().fit([[0.0], [1.0]], [0, 1]), 'final.joblib')\n"
+    )
+    with serving(tmp_path / "ws") as gateway:
+        for version, given in ((1, []), (2, ["--model-path", "final.joblib"])):
+            done = fitserve("up", str(source), *given, workspace=gateway.workspace)
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert f"registered svc:{version} from final.joblib" in done.stdout
+            assert f"svc:{version} is live" in done.stdout
+        trained = fitserve("train", str(source), workspace=gateway.workspace)
+        assert "final.joblib --name NAME" in trained.stdout
 
 
 def test_score_from_the_shell(tmp_path: Path) -> None:
@@ -116,7 +132,7 @@ def test_a_killed_gateway_leaves_no_process_and_the_next_start_is_clean(tmp_path
         assert pids
         gateway.process.kill()
         gateway.process.wait()
-        eventually(lambda: [pid for pid in pids if _alive(pid)], lambda left: not left, 10, "the children's end")
+        eventually(lambda: [pid for pid in pids if _alive(pid)], lambda left: not left, "the children's end")
     with serving(workspace) as gateway:
         gateway.wait_for("iris")
         assert gateway.score("iris", [SETOSA]).json() == {"predict": [0]}

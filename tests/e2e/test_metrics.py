@@ -11,8 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.dataplane.counters import Histogram, merged
 from registry.model import Model
 from registry.workspace import Workspace
-from tests.e2e.gateway import Gateway, eventually, serving
+from tests.e2e.gateway import Gateway, serving
 from tests.e2e.models import SETOSA, iris_svc
+from tests.waiting import eventually
 
 ROW = [SETOSA] if not isinstance(SETOSA[0], list) else SETOSA
 

@@ -10,7 +10,8 @@ from sklearn.linear_model import LinearRegression
 
 from registry.model import Model
 from registry.workspace import Workspace
-from tests.e2e.gateway import eventually, serving
+from tests.e2e.gateway import serving
+from tests.waiting import eventually
 
 REPOSITORY = "/v2/repository/models/line"
 ROW = {"data": [[2.0]]}

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from registry import Workspace
 from registry.conda import conda_requirement
-from registry.environment import CURATED, CondaDependencies, Environment
+from registry.curated import CURATED, find_curated
+from registry.environment import CondaDependencies, Environment
 from registry.errors import EnvironmentNotFound, InvalidArgument, InvalidName
 from registry.requirements import has_version, package_name, pinned_version
 
@@ -259,7 +260,47 @@ def test_curated_names_of_azure_have_specs(name: str, tmp_path: Path) -> None:
         environment = Environment.get(workspace=workspace, name=name)
     assert environment.name == name
     assert environment.spec()["python"]
-    assert any(package_name(r) == "scikit-learn" for r in environment.spec()["pip"])
+    assert any(package_name(r) == "scikit-learn" for r in environment.spec()["pip"]) == (name != "AzureML-Minimal")
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "python", "pins"),
+    [
+        ("AzureML-sklearn-1.5", "AzureML-sklearn-1.5", "3.10", {"numpy~=1.22.0", "scipy~=1.10.0", "pandas~=1.5.3"}),
+        ("azureml-SKLEARN-1.5", "azureml-SKLEARN-1.5", "3.10", {"scikit-learn~=1.5.0", "joblib~=1.2.0"}),
+        ("azureml-sklearn-1.5:12", "azureml-sklearn-1.5", "3.10", {"numpy~=1.22.0"}),
+        (
+            "AzureML-sklearn-1.5-ubuntu24.04-py310-cpu@latest",
+            "AzureML-sklearn-1.5-ubuntu24.04-py310-cpu",
+            "3.10",
+            set(),
+        ),
+        ("AzureML-sklearn-1.1-ubuntu20.04-py38-cpu", "AzureML-sklearn-1.1-ubuntu20.04-py38-cpu", "3.9", set()),
+        ("AzureML-sklearn-1.0", "AzureML-sklearn-1.0", "3.8", {"scikit-learn~=1.0.0", "numpy~=1.21.0"}),
+        (
+            "AzureML-sklearn-0.24-ubuntu18.04-py37-cuda11-gpu",
+            "AzureML-sklearn-0.24-ubuntu18.04-py37-cuda11-gpu",
+            "3.7",
+            set(),
+        ),
+        ("azureml-tutorial", "azureml-tutorial", "3.6.2", {"scikit-learn", "pandas"}),
+        ("AZUREML-MINIMAL", "AZUREML-MINIMAL", "3.6.2", set()),
+        ("azureml-scikit-learn-0.20.3", "azureml-scikit-learn-0.20.3", "3.6.2", {"numpy==1.16.2"}),
+    ],
+)
+def test_curated_environments_are_found_by_every_spelling(
+    asked: str, name: str, python: str, pins: set[str], tmp_path: Path
+) -> None:
+    with Workspace.open(tmp_path / "ws") as workspace:
+        environment = Environment.get(workspace, asked)
+    spec = environment.spec()
+    assert (environment.name, spec["python"]) == (name, python)
+    assert pins <= set(spec["pip"])
+
+
+@pytest.mark.parametrize("name", ["AzureML-sklearn-0.23", "AzureML-sklearn", "sklearn-1.5", "AzureML-Tutorials"])
+def test_other_names_are_no_curated_environments(name: str) -> None:
+    assert find_curated(name) is None
 
 
 def test_registered_environments_come_back_with_their_versions(tmp_path: Path) -> None:
@@ -286,7 +327,7 @@ def test_what_is_not_registered_is_not_found(tmp_path: Path) -> None:
     with Workspace.open(tmp_path / "ws") as workspace:
         with pytest.raises(EnvironmentNotFound, match="'nothing'"):
             Environment.get(workspace, "nothing")
-        with pytest.raises(EnvironmentNotFound, match="there is: AzureML-Tutorial"):
+        with pytest.raises(EnvironmentNotFound, match="there is: AzureML-Minimal, AzureML-"):
             Environment.get(workspace, "AzureML-Nothing")
         with pytest.raises(InvalidArgument, match="'x' is not a number"):
             Environment.get(workspace, "nothing", version="x")

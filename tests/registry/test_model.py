@@ -1,4 +1,5 @@
 import json
+import zipfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from registry.errors import (
     MainModuleClass,
     ModelInUse,
     ModelNotFound,
+    NeedsRunning,
     NotAnArtifact,
     RunNotFound,
 )
@@ -130,8 +132,69 @@ def test_a_file_of_another_framework_is_stored_as_it_is(workspace: Workspace, tm
 
 def test_a_class_of_the_script_itself_is_refused(workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "model.pkl").write_bytes(b"c__main__\nMyModel\n)\x81}b.")
-    with pytest.raises(MainModuleClass, match="class MyModel was defined in the script itself"):
+    with pytest.raises(MainModuleClass, match=r"MyModel was defined in the training script itself: .*--code train\.py"):
         register(workspace, tmp_path / "model.pkl")
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.skops", "folder"])
+def test_a_format_that_is_not_served_yet_is_refused_at_once(workspace: Workspace, tmp_path: Path, name: str) -> None:
+    onnx = b"\x08\x08\x12\x08skl2onnx\x3a\x02\x0a\x00\x42\x02\x10\x0f"
+    path = tmp_path / name
+    if name == "m.skops":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("schema.json", json.dumps({"__class__": "SVC", "__module__": "sklearn.svm._classes"}))
+    elif name == "folder":
+        path.mkdir()
+        (path / "model.onnx").write_bytes(onnx)
+    else:
+        path.write_bytes(onnx)
+    with pytest.raises(NotAnArtifact, match="are not served yet: save the fitted estimator"):
+        register(workspace, path)
+    assert workspace.revision() == 0
+    (tmp_path / "score.py").write_text("def init(): pass\ndef run(data): return data\n")
+    script = {"settings": {"entry_script": "score.py"}, "code": tmp_path}
+    assert register(workspace, path, **script).record.version == 1  # a script reads what it likes
+
+
+def test_the_definitions_of_the_training_script_travel_with_its_classes(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "model.pkl").write_bytes(b"c__main__\nMyModel\n)\x81}b.")
+    (tmp_path / "beside.py").write_text("SIZE = 3\n")
+    script = tmp_path / "train.py"
+    script.write_text("import beside, seaborn\nprint(1)\nclass MyModel:\n    n = beside.SIZE\nseaborn.set()\n")
+    model = register(workspace, tmp_path / "model.pkl", code=script)
+    assert model.record.code is not None
+    files = workspace.artifacts.files(model.record.code)
+    assert sorted(files) == ["__fitserve_main__.py", "beside.py", "train.py"]
+    text = (workspace.artifacts.local_path(model.record.code) / "__fitserve_main__.py").read_text()
+    assert text == "import beside, seaborn\n\nclass MyModel:\n    n = beside.SIZE\n"
+    folder = register(workspace, tmp_path / "model.pkl", code=tmp_path, training_script=script)
+    assert folder.record.code == model.record.code
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        (
+            "class Other: pass\n",
+            MainModuleClass,
+            "the model needs MyModel of the training script, and train.py does not define it",
+        ),
+        (
+            "rows = open('x').read()\nclass MyModel:\n    def predict(self, X): return rows\n",
+            NeedsRunning,
+            r"needs MyModel of train\.py, which uses rows, and only running the script gives rows \(line 1\)",
+        ),
+        ("class MyModel(\n", InvalidArgument, r"train\.py is not a Python script: '\(' was never closed"),
+    ],
+)
+def test_a_script_that_does_not_give_what_the_model_needs(
+    workspace: Workspace, tmp_path: Path, text: str, error: type[Exception], said: str
+) -> None:
+    (tmp_path / "model.pkl").write_bytes(b"c__main__\nMyModel\n)\x81}b.")
+    (tmp_path / "train.py").write_text(text)
+    with pytest.raises(error, match=said):
+        register(workspace, tmp_path / "model.pkl", code=tmp_path / "train.py")
+    assert workspace.revision() == 0
 
 
 @pytest.mark.parametrize(
@@ -240,7 +303,9 @@ def test_a_frame_or_an_array_may_be_the_sample(workspace: Workspace, model_file:
     frame = pd.DataFrame({"a": [0.1, 2.5], "b": ["x", None]})
     model = register(workspace, model_file, sample_input_dataset=frame)
     assert model.record.sample_name == "sample.json"
-    assert model.sample_input_dataset == b'{"columns":["a","b"],"data":[[0.1,"x"],[2.5,null]]}'
+    assert model.sample_input_dataset == (
+        b'{"columns":["a","b"],"data":[[0.1,"x"],[2.5,null]],"dtypes":{"a":{"dtype":"float64"},"b":{"dtype":"str"}}}'
+    )
     array = register(workspace, model_file, sample_input_dataset=np.eye(2))
     assert array.record.sample_name == "sample.npy"
     assert array.sample_input_dataset is not None
@@ -444,3 +509,20 @@ def test_a_scoring_script_finds_its_model(
         Model.get_model_path("../../etc")
     register(workspace, model_file, "wine")
     assert Path(Model.get_model_path("wine", _workspace=workspace)).read_bytes() == model_file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("size", "compressed", "named", "chosen"),
+    [
+        (1_000, False, None, 0.5),
+        (546_000_000, False, None, 1.5),
+        (200_000_000, True, None, 1.0),
+        (4_000_000_000, False, None, 2.0),
+        (4_000_000_000, False, 0.5, 0.5),
+    ],
+)
+def test_memory_that_nobody_named_fits_the_file(
+    size: int, compressed: bool, named: float | None, chosen: float
+) -> None:
+    limits = ResourceConfiguration(cpu=2, memory_in_gb=named).fitting(size, compressed)
+    assert (limits.memory_in_gb, limits.cpu) == (chosen, 2)

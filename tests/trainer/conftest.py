@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from registry.workspace import Workspace
-from tests.trainer.waiting import wait_until
+from tests.waiting import eventually
 from trainer import Experiment, Run, ScriptRunConfig
 from trainer.history import TERMINAL
 from trainer.variables import RPC_COMMAND
@@ -61,7 +61,7 @@ def wait_for_line() -> Callable[[Run, str], None]:
     """Waits until a run has printed a line."""
 
     def wait(run: Run, line: str) -> None:
-        wait_until(lambda: line in run.log_path.read_text("utf-8", "replace").splitlines(), f"{line!r} in the log")
+        eventually(lambda: line in run.log_path.read_text("utf-8", "replace").splitlines(), what=f"{line!r} in the log")
 
     return wait
 

@@ -53,7 +53,13 @@ def bootstrap(
     command = [str(python), str(BOOTSTRAP), str(read), str(parent or os.getpid()), mode, script, *arguments]
     try:
         return subprocess.run(
-            command, cwd=folder, pass_fds=[read], env={**environment, **variables}, capture_output=True, text=True
+            command,
+            cwd=folder,
+            pass_fds=[read],
+            env={**environment, **variables},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
         )
     finally:
         os.close(read)
@@ -128,6 +134,14 @@ def test_every_call_of_the_shim_works_in_every_python(python: Path, run_folder: 
         except RunEnvironmentException as error:
             print(str(error).split(":")[0])
         print(json.dumps(sorted(run.get_metrics())))
+        import azureml.core.webservice.aci, azureml.train.sklearn
+        from azureml.train.hyperdrive.parameter_expressions import *
+        print(azureml.core.webservice.aci.AciWebservice.__name__, choice(1, 2))
+        for use in (azureml.train.sklearn.SKLearn, lambda: Model.nothing):
+            try:
+                use()
+            except azureml.exceptions.UserErrorException as error:
+                print(str(error).split(":")[0], hasattr(Model, "nothing"))
         """,
     )
     done = bootstrap(python, tmp_path, "every.py", AZUREML_RUN_ID=run_folder.name, FITSERVE_RUN_DIR=str(run_folder))
@@ -135,6 +149,9 @@ def test_every_call_of_the_shim_works_in_every_python(python: Path, run_folder: 
     assert done.stdout.splitlines() == [
         "the launcher of this run cannot be reached",
         '["a", "b", "c", "d", "e", "f"]',
+        "AciWebservice choice(1, 2)",
+        "SKLearn is not supported by fitserve False",
+        "Model.nothing is not supported by fitserve False",
     ]
 
 
@@ -233,6 +250,73 @@ def test_processes_that_a_script_starts_find_the_shim(tmp_path: Path, start: str
     )
     done = bootstrap(sys.executable, tmp_path, "script.py")
     assert (done.returncode, done.stdout, done.stderr) == (0, "Run\n", "")
+
+
+def test_input_says_that_a_run_has_no_keyboard(python: Path, tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        script="""
+        import io, sys
+        try:
+            input("C? ")
+        except EOFError as error:
+            print(error)
+        sys.stdin = io.StringIO("given\\n")
+        print(input())
+        input("again? ")
+        """,
+    )
+    done = bootstrap(python, tmp_path, "script.py")
+    assert done.returncode == 1
+    sentence = "a run has no keyboard, so input() gets no answer: give the value to the script as an argument"
+    assert done.stdout == f"C? {sentence}\ngiven\nagain? "
+    assert done.stderr.splitlines()[-1] == f"EOFError: {sentence}"
+
+
+#: As pyplot is: figures by their numbers, all closed by its own atexit handler, which is registered at import.
+PYPLOT = """
+import atexit
+figures = {}
+class Figure:
+    def __init__(self, number): self.number, self.lines = number, []
+    def savefig(self, path): open(path, "w").write(str(self.lines))
+def figure(number=None):
+    number = number or max(figures, default=0) + 1
+    return figures.setdefault(number, Figure(number))
+def plot(line): figure(max(figures, default=1)).lines.append(line)
+def get_fignums(): return sorted(figures)
+def close(number): del figures[number]
+def show(): raise SystemExit("a window that nobody closes")
+atexit.register(figures.clear)
+"""
+
+
+def test_figures_are_kept_and_show_does_not_wait(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "matplotlib").mkdir()
+    write(tmp_path / "matplotlib", __init__="", pyplot=PYPLOT)
+    write(
+        tmp_path,
+        script="""
+        import os, sys
+        assert "matplotlib" not in sys.modules
+        import matplotlib.pyplot as plt
+        os.mkdir("elsewhere"); os.chdir("elsewhere")
+        plt.plot(1); plt.show()
+        plt.plot(2); plt.figure(); plt.plot(3); plt.show(block=True)
+        plt.plot(4)
+        """,
+    )
+    done = bootstrap(python, tmp_path, "script.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [f"figure saved: outputs/figure-{number}.png" for number in (1, 2, 3, 4)]
+    kept = [(tmp_path / "outputs" / f"figure-{number}.png").read_text() for number in (1, 2, 3, 4)]
+    assert kept == ["[1]", "[2]", "[3]", "[4]"]
+
+
+def test_without_pyplot_there_are_no_figures(tmp_path: Path) -> None:
+    write(tmp_path, script="import sys\nprint([name for name in sys.modules if 'matplotlib' in name])")
+    assert bootstrap(sys.executable, tmp_path, "script.py").stdout == "[]\n"
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_without_a_go_the_script_does_not_begin(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from registry.workspace import Workspace
-from tests.trainer.waiting import wait_until
+from tests.waiting import eventually
 from trainer import Run
 from trainer.compute.local import launcher_of
 from trainer.errors import ActivityFailed
-from trainer.mark import ProcessMark
+from trainer.process_id import ProcessId
 
 Submit = Callable[..., Run]
 WaitForLine = Callable[[Run, str], None]
@@ -33,7 +33,7 @@ def pids_of(run: Run) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    return ProcessMark(pid, 0, ProcessMark.of(pid).host).alive
+    return ProcessId(pid, 0, ProcessId.of(pid).host).alive
 
 
 def test_cancel_ends_the_script_and_all_that_it_started(submit: Submit, wait_for_line: WaitForLine) -> None:
@@ -87,19 +87,19 @@ def test_a_killed_launcher_is_noticed_and_takes_the_script_along(
 ) -> None:
     run = submit("from azureml.core import Run\nRun.get_context().log('a', 1)\n" + STUBBORN)
     wait_for_line(run, "ready")
-    wait_until(lambda: run._record.status == "Running", "Running")
+    eventually(lambda: run._record.status == "Running", what="Running")
     pids = pids_of(run)
     launcher = launcher_of(workspace, run._record)
     assert launcher is not None
     assert run.get_status() == "Running"
     os.kill(launcher.pid, signal.SIGKILL)
-    wait_until(lambda: not launcher.alive, "the end of the launcher")
+    eventually(lambda: not launcher.alive, what="the end of the launcher")
     with pytest.raises(
         ActivityFailed,
         match=rf"train\.py did not finish: its launcher \(process {launcher.pid}\) was ended from outside",
     ):
         run.wait_for_completion()
-    wait_until(lambda: not any(is_alive(pid) for pid in pids), "the end of the script and its child")
+    eventually(lambda: not any(is_alive(pid) for pid in pids), what="the end of the script and its child")
     assert run.get_metrics() == {"a": 1}
     assert "outputs/pids" in run.get_file_names()
     assert run.get_details()["endTimeUtc"]
@@ -113,13 +113,13 @@ def test_a_launcher_that_is_told_to_stop_says_so(
     launcher = launcher_of(workspace, run._record)
     assert launcher is not None
     os.kill(launcher.pid, signal.SIGTERM)
-    with pytest.raises(ActivityFailed, match=r"the launcher of train\.py was told to stop \(SIGTERM\)"):
+    with pytest.raises(ActivityFailed, match=r"the launcher of train\.py received a stop signal \(SIGTERM\)"):
         run.wait_for_completion()
 
 
 def test_a_pid_that_was_given_again_is_not_taken_for_the_launcher() -> None:
-    mark = ProcessMark.of(os.getpid())
+    mark = ProcessId.of(os.getpid())
     assert mark.alive
-    assert not ProcessMark(mark.pid, mark.start + 1, mark.host).alive
-    assert ProcessMark.from_json(mark.to_json()) == mark
-    assert not ProcessMark(mark.pid, mark.start, "elsewhere").here
+    assert not ProcessId(mark.pid, mark.start + 1, mark.host).alive
+    assert ProcessId.from_json(mark.to_json()) == mark
+    assert not ProcessId(mark.pid, mark.start, "elsewhere").here

@@ -170,7 +170,7 @@ def test_old_ways_of_saying_what_to_run(ws: Any, project: Callable[..., Path], m
     described = ScriptRunConfig(folder, "train.py", ["--x", 1.0, True], run_config=old)._described()
     assert described["arguments"] == ["--x", "1.0", "True"]
     assert (described["environment"]["python"], described["environment"]["conda"]) == ("3.8", ["scikit-learn"])
-    with pytest.warns(UserWarning, match="are ignored, since run_config says them"):
+    with pytest.warns(UserWarning, match="are ignored, since run_config sets them"):
         ScriptRunConfig(folder, "train.py", run_config=old, environment=Environment("other"))
     bare = RunConfiguration()
     bare.environment_variables = {"A": 1}
@@ -241,7 +241,7 @@ def test_the_environment_of_a_run_is_the_one_that_it_was_submitted_with(ws: Any,
 
 
 def test_every_compute_target_is_this_machine(ws: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    from azureml.core.compute import AmlCompute, ComputeTarget
+    from azureml.core.compute import AksCompute, AmlCompute, ComputeTarget
     from azureml.core.compute_target import ComputeTargetException
 
     with pytest.raises(ComputeTargetException, match="cpu-cluster not found"):
@@ -256,6 +256,11 @@ def test_every_compute_target_is_this_machine(ws: Any, capsys: pytest.CaptureFix
     assert "cpu-cluster" in ws.compute_targets
     made.delete()
     assert "cpu-cluster" not in ws.compute_targets
+    clusters = AksCompute.provisioning_configuration(agent_count=3, vm_size="Standard_D3_v2", ssl_cname="www")
+    made = ComputeTarget.create(workspace=ws, name="aks", provisioning_configuration=clusters)
+    made.wait_for_completion(show_output=True)
+    assert isinstance(ws.compute_targets["aks"], AksCompute)
+    assert (made.type, AksCompute(ws, "aks").vm_size) == ("AKS", "Standard_D3_v2")
 
 
 def test_datasets_are_files_on_this_machine(ws: Any, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_an_unmodified_script_in_an_interpreter_without_fitserve(workspace: Work
     assert details["runDefinition"]["environment"] == {"name": "of-its-own", "digest": environment.digest}
     log = (run.log_path.parents[1] / "azureml-logs" / "20_image_build_log.txt").read_text()
     assert log.startswith("Building environment…\n")
-    assert "azureml-defaults is not installed: fitserve's own azureml stands in for it" in log
+    assert "azureml-defaults is not installed; fitserve's own azureml replaces it" in log
 
 
 def test_variables_of_the_environment_reach_the_script(submit: Submit) -> None:

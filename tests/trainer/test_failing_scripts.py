@@ -45,7 +45,7 @@ def test_outputs_logs_and_metrics_of_a_failed_script_are_kept(submit: Submit) ->
 
 def test_a_script_that_is_killed_names_the_signal(submit: Submit) -> None:
     run = submit("import os, signal\nprint('going')\nos.kill(os.getpid(), signal.SIGSEGV)")
-    with pytest.raises(ActivityFailed, match=r"ended by SIGSEGV \(signal 11\); its last lines:\ngoing"):
+    with pytest.raises(ActivityFailed, match=r"killed by SIGSEGV \(signal 11\); its last lines:\ngoing"):
         run.wait_for_completion()
 
 
@@ -99,9 +99,9 @@ def test_what_a_script_leaves_running_ends_with_it(submit: Submit) -> None:
     )
     run.wait_for_completion()
     pid = int(run.log_path.read_text())
-    from trainer.mark import ProcessMark
+    from trainer.process_id import ProcessId
 
-    assert not ProcessMark(pid, 0, ProcessMark.of(pid).host).alive
+    assert not ProcessId(pid, 0, ProcessId.of(pid).host).alive
 
 
 def test_a_run_that_takes_too_long_is_ended_and_says_so(submit: Submit) -> None:

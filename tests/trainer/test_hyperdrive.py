@@ -61,7 +61,7 @@ def test_what_fitserve_does_not_do_is_said(ws: Any, project: Callable[..., Path]
         HyperDriveConfig(random, "score", "MAXIMIZE", 1, estimator=script)
     with pytest.raises(UserErrorException, match="a ScriptRunConfig is expected"):
         HyperDriveConfig(random, "score", "MAXIMIZE", 1)
-    with pytest.raises(UserErrorException, match="no expression such as choice"):
+    with pytest.raises(UserErrorException, match="is not an expression such as choice"):
         HyperDriveConfig(RandomParameterSampling({"x": [1]}), "score", "MAXIMIZE", 1, run_config=script)
     grid = HyperDriveConfig(GridParameterSampling({"x": uniform(0, 1)}), "score", "MAXIMIZE", 1, run_config=script)
     with pytest.raises(UserErrorException, match="a grid takes choice"):

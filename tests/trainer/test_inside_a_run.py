@@ -189,7 +189,7 @@ def test_where_the_records_are_in_a_database_whose_address_scripts_are_not_told(
             facts = facts_of(run, tmp_path)
             assert facts["model"] == ["inside:1", []]
             assert facts["child"] == ["Completed", {"x": 2}]
-            assert "is not written where a script can read it" in str(facts["written"])
+            assert "is not written to a file that a script can read" in str(facts["written"])
             assert facts["variables"] == ["FITSERVE_RUN_DIR"]
             assert "postgres" not in str(facts)
             assert [model.run_id for model in Model.list(workspace)] == [run.id]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from registry.workspace import Workspace
 from tests.e2e.gateway import ENVIRONMENT, FITSERVE, fitserve
-from tests.trainer.waiting import wait_until
+from tests.waiting import eventually
 from trainer import Experiment, Run
 
 PROGRAM = """
@@ -57,13 +57,13 @@ def test_a_program_that_was_killed(workspace: Workspace, project: Callable[..., 
     )
     assert process.stdout is not None
     _, own, submitted = next(line for line in process.stdout if line.startswith("runs ")).split()
-    wait_until(lambda: "script" in Run.get(workspace, submitted).log_path.read_text(), "the script")
+    eventually(lambda: "script" in Run.get(workspace, submitted).log_path.read_text(), what="the script")
     assert listed(workspace, own) == "Running"
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     process.stdout.close()
 
-    wait_until(lambda: listed(workspace, own) == "NotResponding", "it is seen")
+    eventually(lambda: listed(workspace, own) == "NotResponding", what="it is seen")
     run = Run.get(workspace, own)
     assert run.wait_for_completion()["status"] == "NotResponding"
     assert (run.get_metrics(), run.tags) == ({"alpha": 0.5}, {"kind": "killed"})
@@ -81,7 +81,7 @@ def test_a_program_that_was_killed(workspace: Workspace, project: Callable[..., 
 
 def test_a_script_that_was_killed(workspace: Workspace, submit: Callable[..., Run]) -> None:
     run = submit(TRAIN)
-    wait_until(lambda: "script" in run.log_path.read_text(), "the script")
+    eventually(lambda: "script" in run.log_path.read_text(), what="the script")
     os.kill(int(run.log_path.read_text().split()[-1]), signal.SIGKILL)
     assert run.wait_for_completion(raise_on_error=False)["status"] == "Failed"
     shown = json.loads(fitserve("runs", run.id, "--json", workspace=workspace.root).stdout)

@@ -84,11 +84,11 @@ LIMITS = ResourceConfiguration(cpu=1, memory_in_gb=0.5)
             "passed its memory limit of 0.5 GB (peak 0.50 GB)",
         ),
         (-9, "", Usage(memory_peak_bytes=int(0.49 * GB)), "passed its memory limit"),
-        (-9, "", Usage(memory_peak_bytes=int(0.1 * GB)), "was ended by SIGKILL (signal 9)"),
+        (-9, "", Usage(memory_peak_bytes=int(0.1 * GB)), "was killed by SIGKILL (signal 9)"),
         (1, "Traceback\nMemoryError", Usage(memory_peak_bytes=10), "passed its memory limit"),
         (1, "x\nnumpy._core._exceptions._ArrayMemoryError: Unable", Usage(), "passed its memory limit"),
         (1, "ValueError: no MemoryError here", Usage(), "exited with code 1"),
-        (-64, "", Usage(), "was ended by signal 64"),
+        (-64, "", Usage(), "was killed by signal 64"),
     ],
 )
 def test_sentences_about_the_end(code: int, lines: str, usage: Usage, sentence: str) -> None:

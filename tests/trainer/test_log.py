@@ -21,7 +21,7 @@ def test_a_log_above_its_limit_keeps_its_beginning_and_its_end(tmp_path: Path) -
     assert text.startswith("line 000000\n")
     assert "[fitserve] this log has reached 1000 bytes" in text
     left_out = 100_000 * 12 - 1000 - 64 * 1024
-    assert f"[fitserve] {left_out} bytes are left out here" in text
+    assert f"[fitserve] {left_out} bytes omitted" in text
     assert text.endswith("line 099999\n")
 
 
@@ -29,8 +29,7 @@ def test_the_end_is_not_told_twice(tmp_path: Path) -> None:
     with BoundedLog(tmp_path / "log", limit=8) as log:
         log.write(b"12345678abc")
     assert (tmp_path / "log").read_text() == (
-        "12345678\n[fitserve] this log has reached 8 bytes; only its end follows\n"
-        "[fitserve] 0 bytes are left out here\nabc"
+        "12345678\n[fitserve] this log has reached 8 bytes; only its end follows\n[fitserve] 0 bytes omitted\nabc"
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from registry.errors import MainModuleClass, ModelPathNotFound
+from registry.errors import ModelPathNotFound, NeedsRunning
 from registry.model import Model
 from registry.resources import ResourceConfiguration
 from trainer import Run
@@ -62,9 +62,22 @@ def test_modules_beside_the_script_travel_with_the_model(submit: Submit) -> None
     assert "big.csv" not in files
 
 
-def test_a_class_of_the_script_itself_is_refused(submit: Submit) -> None:
+def test_a_class_of_the_script_itself_travels_by_its_definition(submit: Submit) -> None:
     run = submit(
-        "import joblib, os\nclass Mine:\n    pass\nos.makedirs('outputs')\njoblib.dump(Mine(), 'outputs/model.joblib')"
+        "import joblib, os\nFACTOR = 2\nclass Mine:\n    def predict(self, X): return [FACTOR for _ in X]\n"
+        "os.makedirs('outputs')\njoblib.dump(Mine(), 'outputs/model.joblib')"
     )
-    with pytest.raises(MainModuleClass, match="class Mine was defined in the script itself"):
+    model = run.register_model("m", "outputs/model.joblib")
+    code = model.workspace.metadata.get_model("m", model.version).code
+    assert code is not None
+    text = (model.workspace.artifacts.local_path(code) / "__fitserve_main__.py").read_text()
+    assert text == "FACTOR = 2\n\nclass Mine:\n    def predict(self, X): return [FACTOR for _ in X]\n"
+
+
+def test_what_only_running_gives_is_refused_with_its_name(submit: Submit) -> None:
+    run = submit(
+        "import joblib, os\nn = os.getpid()\nclass Mine:\n    def predict(self, X): return [n for _ in X]\n"
+        "os.makedirs('outputs')\njoblib.dump(Mine(), 'outputs/model.joblib')"
+    )
+    with pytest.raises(NeedsRunning, match=r"uses n, and only running the script gives n \(line 2\)"):
         run.register_model("m", "outputs/model.joblib")

@@ -17,7 +17,7 @@ from gateway.client.rpc import OPERATIONS as GATEWAYS
 from gateway.client.rpc import RAISES as GATEWAY_RAISES
 from registry import errors
 from registry.interpreters import find_pythons
-from tests.trainer.waiting import wait_until
+from tests.waiting import eventually
 from trainer import errors as trainer_errors
 from trainer.operations import OPERATIONS
 from trainer.rpc import RAISES
@@ -86,7 +86,7 @@ def test_errors_are_raised_again_with_their_sentence(server: Callable[..., Any])
     with pytest.raises(exceptions.UserErrorException, match="'nothing' is not an operation"):
         server("nothing")
     for op, what in (("broken", "ZeroDivisionError"), ("object", "TypeError")):
-        with pytest.raises(exceptions.AzureMLException, match=f"fitserve itself failed in {op}: {what}"):
+        with pytest.raises(exceptions.AzureMLException, match=f"internal error of fitserve in {op}: {what}"):
             server(op)
     assert server("echo", still="there") == {"still": "there"}
 
@@ -101,7 +101,7 @@ def test_an_interrupted_call_ends_its_server_and_the_next_one_gets_another(
     begun = tmp_path / "begun"
 
     def interrupt() -> None:
-        wait_until(begun.exists, "the call to begin")
+        eventually(begun.exists, what="the call to begin")
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
@@ -120,7 +120,7 @@ def test_a_server_whose_client_was_killed_in_a_call_ends(tmp_path: Path, azureml
     with process.stdin, process.stdout:
         process.stdin.write(json.dumps({"op": "wait", "args": {"file": str(begun)}}).encode() + b"\n")
         process.stdin.flush()
-        wait_until(begun.exists, "the call to begin")
+        eventually(begun.exists, what="the call to begin")
         process.stdin.close()
         assert process.wait(10) == 0
 
@@ -143,7 +143,7 @@ def test_a_server_that_cannot_be_started_or_dies_has_a_sentence(
     with pytest.raises(exceptions.RunEnvironmentException, match="fitserve cannot be started"):
         server("pid")
     monkeypatch.setenv("FITSERVE_RPC", json.dumps([sys.executable, "-c", "pass"]))
-    with pytest.raises(exceptions.AzureMLException, match="fitserve ended before it answered pid"):
+    with pytest.raises(exceptions.AzureMLException, match="fitserve exited before answering pid"):
         server("pid")
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from registry.errors import InvalidArgument, InvalidName, RunNotFound
 from registry.workspace import Workspace
-from tests.trainer.waiting import wait_until
+from tests.waiting import eventually
 from trainer import Experiment, Run, ScriptRunConfig
 from trainer.errors import ActivityFailed, PropertyIsFixed, RunFileNotFound, ScriptNotFound
 from trainer.history import STATUSES
@@ -61,7 +61,7 @@ def test_statuses_come_in_azures_order(submit: Submit, monkeypatch: pytest.Monke
             (run.log_path.parents[2] / "snapshot" / "go").touch()
         return status == "Completed"
 
-    wait_until(ended, "Completed")
+    eventually(ended, what="Completed")
     order = ["NotStarted", "Starting", "Preparing", "Running", "Finalizing", "Completed"]
     assert seen == [status for status in order if status in seen]
     assert {"Running", "Completed"} <= set(seen) <= set(STATUSES)
@@ -88,7 +88,7 @@ def test_output_is_in_the_log_before_the_script_ends(submit: Submit, wait_for_li
 
 def test_metrics_are_in_the_store_while_the_script_runs(submit: Submit) -> None:
     run = submit("from azureml.core import Run\nRun.get_context().log('a', 1)\nimport time\ntime.sleep(60)")
-    wait_until(lambda: run.get_metrics() == {"a": 1}, "the metric")
+    eventually(lambda: run.get_metrics() == {"a": 1}, what="the metric")
     assert run.get_status() == "Running"
 
 
@@ -169,7 +169,7 @@ def test_tags_and_properties(workspace: Workspace, submit: Submit) -> None:
     assert run.tags == {"from script": "1"}
     assert run.get_properties()["fixed"] == "script"
     run.add_properties({"fixed": "script", "other": "y"})
-    with pytest.raises(PropertyIsFixed, match="'fixed' is 'script' already"):
+    with pytest.raises(PropertyIsFixed, match="'fixed' is already 'script'"):
         run.add_properties({"fixed": "changed"})
     assert (run.display_name, run.name) == ("nice name", "nice name")
 
@@ -196,7 +196,7 @@ def test_runs_are_found_by_id_experiment_tag_and_status(workspace: Workspace, pr
 
 def test_a_missing_script_names_those_that_are_there(workspace: Workspace, project: Callable[..., Path]) -> None:
     folder = project({"train_iris.py": "", "readme.md": ""})
-    with pytest.raises(ScriptNotFound, match=r"no script tain\.py in .*; there is: train_iris\.py$"):
+    with pytest.raises(ScriptNotFound, match=r"script tain\.py does not exist in .*, which has: train_iris\.py$"):
         Experiment(workspace, "tests").submit(ScriptRunConfig(folder, "tain.py"))
     assert list(workspace.metadata.list_runs()) == []
     assert list(workspace.runs_dir.iterdir()) == []

@@ -181,7 +181,7 @@ def test_uploaded_files_are_there_at_once_and_never_overwritten(
     for name in ("../x", "/x", "a/../../x", "", "a//b", "a\0b"):
         with pytest.raises(UserErrorException, match="is not a name for a run's file"):
             run.upload_file(name, str(tmp_path / "folder" / "a"))
-    with pytest.raises(UserErrorException, match="there is no file"):
+    with pytest.raises(UserErrorException, match=r"cannot upload .* as d: the file does not exist"):
         run.upload_file("d", str(tmp_path / "nowhere"))
     monkeypatch.chdir(tmp_path)
     run.download_file("models/a.txt")
@@ -224,7 +224,7 @@ def test_a_dataset_of_a_run_is_refused_with_what_to_do(run_dir: Path) -> None:
     from azureml.exceptions import UserErrorException
 
     assert get_run().input_datasets == {}
-    with pytest.raises(UserErrorException, match="is the path of its file"):
+    with pytest.raises(UserErrorException, match="a dataset passed as an argument becomes the path of its file"):
         get_run().input_datasets["titanic"]
 
 
@@ -281,11 +281,87 @@ def test_names_that_are_not_supported_say_so_at_use(run_dir: Path) -> None:
     assert Model is SameModel
     for use in (
         Keyvault,
-        lambda: AksCompute.provisioning_configuration,
+        AksCompute.attach_configuration,
         MpiConfiguration,
     ):
         with pytest.raises(UserErrorException, match="is not supported by fitserve: "):
             use()
+
+
+@pytest.mark.parametrize(
+    ("name", "attribute"),
+    [
+        ("core.Datastore", "account_name"),
+        ("core.compute.AmlCompute", "list_nodes"),
+        ("core.compute.AksCompute", "get_credentials"),
+        ("data.TabularDataset", "sample"),
+        ("data.FileDataset", "mount"),
+        ("core.Model", "get_sas_urls"),
+        ("core.Workspace", "set_connection"),
+        ("core.Experiment", "from_directory"),
+        ("core.Run", "get_submitted_run"),
+        ("core.Environment", "from_spark"),
+        ("core.ScriptRunConfig", "get_something"),
+        ("core.RunConfiguration", "load"),
+        ("core.webservice.AciWebservice", "get_profile"),
+        ("core.conda_dependencies.CondaDependencies", "merge_conda_dependencies"),
+        ("train.hyperdrive.HyperDriveRun", "get_children_everywhere"),
+        ("train.hyperdrive.BanditPolicy", "slack"),
+        ("core.Keyvault", "get_secret"),
+    ],
+)
+def test_a_name_that_a_class_does_not_have_is_answered_with_a_sentence(
+    azureml: None, name: str, attribute: str
+) -> None:
+    import copy
+    import importlib
+    import pickle
+
+    from azureml.exceptions import UserErrorException
+
+    module, _, cls = f"azureml.{name}".rpartition(".")
+    found = getattr(importlib.import_module(module), cls)
+    bare = object.__new__(found)  # as copy and pickle make it, before it has anything
+    for asked in (found, bare):
+        with pytest.raises(UserErrorException, match=f"{cls}.{attribute} is not supported by fitserve: .{{10}}"):
+            getattr(asked, attribute)
+        for probe in ("_repr_html_", "_ipython_display_", "__array__", "__wrapped__", attribute):
+            assert not hasattr(asked, probe)
+        with pytest.raises(AttributeError) as raised:
+            _ = asked._ipython_canary_method_should_not_exist_
+        assert not isinstance(raised.value, UserErrorException)
+    assert isinstance(copy.deepcopy(bare), found)
+    if module != "azureml.core" or cls != "Keyvault":  # it has no module that pickle could find it in
+        assert isinstance(pickle.loads(pickle.dumps(bare)), found)
+
+
+def test_an_error_within_a_property_keeps_its_own_words(azureml: None) -> None:
+    from azureml._fitserve.unsupported import Answering
+
+    class Broken(Answering):
+        @property
+        def inner(self) -> object:
+            return object().missing  # type: ignore[attr-defined]
+
+    with pytest.raises(AttributeError, match="'object' object has no attribute 'missing'"):
+        _ = Broken().inner
+
+
+@pytest.mark.parametrize(
+    "module", ["train.sklearn", "core.webservice.aci", "core.compute.aks", "train.hyperdrive.sampling", "core.image"]
+)
+def test_modules_of_the_table_are_found_as_files_are(azureml: None, module: str) -> None:
+    import importlib
+    import importlib.util
+
+    name = f"azureml.{module}"
+    assert importlib.util.find_spec(name) is not None
+    made = importlib.import_module(name)
+    assert importlib.reload(made) is made is sys.modules[name]
+    assert made.__all__
+    assert (made.__doc__, made.__package__) == (f"`{name}`.", made.__spec__.parent if made.__spec__ else None)
+    with pytest.raises(ModuleNotFoundError, match=f"No module named '{name}.nothing'"):
+        importlib.import_module(f"{name}.nothing")
 
 
 def test_what_needs_fitserve_says_how_to_be_started(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,10 @@ import pytest
 
 from registry.errors import InvalidArgument, MissingExtra
 from registry.workspace import Workspace
-from tests.trainer.waiting import wait_until
+from tests.waiting import eventually
 from trainer import Experiment, Run, ScriptRunConfig, Sweep
+from trainer.sdk import SweepRun
 from trainer.sweep_policies import Policy
-from trainer.sweep_run import SweepRun
 from trainer.sweep_space import (
     Sampling,
     choice,
@@ -77,8 +77,8 @@ def test_a_sweep_tries_all_and_knows_the_best(sweep: SubmitSweep, workspace: Wor
     assert [row["run_id"] for row in run.get_children_sorted_by_primary_metric(top=1, reverse=True)] == [f"{run.id}_0"]
     assert set(run.get_metrics()) == {child.id for child in run.get_children()}
     log = run.log_path.read_text()
-    assert "all 4 combinations are tried" in log
-    assert f"{run.id}_2 Completed: score 10; the best so far 10" in log
+    assert "all 4 combinations have been tried" in log
+    assert f"{run.id}_2 Completed: score 10; best so far: 10" in log
     # never more at once than was said
     children = workspace.metadata.list_runs(parent=run.id)
     for child in children:
@@ -113,7 +113,7 @@ def test_a_bad_run_is_ended_by_the_policy(sweep: SubmitSweep) -> None:
 
 def test_canceling_a_sweep_ends_its_runs(sweep: SubmitSweep) -> None:
     run = sweep("import time\ntime.sleep(100)\n", 1, 2, 3)
-    wait_until(lambda: [c.status for c in run.get_children()] == ["Running", "Running"], "two runs")
+    eventually(lambda: [c.status for c in run.get_children()] == ["Running", "Running"], what="two runs")
     run.cancel()
     run.wait_for_completion()
     assert run.status == "Canceled"
@@ -222,16 +222,16 @@ def test_without_optuna_the_sentence_names_the_package(
     [
         (lambda: Sampling("grid", {"x": uniform(0, 1)}), "a grid takes choice"),
         (lambda: Sampling("bayesian", {"x": normal(0, 1)}), "not normal"),
-        (lambda: Sampling("random", {}), "no parameter"),
-        (lambda: Sampling("random", {"x": [1, 2]}), "no expression"),  # type: ignore[dict-item]
+        (lambda: Sampling("random", {}), "it has no parameters"),
+        (lambda: Sampling("random", {"x": [1, 2]}), "is not an expression"),  # type: ignore[dict-item]
         (lambda: uniform(2, 1), "2 is more than 1"),
         (choice, "one or more"),
-        (lambda: expression("sometimes", 1), "there is no 'sometimes'"),
+        (lambda: expression("sometimes", 1), "unknown expression 'sometimes'"),
         (lambda: quniform(0, 1, 0), "not positive"),
-        (lambda: randint(0), "one whole number"),
+        (lambda: randint(0), "one positive integer"),
         (lambda: Policy("bandit"), "slack_factor or slack_amount"),
         (lambda: Policy("truncation"), "between 1 and 99"),
-        (lambda: Policy.from_json({"kind": "median", "patience": 3}), "not understood"),
+        (lambda: Policy.from_json({"kind": "median", "patience": 3}), "invalid description"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_a_sentence(make: Callable[[], object], said: str) -> None:

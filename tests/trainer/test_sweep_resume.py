@@ -11,10 +11,10 @@ import pytest
 from registry.errors import InvalidArgument, RunNotFound
 from registry.workspace import Workspace
 from tests.e2e.gateway import fitserve
-from tests.trainer.waiting import wait_until
+from tests.waiting import eventually
 from trainer import Experiment, ScriptRunConfig, Sweep
 from trainer.compute.local import launcher_of
-from trainer.sweep_run import SweepRun
+from trainer.sdk import SweepRun
 from trainer.sweep_space import Sampling, choice, sampler_of, uniform
 
 SCRIPT = """
@@ -46,7 +46,7 @@ def test_what_earlier_sweeps_found_is_known(workspace: Workspace, project: Calla
     first.wait_for_completion()
     second = submit(workspace, folder, tmp_path / "none", 1, 2, 3, resume_from=[first.id])
     second.wait_for_completion()
-    assert "2 runs of earlier sweeps are known" in second.log_path.read_text()
+    assert "reusing the results of 2 runs of earlier sweeps" in second.log_path.read_text()
     assert tried(second) == ['{"x": 2}']
     best, own = second.get_best_run_by_primary_metric(), second.get_best_run_by_primary_metric(True, True, False)
     assert best is not None
@@ -64,13 +64,15 @@ def test_a_sweep_whose_launcher_was_killed_says_so_and_is_gone_on_with(
     gate = tmp_path / "gate"
     gate.touch()
     run = submit(workspace, project({"train.py": SCRIPT}), gate, 1, 2, 3, 4, max_total_runs=4)
-    wait_until(lambda: any("waiting" in child.log_path.read_text() for child in run.get_children()), "the third run")
+    eventually(
+        lambda: any("waiting" in child.log_path.read_text() for child in run.get_children()), what="the third run"
+    )
     launcher = launcher_of(workspace, run._record)
     assert launcher is not None
     with pytest.raises(InvalidArgument, match="is still Running"):
         run.resume()
     os.kill(launcher.pid, signal.SIGKILL)
-    wait_until(lambda: not launcher.alive, "the end of the launcher")
+    eventually(lambda: not launcher.alive, what="the end of the launcher")
     listed = fitserve("runs", workspace=workspace.root).stdout
     assert [line.split()[1] for line in listed.splitlines() if line.startswith(run.id + " ")] == ["Failed"]
     assert "was ended from outside" in str(run.get_details()["error"])

@@ -1,1 +1,1 @@
-"""Where runs are carried out."""
+"""Compute targets: where runs are executed."""

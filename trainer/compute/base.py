@@ -1,4 +1,4 @@
-"""What runs a submitted run. A choice is a name in `COMPUTE_TARGETS`."""
+"""The interface of compute targets, and their table `COMPUTE_TARGETS`."""
 
 import importlib
 from typing import Final, Protocol
@@ -9,30 +9,30 @@ from registry.workspace import Workspace
 
 
 class ComputeTarget(Protocol):
-    """Where runs are carried out. A run is in the store, NotStarted, with its folder ready, when it comes here."""
+    """Compute targets: where runs are executed. A run is in the store, NotStarted, with its folder ready, when it comes here."""
 
     def start(self, workspace: Workspace, run: RunRecord) -> None:
-        """Begin the run and return; it goes on when this process ends.
+        """Start the run and return; it continues when this process ends.
 
         Raises:
             trainer.errors.LaunchFailed: it cannot be started.
         """
 
     def cancel(self, workspace: Workspace, run: RunRecord) -> None:
-        """Called when the store says CancelRequested: make that noticed soon."""
+        """Called when the status is CancelRequested, to make the launcher notice soon."""
 
     def lost(self, workspace: Workspace, run: RunRecord) -> str | None:
-        """For a run that has not ended: a sentence when whoever should end it is gone, else None."""
+        """For a run that has not ended: why nobody will end it, or None if its launcher is alive."""
 
 
 COMPUTE_TARGETS: Final = {"local": "trainer.compute.local:LocalTarget"}
 
 
 def target_name(given: object) -> str:
-    """The name of a compute target given as Azure allows: None, a name, or an object that has a name.
+    """The name of a compute target given as None, a name, or an object with a name, as Azure allows.
 
     Raises:
-        InvalidArgument: there is no such target.
+        InvalidArgument: the target is unknown.
     """
     name = "local" if given is None else given if isinstance(given, str) else getattr(given, "name", given)
     if not isinstance(name, str) or name not in COMPUTE_TARGETS:

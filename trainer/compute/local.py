@@ -16,10 +16,10 @@ from registry.workspace import Workspace
 from trainer.errors import LaunchFailed
 from trainer.folder import RunFolder
 from trainer.history import now
-from trainer.mark import ProcessMark
+from trainer.process_id import ProcessId
 from trainer.variables import USER_PYTHONPATH
 
-_START_TIME: Final = timedelta(seconds=90)  # after which a launcher that never said its pid is taken for dead
+_START_TIME: Final = timedelta(seconds=90)  # after which a launcher that has not written its pid is considered dead
 
 
 class LocalTarget:
@@ -27,7 +27,7 @@ class LocalTarget:
 
     def start(self, workspace: Workspace, run: RunRecord) -> None:
         folder = RunFolder(workspace.runs_dir / run.id)
-        # -P and our own path: a folder called `registry` where the user stands must not be taken for ours.
+        # -P and our own path: a folder called `registry` in the current folder must not hide ours.
         command = [sys.executable, "-P", "-m", "trainer.launch", "--run", run.id, "--folder", str(folder.root)]
         packages, users = str(Path(trainer.__file__).parent.parent), os.environ.get("PYTHONPATH", "")
         path = os.pathsep.join([packages, users] if users else [packages])
@@ -36,11 +36,13 @@ class LocalTarget:
         if database is None:
             command += ["--workspace", str(workspace.root)]
         else:
-            environment["FITSERVE_WORKSPACE"] = database  # not an argument: everybody on this machine can read those
+            environment["FITSERVE_WORKSPACE"] = (
+                database  # not an argument, since every user of this machine can read those
+            )
             environment["FITSERVE_WORKSPACE_FOLDER"] = str(workspace.root)
         with folder.launcher_log.open("ab") as log:
             try:
-                # This process forks the launcher, says its pid and ends, so it is soon done and leaves no zombie.
+                # This process forks the launcher, writes its pid and exits, so it ends quickly and leaves no zombie.
                 subprocess.run(
                     command,
                     cwd=workspace.root.parent,
@@ -56,27 +58,27 @@ class LocalTarget:
                 raise LaunchFailed(run.id, f"{error}; see {folder.launcher_log}") from error
 
     def cancel(self, workspace: Workspace, run: RunRecord) -> None:
-        mark = launcher_of(workspace, run)
-        if mark is not None and mark.here and mark.alive:
+        process = launcher_of(workspace, run)
+        if process is not None and process.here and process.alive:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(mark.pid, signal.SIGTERM)
+                os.kill(process.pid, signal.SIGTERM)
 
     def lost(self, workspace: Workspace, run: RunRecord) -> str | None:
-        mark = launcher_of(workspace, run)
-        if mark is None:
+        process = launcher_of(workspace, run)
+        if process is None:
             return "its launcher was never started" if now() - run.created_time > _START_TIME else None
-        if not mark.here or mark.alive:
+        if not process.here or process.alive:
             return None
-        return f"its launcher (process {mark.pid}) was ended from outside, for instance by SIGKILL or a restart"
+        return f"its launcher (process {process.pid}) was ended from outside, for instance by SIGKILL or a reboot"
 
 
-def launcher_of(workspace: Workspace, run: RunRecord) -> ProcessMark | None:
-    """The launcher, from the run's record or from the file that is there a little earlier."""
-    mark = ProcessMark.from_json(run.details.get("launcher"))
-    if mark is not None:
-        return mark
+def launcher_of(workspace: Workspace, run: RunRecord) -> ProcessId | None:
+    """The launcher, from the run's record or from its file, which exists a little earlier."""
+    process = ProcessId.from_json(run.details.get("launcher"))
+    if process is not None:
+        return process
     try:
-        text = RunFolder(workspace.runs_dir / run.id).launcher_mark.read_text(encoding="utf-8")
-        return ProcessMark.from_json(json.loads(text))
+        text = RunFolder(workspace.runs_dir / run.id).launcher_file.read_text(encoding="utf-8")
+        return ProcessId.from_json(json.loads(text))
     except (FileNotFoundError, ValueError):
         return None

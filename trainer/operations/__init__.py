@@ -1,6 +1,6 @@
-"""What the shim can ask fitserve for, name → function: workspaces, environments, runs, models. Services are the gateway's.
+"""Operations that the shim can call, name → function: workspaces, environments, runs, models. The gateway adds services.
 
-Each function gets the open workspaces, then JSON values by name, and gives a JSON value.
+Each function takes the open workspaces, then JSON values by name, and returns a JSON value.
 """
 
 from typing import Final

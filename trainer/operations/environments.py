@@ -1,4 +1,4 @@
-"""Environments. The shim keeps one as a description; what it means is decided here."""
+"""Operations on environments. The shim keeps a plain description, which is interpreted here."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ from trainer.rpc import Operation
 
 
 def environment_of(description: Json) -> Environment | None:
-    """From the shim's description; None stays None."""
+    """An Environment from the shim's description; None stays None."""
     if description is None:
         return None
     environment = Environment(description["name"])
@@ -25,7 +25,7 @@ def environment_of(description: Json) -> Environment | None:
         wanted.add_pip_package(package)
     for option in description["pip_options"]:
         wanted.set_pip_option(option)
-    for channel in description.get("channels") or ():  # one that was saved by an older shim has none
+    for channel in description.get("channels") or ():  # missing in descriptions saved by an older shim
         wanted.add_channel(channel)
     return environment
 
@@ -69,15 +69,15 @@ def register(workspaces: OpenWorkspaces, workspace: Json, environment: Json) -> 
 
 
 def store(workspaces: OpenWorkspaces, workspace: Json, environment: Json) -> Json:
-    """Keep it without its name being taken; gives the digest."""
+    """Store it without registering its name; returns the digest."""
     made = environment_of(environment)
     assert made is not None
     return workspaces.get(workspace).metadata.put_environment(made.name, made.digest, made.spec()).digest
 
 
 def build(workspaces: OpenWorkspaces, workspace: Json, environment: Json) -> Json:
-    """Make its interpreter ready, telling how that goes."""
-    from registry.interpreters import interpreter_for
+    """Build its interpreter, printing the progress."""
+    from registry.interpreters import interpreter_for  # late: takes a tenth of a second, which other calls save
 
     made = environment_of(environment)
     assert made is not None

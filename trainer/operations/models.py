@@ -20,18 +20,20 @@ def resources_of(value: Json) -> ResourceConfiguration | None:
 
 
 def sample_of(value: Json) -> str | None:
-    """A sample comes as the path of a file."""
+    """Check a sample, which is passed as the path of a file."""
     if value is not None and not Path(value).is_file():
-        raise InvalidArgument("sample_input_dataset", f"there is no file {value}")
+        raise InvalidArgument("sample_input_dataset", f"{value} does not exist")
     return None if value is None else str(value)
 
 
+def registration_of(model: Json) -> dict[str, Any]:
+    """Arguments of a registration."""
+    given = {**model, "resource_configuration": resources_of(model["resource_configuration"])}
+    return given | {key: sample_of(model[key]) for key in ("sample_input_dataset", "sample_output_dataset")}
+
+
 def register(workspaces: OpenWorkspaces, workspace: Json, model: Json) -> Json:
-    given = dict(model)
-    given["resource_configuration"] = resources_of(given["resource_configuration"])
-    for key in ("sample_input_dataset", "sample_output_dataset"):
-        given[key] = sample_of(given[key])
-    return described(Model.register(workspaces.get(workspace), **given))
+    return described(Model.register(workspaces.get(workspace), **registration_of(model)))
 
 
 def get(workspaces: OpenWorkspaces, workspace: Json, **asked: Any) -> Json:
@@ -66,7 +68,7 @@ def download(workspaces: OpenWorkspaces, workspace: Json, id: str, folder: str, 
 
 
 def path(workspaces: OpenWorkspaces, workspace: Json, name: str, version: Json) -> Json:
-    """Where the stored file or folder of a model is."""
+    """Path of a model's stored file or folder."""
     found = workspaces.get(workspace)
     return str(found.artifacts.local_path(Model(found, name, version=version).record.artifact.digest))
 

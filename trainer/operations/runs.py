@@ -6,19 +6,18 @@ from typing import Any, Final
 
 from registry.errors import InvalidArgument
 from registry.records import Json
-from registry.resources import ResourceConfiguration
+from registry.workspace import Workspace
 from trainer import interactive
-from trainer.experiment import Experiment
 from trainer.history import TERMINAL
 from trainer.open_workspaces import OpenWorkspaces
 from trainer.operations.environments import description_of, environment_of
-from trainer.operations.models import described, resources_of, sample_of
+from trainer.operations.models import described, registration_of, resources_of
 from trainer.rpc import Operation
-from trainer.run import Run
 from trainer.script import ScriptRunConfig
+from trainer.sdk import Experiment, Run
 
-_SNAPSHOT_BYTES: Final = 300 * 2**20  # what the shim's module says until a program changes it
-# Methods whose arguments and answers are JSON values as they are.
+_SNAPSHOT_BYTES: Final = 300 * 2**20  # the shim's default
+# Methods whose arguments and results are plain JSON values.
 _PLAIN: Final = (
     "get_status",
     "get_details",
@@ -51,21 +50,21 @@ def facts(run: Run) -> dict[str, Json]:
 
 
 def script_of(config: Json) -> ScriptRunConfig:
-    """What the shim's ScriptRunConfig describes."""
-    limits, largest = config["resource_configuration"], config.get("snapshot_max_bytes", _SNAPSHOT_BYTES)
-    if largest != _SNAPSHOT_BYTES:  # the program has changed Azure's number
+    """A ScriptRunConfig from the shim's description."""
+    largest = config.get("snapshot_max_bytes", _SNAPSHOT_BYTES)
+    if largest != _SNAPSHOT_BYTES:  # the program changed Azure's limit
         os.environ["FITSERVE_SNAPSHOT_MAX_MB"] = str(largest / 2**20)
-    if "snapshot_no_file_limit" in config:  # what it says now; this process was started with what it said then
+    if "snapshot_no_file_limit" in config:  # the client's current value; this process inherited an earlier one
         os.environ["AML_SNAPSHOT_NO_FILE_LIMIT"] = str(config["snapshot_no_file_limit"])
     return ScriptRunConfig(
         source_directory=config["source_directory"],
         script=config["script"],
         arguments=config["arguments"],
-        compute_target="local",  # every name of Azure's means this machine
+        compute_target="local",  # all Azure compute targets mean this machine
         environment=environment_of(config["environment"]),
         max_run_duration_seconds=config["max_run_duration_seconds"],
         command=config["command"],
-        resource_configuration=None if limits is None else ResourceConfiguration(**limits),
+        resource_configuration=resources_of(config["resource_configuration"]),
         strict_python=bool(config.get("strict_python")),
     )
 
@@ -78,16 +77,15 @@ def submit(
 
 
 def start_logging(workspaces: OpenWorkspaces, workspace: Json, experiment: str, name: str | None, program: int) -> Json:
-    """An interactive run, and the folder that its program writes to."""
+    """Start an interactive run; returns its facts and the folder that its program writes to."""
     found = workspaces.get(workspace)
-    run = interactive.begin(found, experiment, name, program=program)
-    return {**facts(run), "folder": str(found.runs_dir / run.id)}
+    return _logged(found, interactive.begin(found, experiment, name, program=program))
 
 
 def end_logging(workspaces: OpenWorkspaces, workspace: Json, run: str, status: str, error: str | None) -> Json:
     if status not in TERMINAL:
         raise InvalidArgument("status", f"{status!r} is not one of: {', '.join(sorted(TERMINAL))}")
-    interactive.end(Run.get(workspaces.get(workspace), run), status, error)
+    interactive.end(workspaces.get(workspace), run, status, error)
     return None
 
 
@@ -102,17 +100,20 @@ def upload(workspaces: OpenWorkspaces, workspace: Json, run: str, name: str, pat
 
 
 def environment(workspaces: OpenWorkspaces, workspace: Json, run: str) -> Json:
-    """As it was when the run was submitted; None: it had none that anything was installed or set in."""
+    """The environment as submitted; None if it installed and set nothing."""
     found = Run.get(workspaces.get(workspace), run).get_environment()
     return None if found is None else description_of(found)
 
 
 def begin_child(workspaces: OpenWorkspaces, workspace: Json, run: str, name: str | None, program: int) -> Json:
-    """A run below another one that its program logs to: as `start_logging`."""
+    """As `start_logging`, for a child run."""
     found = workspaces.get(workspace)
-    parent = Run.get(found, run)
-    child = interactive.begin(found, parent.experiment.name, name, parent=run, program=program)
-    return {**facts(child), "folder": str(found.runs_dir / child.id)}
+    experiment = found.metadata.get_run(run).experiment
+    return _logged(found, interactive.begin(found, experiment, name, parent=run, program=program))
+
+
+def _logged(workspace: Workspace, run_id: str) -> Json:
+    return {**facts(Run.get(workspace, run_id)), "folder": str(workspace.runs_dir / run_id)}
 
 
 def list_experiments(workspaces: OpenWorkspaces, workspace: Json) -> Json:
@@ -136,7 +137,7 @@ def children(workspaces: OpenWorkspaces, workspace: Json, run: str, **filters: A
 
 
 def describe(workspaces: OpenWorkspaces, workspace: Json, run: str, **texts: str | None) -> Json:
-    """Set `display_name` or `description` where they are given; gives both."""
+    """Set `display_name` or `description` if given; returns both."""
     found = Run.get(workspaces.get(workspace), run)
     if "display_name" in texts:
         found.display_name = str(texts["display_name"])
@@ -150,13 +151,9 @@ def download_file(workspaces: OpenWorkspaces, workspace: Json, run: str, name: s
 
 
 def register_model(workspaces: OpenWorkspaces, workspace: Json, run: str, inside: bool, model: Json) -> Json:
-    """`inside`: it is the run's own script that asks, so its end cannot be waited for."""
-    given = dict(model)
-    given["resource_configuration"] = resources_of(given["resource_configuration"])
-    for key in ("sample_input_dataset", "sample_output_dataset"):
-        given[key] = sample_of(given[key])
+    """`inside`: the caller is the run's own script, so do not wait for its end."""
     found = Run.get(workspaces.get(workspace), run)
-    return described(found.register_model(**given, wait=not inside))
+    return described(found.register_model(**registration_of(model), wait=not inside))
 
 
 def _plain(method: str) -> Operation:

@@ -1,16 +1,15 @@
-"""Sweeps, as `azureml.train.hyperdrive` asks for them."""
+"""Operations of `azureml.train.hyperdrive`."""
 
 from typing import Any, Final
 
 from registry.errors import InvalidArgument
 from registry.records import Json
-from trainer.experiment import Experiment
+from trainer.history import SWEEP_TYPE
 from trainer.open_workspaces import OpenWorkspaces
 from trainer.operations.runs import facts, script_of
 from trainer.rpc import Operation
-from trainer.run import Run
-from trainer.sweep import SWEEP_TYPE, Sweep
-from trainer.sweep_run import SweepRun
+from trainer.sdk import Experiment, Run, SweepRun
+from trainer.sweep import Sweep
 
 
 def submit(

@@ -1,4 +1,4 @@
-"""Workspaces, and the small things in one that have a name only: compute targets and datasets."""
+"""Operations on workspaces, and on their named values: compute targets, datasets, experiment tags."""
 
 import os
 from dataclasses import replace
@@ -19,7 +19,7 @@ _NAMED: Final = ("compute_target", "dataset", "experiment")
 def from_config(
     workspaces: OpenWorkspaces, path: str | None, folder: str, file_name: str | None, run_folder: str | None
 ) -> Json:
-    """As `Workspace.from_config`. Inside a run it is the run's; else FITSERVE_WORKSPACE counts where no path is given."""
+    """As `Workspace.from_config`. Inside a run, the run's workspace; else FITSERVE_WORKSPACE applies if no path is given."""
     if run_folder is not None:
         return workspaces.of_run(run_folder)
     said = os.environ.get(VARIABLE)
@@ -39,11 +39,11 @@ def of_run(workspaces: OpenWorkspaces, folder: str) -> Json:
 
 
 def get(workspaces: OpenWorkspaces, name: str, folder: str, run_folder: str | None = None, **ids: Any) -> Json:
-    """Inside a run the run's; else the one of that name that a configuration file tells of, or the one that is here. It is made where nothing is, as by
-    `from_config`: to programs that name their workspace it is there.
+    """Inside a run, the run's workspace; else the one of this name in a configuration file, or the one in this folder. It is
+    created if there is none, as by `from_config`: programs that name their workspace expect it to exist.
 
     Raises:
-        NoWorkspace: the one that is here has another name.
+        NoWorkspace: the workspace in this folder has another name.
     """
     if run_folder is not None:
         facts = workspaces.of_run(run_folder)
@@ -71,7 +71,9 @@ def create(workspaces: OpenWorkspaces, name: str, folder: str, exist_ok: bool, s
 def write_config(workspaces: OpenWorkspaces, workspace: Json, path: str, file_name: str | None) -> Json:
     found = workspaces.get(workspace)
     if address_is_secret() and found._location.database is not None:
-        raise InvalidArgument("workspace", "the address of its database is not written where a script can read it")
+        raise InvalidArgument(
+            "workspace", "the address of its database is not written to a file that a script can read"
+        )
     return str(found.write_config(path, file_name))
 
 
@@ -80,7 +82,7 @@ def details(workspaces: OpenWorkspaces, workspace: Json) -> Json:
 
 
 def list_named(workspaces: OpenWorkspaces, workspace: Json, kind: str) -> Json:
-    """Name → what was kept under it."""
+    """Name → stored value."""
     return dict(workspaces.get(workspace).metadata.get_value(_key(kind)) or {})
 
 
@@ -99,7 +101,7 @@ def delete_named(workspaces: OpenWorkspaces, workspace: Json, kind: str, name: s
 
 
 def data_folder(workspaces: OpenWorkspaces, workspace: Json, name: str) -> Json:
-    """Where the files of a datastore lie; made when it is not there."""
+    """The folder of a datastore, created if necessary."""
     folder = workspaces.get(workspace).root / "data" / check_name("datastore", name)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return str(folder)

@@ -194,7 +194,7 @@ def test_a_misspelt_file_leaves_no_workspace_behind(
     with pytest.raises(SystemExit) as end:
         main(["--workspace", str(tmp_path / "new"), *command])
     assert end.value.code == 2
-    assert "there is no" in capsys.readouterr().err
+    assert "does not exist" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
 
 

@@ -18,9 +18,9 @@ from gateway.rundir.state import running_gateway
 from registry.errors import InvalidArgument, OperatorError, ServiceExists, ServiceNotFound
 from registry.model import Model
 from registry.workspace import Workspace
-from tests.e2e.gateway import eventually
 from tests.e2e.models import code_model, iris_probabilities
 from tests.gateway.client.background import deploy, workspace_with_iris
+from tests.waiting import eventually
 
 ROW = json.dumps({"data": [[5.1, 3.5, 1.4, 0.2]]})
 
@@ -112,6 +112,7 @@ def test_a_service_with_keys(workspace: Workspace) -> None:
 
     assert (status(None), status("wrong"), status(first), status("chosen-by-hand")) == (401, 401, 200, 200)
     assert service.run(ROW) == {"predict": [0]}
+    assert "loaded the model (Python 3." in service.get_logs()  # not empty where a model prints nothing
     service.regen_key("primary")
     fresh = service.get_keys()[0]
     assert fresh != first

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.dataplane.batcher import CROWD, BatchPolicy, Frame, Refusal, VersionQueue
+from gateway.dataplane.batch_policy import BatchPolicy
+from gateway.dataplane.batcher import CHECK_FROM, VersionQueue
 from gateway.dataplane.collate import ReadyInputs
+from gateway.dataplane.frame import Frame, Refusal
 from gateway.dataplane.request_queue import ClientGone, Load, Moved, Pending
 from gateway.errors import (
     DeadlineExceeded,
@@ -325,10 +327,10 @@ def test_in_a_crowd_what_could_not_be_in_time_is_refused_at_once() -> None:
             desk.ask(n)
             desk.child.frames[0].sent_at -= 0.5  # of the 1 s that every caller here has
             desk.child.answer()
-        for n in range(CROWD):  # two travel, the others wait: too long, but a few are let in all the same
+        for n in range(CHECK_FROM):  # two travel, the others wait: too long, but a few are let in all the same
             desk.ask(n)
             await turn()
-        assert desk.queue.load.requests == CROWD - 2
+        assert desk.queue.load.requests == CHECK_FROM - 2
         with pytest.raises(NotInTime, match="about 2 s, and the request's deadline is 1000 ms") as refused:
             desk.ask(9)
         assert refused.value.retry_after == 3

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.dataplane.batcher import BatchPolicy
+from gateway.dataplane.batch_policy import BatchPolicy
 from gateway.dataplane.latency import ServiceTimeEstimator
 from gateway.errors import NotInTime
 from tests.gateway.dataplane.test_batcher import OffloadClient, turn

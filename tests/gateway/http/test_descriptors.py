@@ -5,7 +5,8 @@ import contextlib
 
 import httpx
 
-from tests.gateway.supervisor.small_supervisor import COMMAND, eventually, http_process, small_supervisor
+from tests.gateway.supervisor.small_supervisor import COMMAND, http_process, small_supervisor
+from tests.waiting import until
 
 FEW = ("/bin/sh", "-c", 'ulimit -n 96 && exec "$@"', "sh", *COMMAND)
 
@@ -26,7 +27,7 @@ def test_who_is_connected_is_served_on_when_descriptors_run_out() -> None:
                 assert [await answer() for _ in range(20)] == [200] * 20
                 before = set(supervisor.children)
                 next(iter(supervisor.children.values())).kill()
-                await eventually(lambda: supervisor.children.keys() - before, "another child")
+                await until(lambda: supervisor.children.keys() - before, "another child")
                 async with asyncio.timeout(10):  # idle callers keep their descriptors for longer than this
                     assert await answer() == 200
                 for _, writer in crowd:

@@ -15,7 +15,8 @@ from gateway.http.logging import AccessLog
 from gateway.http.request_id import RequestIds
 from tests.gateway.dataplane.stub_child import STUCK
 from tests.gateway.http.test_scoring import UUID4, post, serving
-from tests.gateway.supervisor.small_supervisor import HttpServer, eventually, http_process, small_supervisor
+from tests.gateway.supervisor.small_supervisor import HttpServer, http_process, small_supervisor
+from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -133,7 +134,7 @@ def test_the_supervisor_hears_that_a_long_computation_is_in_use() -> None:
 
     async def test(server: HttpServer, client: httpx.AsyncClient) -> None:
         asking = asyncio.create_task(post(client, [STUCK, 2]))
-        await eventually(lambda: {"op": "used", "versions": [["m", 1, 0]]} in server.supervisor.notes, "it is in use")
+        await until(lambda: {"op": "used", "versions": [["m", 1, 0]]} in server.supervisor.notes, "it is in use")
         asking.cancel()
 
     serving(test)

@@ -121,7 +121,11 @@ def test_probes() -> None:
         assert (await client.get("/models/broken/ready")).status_code == 503
         assert (await client.get("/models/lazy/ready")).status_code == 200
         ready = await client.get("/readyz")
-        assert (ready.status_code, ready.json()["not_ready"]) == (503, 1)
+        assert (ready.status_code, ready.json()["not_ready"]) == (200, 0)  # nobody ever relied on it
+        await server.supervisor.add("slow", children=0, state="starting", live=False)
+        assert (await client.get("/readyz")).json() == {"ready": True, "models": 3, "not_ready": 1}
+        strict = await client.get("/readyz?strict=1")
+        assert (strict.status_code, strict.json()["not_ready"]) == (503, 1)
         assert (await client.get("/models/nobody/ready")).status_code == 404
 
     serving(test)

@@ -16,10 +16,10 @@ from tests.gateway.dataplane.stub_child import BROKEN, HUNGRY, POISON, REFUSED, 
 from tests.gateway.supervisor.small_supervisor import (
     HttpServer,
     SmallSupervisor,
-    eventually,
     http_process,
     small_supervisor,
 )
+from tests.waiting import until
 
 Test = Callable[[HttpServer, httpx.AsyncClient], Awaitable[None]]
 UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -345,7 +345,7 @@ def test_children_killed_under_load_lose_nothing() -> None:
             for victim in victims:  # both at once
                 victim.kill()
             await asyncio.gather(*(victim.process.wait() for victim in victims))
-            await eventually(lambda: server.supervisor.children, "a new child")
+            await until(lambda: server.supervisor.children, "a new child")
         stop.set()
         await asyncio.gather(*callers)
         assert not failures
@@ -376,7 +376,7 @@ def test_swaps_under_load_lose_nothing() -> None:
             supervisor.change("m", version - 1, state="draining", children=())
             await supervisor.publish()
             revision = supervisor.publisher.revision
-            await eventually(lambda r=revision, c=old.id: supervisor.peer.released(c, r), "released")  # type: ignore[misc]
+            await until(lambda r=revision, c=old.id: supervisor.peer.released(c, r), "released")  # type: ignore[misc]
             await supervisor.end(old.id)
         stop.set()
         await asyncio.gather(*callers)
@@ -573,7 +573,7 @@ def test_a_child_that_could_not_be_reached_is_tried_again() -> None:
         Path(child.path).rename(f"{child.path}.away")
 
     async def test(server: HttpServer, client: httpx.AsyncClient) -> None:
-        await eventually(lambda: server.supervisor.noted("lost"), "it could not be reached")
+        await until(lambda: server.supervisor.noted("lost"), "it could not be reached")
         (child,) = server.supervisor.children.values()
         Path(f"{child.path}.away").rename(child.path)
         answer = await post(client, [1, 2], headers={"x-request-timeout-ms": "5000"})

@@ -50,7 +50,8 @@ def test_a_record_of_one_list_is_the_row() -> None:
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        ({"inputs": [ROW]}, "A value is not provided for the 'instances' parameter."),
+        ({"rows": [ROW]}, "A value is not provided for the 'instances' parameter."),
+        ({"inputs": [ROW], "instances": [ROW]}, "the body has both 'instances' and 'inputs'"),
         ({"instances": ROW}, "instances must be a list of rows"),
         ({"instances": []}, "instances holds no rows"),
         ({"instances": [[]]}, "the model takes 4 values a row"),

@@ -27,6 +27,7 @@ from gateway.http.openapi import swagger
 from gateway.protocols.azure import Azure
 from gateway.schema.infer import schema_for
 from gateway.schema.methods import METHODS
+from gateway.schema.samples import read_sample
 from gateway.schema.schema import ModelSchema
 from gateway.types import ArrayInput, ColumnsInput, FrameResult, ScoreResult, Table, Target
 from gateway.worker.describe import describe
@@ -49,15 +50,16 @@ def over_the_wire(header: Any, arrays: Any) -> Any:
     return frame
 
 
-def target_of(model: Any) -> Target:
-    description = json.loads(json.dumps(describe(model, METHODS)))
-    schema = json.loads(json.dumps(schema_for(description)))
+def target_of(model: Any, sample: tuple[bytes, str] | None = None) -> Target:
+    told = None if sample is None else read_sample(*sample).told()
+    description = json.loads(json.dumps(describe(model, METHODS, (), told)))
+    schema = json.loads(json.dumps(schema_for(description, *(sample or ()))))
     return Target("m", 1, tuple(description["methods"]), description, ModelSchema.from_json(schema))
 
 
-def served(model: Any, data: Any, method: str) -> Any:
+def served(model: Any, data: Any, method: str, sample: tuple[bytes, str] | None = None) -> Any:
     """What a caller who sends `data` gets, or the error of the child."""
-    target = target_of(model)
+    target = target_of(model, sample)
     request = azure.parse(call({"data": data, "method": method}), target)
     inputs, body = join([request]), Body()
     if isinstance(inputs, ArrayInput):
@@ -71,7 +73,7 @@ def served(model: Any, data: Any, method: str) -> Any:
     scorer = Scorer(model, dict(target.description), arrays_from, Body)
     answer, arrays, _ = scorer.answer(header, content)
     answer, content = over_the_wire(answer, arrays)
-    assert answer["ok"], answer
+    assert answer["ok"], str(answer)
     output = arrays_from(answer["output"], content)
     if type(output).__name__ == "Table":
         output = Table(tuple(output.names), output.array)

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,11 @@ from gateway.ipc.control import ControlPeer, Message, encode
 from gateway.ipc.routing_table import ChildAddress, LastDeath, ModelEntry, Publisher, ServiceEntry, VersionEntry
 from gateway.schema.infer import schema_for
 from gateway.settings import Settings
+from tests.waiting import until
 
 COMMAND = (sys.executable, "-m", "gateway.http.process")
 ROOT = Path(__file__).parents[3]
 DESCRIPTION = {"methods": ["predict", "transform", "kneighbors"], "kind": "array", "n_features": 2, "class": "Double"}
-
-
-async def eventually(condition: Callable[[], Any], what: str, timeout: float = 20) -> Any:
-    """What `condition` gives, as soon as it is true."""
-    async with asyncio.timeout(timeout):
-        while not (found := condition()):
-            await asyncio.sleep(0.005)
-    assert found, what
-    return found
 
 
 class StubChild:
@@ -104,7 +96,7 @@ class SmallSupervisor:
         message = self.publisher.update(models, self.default, self.keys, self.services, self.default_service)
         if message is not None and self.peer.connected:
             self.peer.send_line(encode(message))
-            await eventually(lambda: self.peer.revision >= self.publisher.revision, "acknowledged")
+            await until(lambda: self.peer.revision >= self.publisher.revision, "acknowledged")
 
     async def connect(self) -> socket.socket:
         """Connect our end; gives the other one."""
@@ -249,7 +241,7 @@ async def http_process(
             env=os.environ | {"PYTHONWARNINGS": "error"},
         )
     try:
-        await eventually(lambda: supervisor.peer.ready or process.returncode is not None, "the HTTP process's start")
+        await until(lambda: supervisor.peer.ready or process.returncode is not None, "the HTTP process's start")
         yield HttpServer(supervisor, process, port)
     finally:
         with contextlib.suppress(ProcessLookupError):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.supervisor.environments import EnvironmentNotReady, Interpreters
-from gateway.supervisor.worker_process import Reaper
+from gateway.supervisor.reaper import Reaper
 from registry.serving_environment import ServingEnvironment
 
 

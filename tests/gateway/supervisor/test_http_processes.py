@@ -11,8 +11,8 @@ from gateway.ipc.routing_table import Publisher
 from gateway.settings import Settings
 from gateway.supervisor import http_processes
 from gateway.supervisor.http_processes import HttpProcesses, HttpProcessFailed
-from gateway.supervisor.worker_process import Exit, Reaper
-from tests.gateway.supervisor.small_supervisor import eventually
+from gateway.supervisor.reaper import Exit, Reaper
+from tests.waiting import until
 
 
 class PoorMachine:
@@ -40,7 +40,7 @@ def test_a_process_that_could_not_be_started_is_tried_again() -> None:
         with socket.socket() as listening:
             http = processes(machine, listening)
             starting = asyncio.create_task(http.start())
-            await eventually(lambda: http.pids, "a process, as soon as there is one to be had", timeout=5)
+            await until(lambda: http.pids, "a process, as soon as there is one to be had")
             assert machine.asked == 3
             machine.exited.set_result(Exit(code=0))
             starting.cancel()

@@ -4,7 +4,7 @@ import asyncio
 import os
 
 from gateway.supervisor.log_tail import LogPipe, LogTail
-from tests.gateway.worker.nest import until
+from tests.waiting import until
 
 
 def test_the_last_lines_are_kept() -> None:

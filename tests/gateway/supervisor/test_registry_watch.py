@@ -2,7 +2,6 @@
 
 import shutil
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from gateway.supervisor import registry_watch
 from gateway.supervisor.registry_watch import Registered, RegistryWatch
 from registry.workspace import Workspace
+from tests.waiting import eventually
 
 
 def test_what_nobody_expected_does_not_end_the_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,10 +38,7 @@ def test_a_workspace_that_is_taken_away_is_told_and_seen_again_when_it_is_back(
     caplog.set_level("INFO", "fitserve.supervisor")
 
     def told(sentence: str) -> None:
-        deadline = time.monotonic() + 10
-        while sentence not in caplog.text:
-            assert time.monotonic() < deadline, caplog.text
-            time.sleep(0.01)
+        eventually(lambda: caplog.text, lambda text: sentence in text, "the sentence")
 
     with Workspace.open(tmp_path / "w") as workspace:
         watching = RegistryWatch(workspace, lambda _: None)
@@ -66,8 +63,7 @@ def test_a_database_that_is_copied_over_is_told(
         watching = RegistryWatch(workspace, lambda _: None)
         watching.start()
         shutil.copyfile(tmp_path / "other" / "fitserve.db", tmp_path / "w" / "fitserve.db")
-        deadline = time.monotonic() + 10
-        while "was removed or replaced while it was served" not in caplog.text:
-            assert time.monotonic() < deadline, caplog.text
-            time.sleep(0.01)
+        eventually(
+            lambda: caplog.text, lambda text: "was removed or replaced while it was served" in text, "the sentence"
+        )
         watching.stop()

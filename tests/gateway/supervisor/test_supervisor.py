@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +20,7 @@ from registry.model import Model
 from registry.resources import ResourceConfiguration
 from registry.workspace import Workspace
 from tests.e2e.models import SETOSA, code_model, iris_probabilities, iris_svc
+from tests.waiting import eventually
 
 T = TypeVar("T")
 
@@ -44,15 +45,6 @@ sys.exit(code)
 """
 
 
-def eventually(ask: Callable[[], T], until: Callable[[T], object] = bool, timeout: float = 20) -> T:
-    """Ask until the answer is right; the last one is shown when the time is over."""
-    deadline = time.monotonic() + timeout
-    while not until(answer := ask()):
-        assert time.monotonic() < deadline, f"not within {timeout} s; last: {answer!r}"
-        time.sleep(0.01)
-    return answer
-
-
 def alive(pid: int) -> bool:
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
@@ -67,7 +59,7 @@ class Gateway:
         self.workspace = workspace
         self.process = process
         self.output = output
-        self.url = str(eventually(self._url, timeout=60))
+        self.url = str(eventually(self._url))
         self.http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
 
     def _url(self) -> str | None:
@@ -175,7 +167,7 @@ class Load:
     def turn(self) -> None:
         """Wait until no request is under way that was so before."""
         before = list(self._rounds)
-        eventually(lambda: all(now > then for now, then in zip(self._rounds, before, strict=True)), timeout=60)
+        eventually(lambda: all(now > then for now, then in zip(self._rounds, before, strict=True)))
 
     def __enter__(self) -> "Load":
         for thread in self._threads:
@@ -332,7 +324,7 @@ def test_a_model_that_answers_otherwise_than_recorded_is_refused_with_the_differ
     ("body", "why"),
     [
         ("return np.random.rand(len(X))", "differently each time"),
-        ("raise ValueError('not these')", "took none of the rows"),
+        ("raise ValueError('not these')", "answers none of the rows"),
         ("import os; os._exit(5)", "died over the rows"),
     ],
 )
@@ -398,7 +390,7 @@ def test_killed_children_are_replaced_and_no_request_is_lost(gateway: Gateway, t
         )
         load.turn()  # who loses two processes in a row is told so: that is another test's matter
         os.kill(new["pids"][0], signal.SIGKILL)
-        eventually(lambda: gateway.version("killed"), lambda v: v["restarts"] == 3 and len(v["pids"]) == 2, timeout=60)
+        eventually(lambda: gateway.version("killed"), lambda v: v["restarts"] == 3 and len(v["pids"]) == 2)
     assert load.bad == []
     assert gateway.version("killed")["restarts_by_cause"] == {"signal 9": 3}
     assert gateway.version("killed")["state"] == "live"
@@ -494,8 +486,8 @@ def test_a_file_larger_than_the_limit_is_refused_without_a_start(gateway: Gatewa
         file.truncate(40 * 2**20)
     gateway.register("large", path, memory=0.02)
     told = gateway.wait("large", 1, "failed")
-    assert "0.0391 GB" in told["reason"]
-    assert "0.02 GB" in told["reason"]
+    assert "40 MiB" in told["reason"]
+    assert "20.48 MiB" in told["reason"]
     assert told["restarts"] == 0
     assert "fork" not in told["start_ms"]
 

@@ -7,31 +7,19 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.supervisor.reaper import PR_SET_CHILD_SUBREAPER
-from gateway.supervisor.worker_process import (
-    ChildHandle,
-    LogTail,
-    Nursery,
-    Reaper,
-    ScoringClient,
-    become_subreaper,
-    start_child,
-)
+from gateway.supervisor.log_tail import LogTail
+from gateway.supervisor.nursery import Nursery
+from gateway.supervisor.reaper import PR_SET_CHILD_SUBREAPER, Reaper, become_subreaper
+from gateway.supervisor.worker_client import ScoringClient
+from gateway.supervisor.worker_process import ChildHandle, start_child
 from tests.gateway.worker.models import Stored
 
 T = TypeVar("T")
-
-
-async def until(condition: Callable[[], object], timeout: float = 10.0) -> None:
-    """Wait for `condition`; fails the test when it does not come true."""
-    async with asyncio.timeout(timeout):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 def running(pid: int) -> bool:

@@ -20,7 +20,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
-from gateway.supervisor.worker_process import ChildFailed, ChildHandle, ScoringClient, ScoringError
+from gateway.supervisor.worker_client import ScoringClient, ScoringError
+from gateway.supervisor.worker_process import ChildFailed, ChildHandle
 from gateway.worker import wire
 from tests.gateway.worker.models import (
     IRIS,
@@ -34,7 +35,8 @@ from tests.gateway.worker.models import (
     rows,
     stored,
 )
-from tests.gateway.worker.nest import Nest, open_descriptors, until
+from tests.gateway.worker.nest import Nest, open_descriptors
+from tests.waiting import until
 
 
 def ask(place: Nest, model: Stored, method: str, X: np.ndarray[Any, Any], **options: Any) -> Any:
@@ -312,10 +314,10 @@ def test_changed_bytes_are_not_loaded(place: Nest, tmp_path: Path) -> None:
 
 def test_a_missing_module_is_named(place: Nest, tmp_path: Path) -> None:
     path = tmp_path / "m.pkl"
-    path.write_bytes(b"clightgbm.sklearn\nLGBMClassifier\n.")
+    path.write_bytes(b"cnobodys.sklearn\nClassifier\n.")
     failure = refused(place, stored(path))
     assert failure.kind == "load"
-    assert failure.reason.startswith("module lightgbm is not installed in this model's environment; name one that has")
+    assert failure.reason.startswith("module nobodys is not installed in this model's environment; name one that has")
 
 
 @pytest.mark.parametrize(
@@ -325,7 +327,10 @@ def test_a_missing_module_is_named(place: Nest, tmp_path: Path) -> None:
             b"csklearn.ensemble.forest\nForest\n.",
             "has no module sklearn.ensemble.forest: the model was written with another",
         ),
-        (b"c__main__\nNet\n.", "class Net was defined in the script itself: move it to a module beside it and retrain"),
+        (
+            b"c__main__\nNet\n.",
+            "Net was defined in the training script itself: register the model with the script (--code train.py)",
+        ),
         (b"\x80\x04", "the file ends too early"),
         (b"hello", "it could not be loaded"),
         (pickle.dumps({"a": 1}), "a dict has none of the methods that can be served (predict, "),
@@ -339,6 +344,30 @@ def test_what_cannot_be_served_says_why(place: Nest, tmp_path: Path, content: by
     assert sentence in failure.reason
     assert str(tmp_path) not in failure.reason
     assert "gateway/worker" not in failure.reason
+
+
+def test_classes_of_the_training_script_come_from_its_definitions(place: Nest, tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "__fitserve_main__.py").write_text(
+        "from dataclasses import dataclass\nFACTOR = 3\ndef times(x): return x * FACTOR\n"
+        "@dataclass\nclass Net:\n    by: int = 1\n    def predict(self, X): return [times(self.by) for _ in X]\n"
+    )
+    path = tmp_path / "m.pkl"
+    path.write_bytes(b"\x80\x04c__main__\nNet\n)\x81}X\x02\x00\x00\x00byK\x05sb.")
+    assert ask(place, stored(path, code=code), "predict", rows(2)).tolist() == [15, 15]
+    for text, sentence in (
+        (
+            "import nothing_of_that_name",
+            "the definitions of its training script cannot be run: module nothing_of_that_name is",
+        ),
+        ("class Other: pass", "Net was defined in the training script itself"),
+        ("1 / 0", "the definitions of its training script cannot be run: ZeroDivisionError"),
+    ):
+        (code / "__fitserve_main__.py").write_text(text)
+        failure = refused(place, stored(path, code=code))
+        assert sentence in failure.reason
+        assert str(tmp_path) not in failure.reason
 
 
 def test_the_declared_format_decides_the_loader(place: Nest, tmp_path: Path) -> None:

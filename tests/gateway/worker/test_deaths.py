@@ -13,22 +13,15 @@ import numpy as np
 import pytest
 
 from gateway.supervisor import worker_process
-from gateway.supervisor.log_tail import LogPipe
-from gateway.supervisor.worker_client import Question
-from gateway.supervisor.worker_process import (
-    ChildFailed,
-    ChildHandle,
-    Exit,
-    LogTail,
-    Nursery,
-    NurseryFailed,
-    ScoringClient,
-    ScoringError,
-    start_child,
-)
+from gateway.supervisor.log_tail import LogPipe, LogTail
+from gateway.supervisor.nursery import Nursery, NurseryFailed
+from gateway.supervisor.reaper import Exit
+from gateway.supervisor.worker_client import Question, ScoringClient, ScoringError
+from gateway.supervisor.worker_process import ChildFailed, ChildHandle, start_child
 from gateway.worker import wire
 from tests.gateway.worker.models import Stored, custom, iris_svc, rows
-from tests.gateway.worker.nest import Nest, open_descriptors, running, until
+from tests.gateway.worker.nest import Nest, open_descriptors, running
+from tests.waiting import until
 
 NURSERY_DESCRIPTORS = 5  # nothing, twice its log, control, the child forked ahead
 
@@ -283,7 +276,9 @@ def test_children_outlive_their_nursery(place: Nest, tmp_path: Path) -> None:
 
 SUPERVISOR = """
 import asyncio, json, sys
-from gateway.supervisor.worker_process import *
+from gateway.supervisor.nursery import Nursery
+from gateway.supervisor.reaper import Reaper, become_subreaper
+from gateway.supervisor.worker_process import start_child
 
 async def main():
     become_subreaper()
@@ -382,7 +377,7 @@ def test_a_terminals_signals_do_not_reach_the_nursery(place: Nest) -> None:
 def test_a_child_that_talks_nonsense_to_the_supervisor_is_killed(
     place: Nest, words: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_process, "_MOST_SAID", 100)
+    monkeypatch.setattr(worker_process, "_LONGEST_MESSAGE", 100)
 
     async def work() -> Exit:
         ours, theirs = socket.socketpair()

@@ -10,11 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateway.supervisor.worker_process import LogTail, Nursery, NurseryFailed, ScoringClient, clean_environment
+from gateway.supervisor.log_tail import LogTail
+from gateway.supervisor.nursery import Nursery, NurseryFailed
+from gateway.supervisor.spawn import clean_environment
+from gateway.supervisor.worker_client import ScoringClient
 from gateway.worker import child as child_module
 from gateway.worker.process_setup import THREAD_VARIABLES
 from tests.gateway.worker.models import custom, iris_svc, rows
-from tests.gateway.worker.nest import Nest, until
+from tests.gateway.worker.nest import Nest
+from tests.waiting import until
 
 NURSERY = Path(child_module.__file__).with_name("nursery.py")
 

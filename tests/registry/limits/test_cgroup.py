@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from registry.limits import cgroup, cgroup_groups, proc
-from tests.contracts.limits import eventually
+from tests.waiting import eventually
 
 DOCKER_V1 = """\
 630 616 0:30 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime - tmpfs tmpfs rw,mode=755

@@ -20,7 +20,8 @@ from registry.limits import (
 from registry.limits.none import Unlimited
 from registry.limits.scope import delegation
 from registry.resources import ResourceConfiguration
-from tests.contracts.limits import dead, eventually, running
+from tests.contracts.limits import dead, running
+from tests.waiting import eventually
 
 
 def test_the_survey_tells_of_each_and_the_first_that_works_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,9 @@ import pytest
 from registry.limits import make_backend
 from registry.limits.guarding import GUARD
 from registry.resources import ResourceConfiguration
-from tests.contracts.limits import dead, eventually, running
+from tests.contracts.limits import dead, running
 from tests.registry.limits.test_watchdog import guards
+from tests.waiting import eventually
 
 SUPERVISOR = """
 import os, signal, subprocess, sys

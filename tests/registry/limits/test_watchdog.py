@@ -13,7 +13,8 @@ import pytest
 from registry.limits import guard, proc
 from registry.limits.watchdog import Watchdog, WatchdogGroup
 from registry.resources import ResourceConfiguration
-from tests.contracts.limits import SPIN, dead, eventually, running, state
+from tests.contracts.limits import SPIN, dead, running, state
+from tests.waiting import eventually
 
 SUPERVISOR = """
 import os, subprocess, sys, time

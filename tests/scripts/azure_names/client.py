@@ -58,6 +58,7 @@ USES = {
     "ComputeTargets": lambda cls: ws.compute_targets["cpu-cluster"].name == "cpu-cluster",
     "ComputeTarget": lambda cls: cls.create(ws, "cpu", amlcompute()).get_status().serialize(),
     "AmlCompute": lambda cls: cls.provisioning_configuration(vm_size="D2", max_nodes=4),
+    "AksCompute": lambda cls: cls.provisioning_configuration(agent_count=3, vm_size="D3", ssl_cname="www"),
     "ProvisioningConfiguration": lambda cls: cls.__name__,
     "CondaDependencies": lambda cls: cls.create(conda_packages=["numpy"], python_version="3.8").serialize_to_string(),
     "Dataset": dataset,

@@ -1,7 +1,7 @@
-"""Found by every Python that `fitserve exec` starts, since this folder is on its PYTHONPATH. Python 3.6 and later.
+"""Imported by every Python that `fitserve exec` starts, since this folder is on its PYTHONPATH. Python 3.6 and later.
 
-Takes its own folder off the path again and appends the shim at the end, and only where no `azureml.core` is found without
-it: PYTHONPATH itself would put it before an installed azureml. Then it gives way to the `sitecustomize` that it hides.
+Removes its own folder from the path and appends the shim, but only if no `azureml.core` is found without it: PYTHONPATH
+itself would put the shim before an installed azureml. Then it imports the `sitecustomize` that it hides.
 """
 
 
@@ -20,7 +20,7 @@ def _give_way():
     try:
         import sitecustomize  # noqa: F401
     except ImportError as error:
-        sys.modules["sitecustomize"] = ours  # the import system looks for it
+        sys.modules["sitecustomize"] = ours  # the import system expects it
         if error.name != "sitecustomize":
             raise
 

@@ -1,6 +1,6 @@
-"""The `azureml` that a script finds when no other one is installed. Standard library only, Python 3.6 and later.
+"""The `azureml` package for scripts whose Python has none. Standard library only, Python 3.6 and later.
 
-The path of this package is extended, so that a distribution which adds its own `azureml.something` keeps working.
+The package's path is extended, so that distributions that add their own `azureml.something` keep working.
 """
 
 from pkgutil import extend_path

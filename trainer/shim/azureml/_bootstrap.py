@@ -2,18 +2,19 @@
 
     python _bootstrap.py GO_FD PARENT_PID script|exec SCRIPT [ARGUMENTS…]
 
-Why not PYTHONPATH: it stands before site-packages, so that a real `azureml` would be shadowed. Here the shim is appended,
-and only where the interpreter finds no `azureml.core` of its own. Processes that the script starts with the same
-interpreter must find it too; they inherit PYTHONPATH, which is set only after that same check. What remains: a script that
-starts a *different* interpreter, one which has a real azureml, gets the shim there. That is rare, and better than
-children that cannot import what their parent could.
+Why not PYTHONPATH: it precedes site-packages, so the shim would shadow a real `azureml`. Here the shim is appended, and
+only if the interpreter has no `azureml.core` of its own. Child processes with the same interpreter must find it too; they
+inherit PYTHONPATH, which is set after the same check. One case remains: a script that starts a *different* interpreter
+with a real azureml gets the shim there. That is rare, and better than children that cannot import what their parent could.
 
-Before anything of the script is read, this waits on GO_FD for ``{"rlimits": {…}}``: by then the launcher has put the
-process into its limit group. A closed pipe means that the launcher is gone, and so does this process. Standard library
-only, Python 3.6 and later; runs as ``__main__`` and leaves no trace there.
+Before reading the script, this waits on GO_FD for ``{"rlimits": {…}}``; by then the launcher has added the process to its
+limit group. A closed pipe means that the launcher has gone, and this process exits. Standard library only, Python 3.6 and
+later; runs as ``__main__`` and leaves no trace there.
 """
 
+import atexit
 import importlib.machinery
+import itertools
 import os
 import sys
 import types
@@ -29,17 +30,19 @@ def main():
     add_shim(os.path.dirname(here), target if mode == "script" else None)
     if mode == "exec":
         execute(target, arguments)
+    explain_input()
+    keep_figures(os.path.join(os.getcwd(), "outputs"))
     run(target, arguments)
 
 
 def die_with(parent):
-    """SIGKILL for this process when the launcher ends, however it ends."""
+    """Let the kernel kill this process when the launcher ends, however it ends."""
     try:
         import ctypes
 
         ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG
     except (ImportError, OSError, AttributeError):
-        pass  # no ctypes, or not Linux: the launcher's own clean-up has to do
+        pass  # no ctypes, or not Linux: rely on the launcher's own clean-up
     if os.getppid() != parent:
         sys.exit("fitserve: the launcher of this run has ended")
 
@@ -67,7 +70,7 @@ def set_limits(go):
 
 
 def data_bytes():
-    """What RLIMIT_DATA counts for this process now."""
+    """Current data size of this process, as RLIMIT_DATA counts it."""
     with open("/proc/self/status") as status:
         for line in status:
             if line.startswith("VmData:"):
@@ -76,7 +79,7 @@ def data_bytes():
 
 
 def add_shim(shim, script):
-    """Append `shim` where no azureml.core is found, for this process and for the ones it starts."""
+    """Append `shim` to the path of this process and its children, if no azureml.core is found."""
     paths = ([os.path.dirname(os.path.realpath(script))] if script else []) + sys.path
     if finds_azureml(paths):
         return
@@ -91,6 +94,68 @@ def finds_azureml(paths):
     return any(os.path.exists(os.path.join(f, part)) for f in folders for part in ("core", "core.py"))
 
 
+def explain_input():
+    """Make `input()` explain why there is nothing to read. A script may still replace `sys.stdin`."""
+    import builtins
+
+    original = builtins.input
+
+    def input(*prompt):
+        try:
+            return original(*prompt)
+        except EOFError:
+            sentence = "a run has no keyboard, so input() gets no answer: give the value to the script as an argument"
+            raise EOFError(sentence) from None
+
+    builtins.input = input
+
+
+def keep_figures(folder):
+    """Make `plt.show()` save the open figures to `folder` and close them, as a user would close their windows.
+
+    Figures still open at exit are saved too. matplotlib is not imported unless the script does so.
+    """
+
+    def save(*args, **kwargs):
+        pyplot = sys.modules.get("matplotlib.pyplot")
+        if pyplot is None or not hasattr(pyplot, "get_fignums"):
+            return
+        for number in pyplot.get_fignums():
+            path = next(path for path in names if not os.path.exists(path))
+            os.makedirs(folder, exist_ok=True)
+            pyplot.figure(number).savefig(path)
+            print("figure saved: outputs/{}".format(os.path.basename(path)))
+            pyplot.close(number)
+
+    names = (os.path.join(folder, "figure-{}.png".format(number)) for number in itertools.count(1))
+    sys.meta_path.insert(0, PyplotFinder(save))
+
+
+class PyplotFinder(object):
+    """Replaces pyplot's `show` when the script imports it, and registers it to run at exit."""
+
+    def __init__(self, show):
+        self.show = show
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "matplotlib.pyplot":
+            return None
+        sys.meta_path.remove(self)
+        spec = next(filter(None, (finder.find_spec(name, path, target) for finder in list(sys.meta_path))), None)
+        load = getattr(getattr(spec, "loader", None), "exec_module", None)
+        if load is not None:
+
+            def exec_module(module):
+                load(module)
+                module.show = self.show
+                atexit.register(
+                    self.show
+                )  # after matplotlib's own handler, which closes all figures, so this one runs first
+
+            spec.loader.exec_module = exec_module
+        return spec
+
+
 def execute(program, arguments):
     try:
         os.execvp(program, [program] + arguments)  # noqa: S606
@@ -99,7 +164,7 @@ def execute(program, arguments):
 
 
 def run(script, arguments):
-    """As the interpreter does it: a fresh ``__main__``, the script's folder first on the path, no frame of ours shown."""
+    """Run as the interpreter does: a fresh ``__main__``, the script's folder first on the path, no frame of ours in tracebacks."""
     sys.argv = [script] + arguments
     if not getattr(sys.flags, "safe_path", False):
         sys.path.insert(0, os.path.dirname(os.path.realpath(script)))
@@ -119,7 +184,7 @@ def run(script, arguments):
     try:
         with open(script, "rb") as file:
             source = file.read()
-        exec(compile(source, script, "exec", dont_inherit=True), module.__dict__)  # noqa: S102  it is what is to be run
+        exec(compile(source, script, "exec", dont_inherit=True), module.__dict__)  # noqa: S102  the script itself
     except SystemExit:
         raise
     except BaseException:

@@ -1,1 +1,1 @@
-"""What is behind the names of the SDK. Nothing here imports fitserve: it runs in the script's own Python."""
+"""Implementation of the shim. Nothing here imports fitserve, since it runs in the script's own Python."""

@@ -1,21 +1,21 @@
-"""The wire between the shim and `fitserve rpc`, both ends: JSON lines over the standard streams of that process.
+"""Protocol between the shim and `fitserve rpc`: JSON lines over the standard streams of that process.
 
-Outside of a run the shim starts that process. Inside of one the run's launcher does, for each process that connects to the
-socket `SOCKET_NAME` in the run's folder (`trainer.broker`).
+Outside a run, the shim starts that process. Inside a run, the launcher does, for each process that connects to the socket
+`SOCKET_NAME` in the run's folder (`trainer.broker`).
 
-Client → fitserve, one at a time: ``{"op": name, "args": {…}}``. fitserve → client, any number of the first, then one of the
-others:
+Client → fitserve, one at a time: ``{"op": name, "args": {…}}``. fitserve → client, any number of ``print`` messages, then one
+of the others:
 
 ======================================================  =========================================================
-``{"print": text}``                                     for the client's standard output, as it is
-``{"value": …}``                                        the answer
+``{"print": text}``                                     text for the client's standard output
+``{"value": …}``                                        the result
 ``{"error": sentence, "type": …, "raises": …}``         ``type`` is fitserve's class, ``raises`` one of `azureml.exceptions`
 ======================================================  =========================================================
 
-Values only: what is called is a name in a table on fitserve's side, and nothing here is ever a pickle. The client ends the
-connection by closing its end; fitserve ends with it.
+Only values are exchanged: operations are names in a table of fitserve's, and nothing is pickled. The client ends the
+connection by closing its end; then fitserve's process exits.
 
-This file is imported by fitserve too, hence it is typed. Python 3.6, standard library.
+fitserve imports this file too, so it is typed. Python 3.6, standard library.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ SOCKET_NAME = "rpc.sock"
 
 @contextlib.contextmanager
 def short_name(folder: str) -> Iterator[str]:
-    """A name of the socket in a run's folder; the folder's own may be longer than the 107 bytes that a socket's can have."""
+    """A short path of the socket in a run's folder, since socket paths are limited to 107 bytes."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         short = "/proc/self/fd/{}".format(descriptor)
@@ -42,12 +42,12 @@ def short_name(folder: str) -> Iterator[str]:
 
 
 def encode(message: Message) -> bytes:
-    """One line. Raises TypeError for a value that JSON does not have."""
+    """Encode a message as one line. Raises TypeError for a value that JSON cannot represent."""
     return (json.dumps(message) + "\n").encode("utf-8")
 
 
 def decode(line: bytes) -> Message:
-    """Raises ValueError: it is not a JSON object, or was cut off."""
+    """Decode one line. Raises ValueError if it is incomplete or not a JSON object."""
     if not line.endswith(b"\n"):
         raise ValueError("the line is cut off")
     message = json.loads(line.decode("utf-8"))

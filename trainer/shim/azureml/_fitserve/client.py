@@ -1,4 +1,4 @@
-"""The client's end of `calls`: one `fitserve rpc` process for each process that asks."""
+"""Client of the protocol in `calls`: one `fitserve rpc` process for each calling process."""
 
 import atexit
 import json
@@ -10,19 +10,19 @@ import azureml.exceptions
 from azureml._fitserve.calls import RPC_VARIABLE, decode, encode, short_name
 from azureml._fitserve.wire import RUN_DIR_VARIABLE
 
-# What belongs to the caller's Python, not to fitserve's.
+# Variables of the caller's Python, not of fitserve's.
 _THEIRS = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__", "LD_PRELOAD")
 _CLOSE_S = 5
 
-_connections = {}  # by process id: a forked process must not share the pipes of its parent
+_connections = {}  # by pid: a forked process must not share its parent's pipes
 _lock = threading.RLock()
 
 
 def call(op, **args):
-    """Ask fitserve; what it prints is printed here.
+    """Call an operation of fitserve; its output is printed here.
 
     Raises:
-        AzureMLException: the class that fitserve names, with its sentence.
+        AzureMLException: the subclass that fitserve names, with its message.
     """
     with _lock:
         connection = _connections.get(os.getpid())
@@ -31,12 +31,12 @@ def call(op, **args):
         try:
             return connection.ask(op, args)
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
-            connection.close()  # its answer would be taken for that of the next question
+            connection.close()  # otherwise the next call would read this call's answer
             raise
 
 
 class Connection(object):
-    """With a `fitserve rpc` of our own, or inside of a run with one that its launcher has started."""
+    """A connection to an own `fitserve rpc` process or, inside a run, to one that its launcher starts."""
 
     def __init__(self):
         folder = os.environ.get(RUN_DIR_VARIABLE)
@@ -45,8 +45,8 @@ class Connection(object):
         self.alive = True
 
     def _start(self):
-        """Its standard error is the caller's own."""
-        import subprocess
+        """Start the process; it inherits standard error."""
+        import subprocess  # late: start-up time of scripts inside runs, which do not need it
 
         environment = {key: value for key, value in os.environ.items() if key not in _THEIRS}
         try:
@@ -55,7 +55,7 @@ class Connection(object):
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,
-                start_new_session=True,  # Ctrl-C is for the caller, who then closes the pipe
+                start_new_session=True,  # Ctrl-C goes to the caller only, who then closes the pipe
             )
         except OSError as error:
             raise azureml.exceptions.RunEnvironmentException("fitserve cannot be started: {}".format(error)) from None
@@ -74,20 +74,20 @@ class Connection(object):
         except (OSError, ValueError) as error:
             self.close()
             raise azureml.exceptions.AzureMLException(
-                "fitserve ended before it answered {} ({})".format(op, error)
+                "fitserve exited before answering {} ({})".format(op, error)
             ) from None
         if "error" in message:
             raise _exception(message)
         return message.get("value")
 
     def close(self):
-        """Called at the caller's end too. What fitserve is doing then is given up, as if the caller had been killed."""
+        """Also called at exit. A call in progress is aborted, as if the caller had been killed."""
         self.alive = False
         for stream in (self._in, self._out):
             try:
                 stream.close()
             except OSError:
-                pass  # what was not sent yet has no reader any more
+                pass  # unsent data has no reader any more
         if self._process is None:
             return
         try:
@@ -98,8 +98,8 @@ class Connection(object):
 
 
 def _connected(folder):
-    """Both directions of a connection with the launcher of the run that this process belongs to."""
-    import socket
+    """Write and read streams of a connection to the launcher of the run that this process belongs to."""
+    import socket  # late: start-up time of scripts that only log
 
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -111,7 +111,7 @@ def _connected(folder):
             "the launcher of this run cannot be reached: {}".format(error)
         ) from None
     streams = connection.makefile("wb"), connection.makefile("rb")
-    connection.close()  # when both streams are
+    connection.close()  # takes effect when both streams are closed
     return streams
 
 
@@ -126,7 +126,7 @@ def _command():
 
 
 def _exception(message):
-    """The `azureml` exception for an error of fitserve's. `fitserve_error` is the name of its own class."""
+    """The `azureml` exception for an error reply. Its `fitserve_error` is the name of fitserve's own class."""
     kind = getattr(azureml.exceptions, str(message.get("raises")), azureml.exceptions.AzureMLException)
     error = kind(message["error"])
     error.fitserve_error = message.get("type")

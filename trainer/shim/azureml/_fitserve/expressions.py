@@ -1,8 +1,8 @@
-"""Which values a parameter of a sweep may have."""
+"""Expressions for the parameters of a sweep."""
 
 
 class Expression(object):
-    """Which values a parameter may have."""
+    """The possible values of a parameter."""
 
     def __init__(self, kind, values):
         self._kind = kind
@@ -16,7 +16,7 @@ class Expression(object):
 
 
 def choice(*options):
-    """One of the options, which may also be given as one list or range."""
+    """One of the options, which may also be passed as one list or range."""
     if len(options) == 1 and not isinstance(options[0], (str, bool, int, float, type(None))):
         options = list(options[0])
     return Expression("choice", options)
@@ -59,5 +59,5 @@ def qlognormal(mu, sigma, q):
 
 
 def _plain(value):
-    """A number of numpy's as one of Python's."""
+    """Convert a numpy scalar to a Python one."""
     return value.item() if hasattr(value, "item") else value

@@ -1,19 +1,19 @@
-"""What `azureml.train.hyperdrive` hands on: a sweep is described here and carried out by fitserve (`trainer.sweep`)."""
+"""Implementation of `azureml.train.hyperdrive`: describes sweeps, which fitserve executes (`trainer.sweep`)."""
 
 from azureml._fitserve.client import call
 from azureml._fitserve.expressions import Expression
-from azureml._fitserve.remote_run import RemoteRun
+from azureml._fitserve.kinds import make
 from azureml._fitserve.texts import as_texts
-from azureml._fitserve.unsupported import refuse
+from azureml._fitserve.unsupported import Answering, refuse
 from azureml.exceptions import UserErrorException
 
 
-class PrimaryMetricGoal(object):
+class PrimaryMetricGoal(Answering):
     MAXIMIZE = "MAXIMIZE"
     MINIMIZE = "MINIMIZE"
 
 
-class _Sampling(object):
+class _Sampling(Answering):
     _kind = ""
 
     def __init__(self, parameter_space, properties=None):
@@ -24,7 +24,9 @@ class _Sampling(object):
         space = {}
         for name, each in self._space.items():
             if not isinstance(each, Expression):
-                raise UserErrorException("{}: {!r} is no expression such as choice('linear', 'rbf')".format(name, each))
+                raise UserErrorException(
+                    "{}: {!r} is not an expression such as choice('linear', 'rbf')".format(name, each)
+                )
             space[str(name)] = each._described()
         return {"kind": self._kind, "space": space, "seed": self._seed}
 
@@ -41,49 +43,44 @@ class BayesianParameterSampling(_Sampling):
     _kind = "bayesian"
 
 
-class _Policy(object):
-    def __init__(self, kind, **settings):
-        self._settings = dict(settings, kind=kind)
+class _Policy(Answering):
+    _kind = ""
+
+    def _take(self, settings):
+        self._settings = {key: value for key, value in settings.items() if key != "self" and value is not None}
 
     def _described(self):
-        return {key: value for key, value in self._settings.items() if value is not None}
+        return dict(self._settings, kind=self._kind)
 
 
 class NoTerminationPolicy(_Policy):
-    def __init__(self):
-        _Policy.__init__(self, "none")
+    _kind = "none"
+    _settings = {}
 
 
 class BanditPolicy(_Policy):
+    _kind = "bandit"
+
     def __init__(self, evaluation_interval=1, slack_factor=None, slack_amount=None, delay_evaluation=0):
-        _Policy.__init__(
-            self,
-            "bandit",
-            evaluation_interval=evaluation_interval,
-            slack_factor=slack_factor,
-            slack_amount=slack_amount,
-            delay_evaluation=delay_evaluation,
-        )
+        self._take(locals())
 
 
 class MedianStoppingPolicy(_Policy):
+    _kind = "median"
+
     def __init__(self, evaluation_interval=1, delay_evaluation=0):
-        _Policy.__init__(self, "median", evaluation_interval=evaluation_interval, delay_evaluation=delay_evaluation)
+        self._take(locals())
 
 
 class TruncationSelectionPolicy(_Policy):
+    _kind = "truncation"
+
     def __init__(self, truncation_percentage, evaluation_interval=1, delay_evaluation=0):
-        _Policy.__init__(
-            self,
-            "truncation",
-            truncation_percentage=truncation_percentage,
-            evaluation_interval=evaluation_interval,
-            delay_evaluation=delay_evaluation,
-        )
+        self._take(locals())
 
 
-class HyperDriveConfig(object):
-    """A script, what to try, and what to compare by. `Experiment.submit` acts."""
+class HyperDriveConfig(Answering):
+    """A sweep: script, search space, metric. A plain value; `Experiment.submit` runs it."""
 
     def __init__(
         self,
@@ -131,42 +128,11 @@ class HyperDriveConfig(object):
             tags=as_texts(tags),
             parent=parent,
         )
-        return HyperDriveRun._of(experiment, facts)
-
-
-class HyperDriveRun(RemoteRun):
-    """A sweep; its children are the runs of its script."""
-
-    def __init__(self, experiment, run_id, hyperdrive_config=None, **kwargs):
-        RemoteRun.__init__(self, experiment, run_id)
-
-    def _ask(self, op, **args):
-        return call("sweep." + op, workspace=self.experiment.workspace._facts, run=self.id, **args)
-
-    def get_best_run_by_primary_metric(self, include_failed=True, include_canceled=True, include_resume_from_runs=True):
-        """None when no run logged the primary metric."""
-        facts = self._ask(
-            "best",
-            include_failed=bool(include_failed),
-            include_canceled=bool(include_canceled),
-            include_resume_from_runs=bool(include_resume_from_runs),
-        )
-        return None if facts is None else RemoteRun._of(self.experiment, facts)
-
-    def get_children_sorted_by_primary_metric(self, top=0, reverse=False, discard_no_metric=False):
-        return self._ask("sorted", top=int(top), reverse=bool(reverse), discard_no_metric=bool(discard_no_metric))
-
-    def get_hyperparameters(self):
-        """{child's id: its parameters as JSON}."""
-        return self._ask("hyperparameters")
-
-    def get_metrics(self, name=None, recursive=False, run_type=None, populate=False):
-        """{child's id: what it logged}."""
-        return self._ask("metrics", name=name)
+        return make("run", experiment.workspace, facts)
 
 
 def _ids(runs):
-    """Of one run, or of several."""
+    """Ids of one run or of several."""
     if runs is None:
         return []
     return [run.id for run in (runs if isinstance(runs, (list, tuple)) else [runs])]

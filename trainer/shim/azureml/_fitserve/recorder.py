@@ -1,4 +1,4 @@
-"""What a run keeps: the logging calls and the files."""
+"""Logging and file methods of a run."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from azureml.exceptions import UserErrorException
 
 
 class Recorder(object):
-    """The part of a run that writes to its sink."""
+    """The methods of a run that write to its sink."""
 
     def log(self, name, value, description="", step=None):
         self._metric(name, "scalar", _value(values.one_scalar, name, value), description, step)
@@ -25,7 +25,7 @@ class Recorder(object):
         self._metric(name, "table", _value(values.columns, name, value), description)
 
     def log_image(self, name, path=None, plot=None, description="", **kwargs):
-        """Keep an image, given as the path of a file or as a matplotlib plot."""
+        """Keep an image, given as a file's path or as a matplotlib plot."""
         if (path is None) == (plot is None):
             raise UserErrorException("run.log_image needs exactly one of path and plot for image {!r}".format(name))
         source = save_plot(plot) if path is None else path
@@ -55,7 +55,7 @@ class Recorder(object):
     # files
 
     def upload_file(self, name, path_or_stream, datastore_name=None):
-        """Keep a file with the run, as `name`, at once."""
+        """Store a file with the run, as `name`, immediately."""
         name = str(name).replace(os.sep, "/")
         if not wire.is_plain_name(name):
             raise UserErrorException("{!r} is not a name for a run's file: give a relative path".format(name))
@@ -63,7 +63,7 @@ class Recorder(object):
             self._sink.keep_stream(name, path_or_stream)
             return
         if not os.path.isfile(path_or_stream):
-            raise UserErrorException("there is no file {} to upload as {}".format(path_or_stream, name))
+            raise UserErrorException("cannot upload {} as {}: the file does not exist".format(path_or_stream, name))
         with open(path_or_stream, "rb") as stream:
             self._sink.keep_stream(name, stream)
 
@@ -77,7 +77,7 @@ class Recorder(object):
 
     def upload_folder(self, name, path, datastore_name=None):
         if not os.path.isdir(path):
-            raise UserErrorException("there is no folder {} to upload as {}".format(path, name))
+            raise UserErrorException("cannot upload {} as {}: the folder does not exist".format(path, name))
         for top, _, files in os.walk(path):
             for file_name in files:
                 full = os.path.join(top, file_name)
@@ -114,10 +114,10 @@ class Recorder(object):
 
 
 def _value(made, *given):
-    """What is logged of a value.
+    """Convert a value for logging.
 
     Raises:
-        UserErrorException: it is not what the logging call is for.
+        UserErrorException: the value does not fit the logging call.
     """
     try:
         return made(*given)

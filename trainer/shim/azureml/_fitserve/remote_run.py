@@ -1,19 +1,20 @@
-"""A run seen from outside of it. (Its own script sees it as `runs.SubmittedRun`.)"""
+"""Runs for programs outside them. (A run's own script uses `runs.SubmittedRun`.)"""
 
 import os
 import shutil
 import tempfile
 
 from azureml._fitserve.client import call
+from azureml._fitserve.kinds import kind, make
 from azureml._fitserve.runs import Run
 from azureml._fitserve.sinks import FolderSink
-from azureml._fitserve.texts import as_path, as_texts, given
+from azureml._fitserve.texts import as_path, as_texts
 
 INTERACTIVE_TYPE = "azureml.interactiverun"
 
 
 class RemoteSink(object):
-    """Sends what is logged from outside of a run to fitserve."""
+    """Sends events and files to fitserve, from outside the run."""
 
     def __init__(self, run):
         self._run = run
@@ -22,7 +23,7 @@ class RemoteSink(object):
         self._run._call("record", event=event)
 
     def keep_stream(self, name, stream):
-        """Make the bytes of an open file the run's file `name`."""
+        """Store the content of an open file as the run's file `name`."""
         path = getattr(stream, "name", None)
         if isinstance(path, str) and os.path.isfile(path) and stream.tell() == 0:
             self._run._call("upload", name=name, path=as_path(path))
@@ -36,8 +37,14 @@ class RemoteSink(object):
             os.unlink(path)
 
 
+def _asked(op):
+    """A method that calls fitserve."""
+    return lambda self: self._call(op)
+
+
+@kind("run")
 class RemoteRun(Run):
-    """Nothing is cached: every question is asked of fitserve."""
+    """A run of the store. Nothing is cached; every method calls fitserve."""
 
     _inside = False
 
@@ -45,18 +52,10 @@ class RemoteRun(Run):
         self._take(experiment, call("run.get", workspace=experiment.workspace._facts, run=run_id))
 
     @classmethod
-    def _of(cls, experiment, facts):
-        if cls is RemoteRun and facts["type"] == "hyperdrive":
-            from azureml._fitserve.hyperdrive import HyperDriveRun as cls
-        run = cls.__new__(cls)
-        run._take(experiment, facts)
+    def _of(cls, workspace, facts):
+        run = object.__new__(HyperDriveRun if facts["type"] == "hyperdrive" else cls)
+        run._take(make("experiment", workspace, facts["experiment"]), facts)
         return run
-
-    @classmethod
-    def _found(cls, workspace, facts):
-        from azureml.core.experiment import Experiment
-
-        return cls._of(Experiment(workspace, facts["experiment"]), facts)
 
     def _take(self, experiment, facts):
         self.experiment = experiment
@@ -84,8 +83,7 @@ class RemoteRun(Run):
     def status(self):
         return self.get_status()
 
-    def get_status(self):
-        return self._call("get_status")
+    get_status = _asked("get_status")
 
     @property
     def display_name(self):
@@ -105,23 +103,19 @@ class RemoteRun(Run):
     def description(self, text):
         self._call("describe", description=None if text is None else str(text))
 
-    # how it goes
+    # status
 
     def wait_for_completion(self, show_output=False, wait_post_processing=False, raise_on_error=True):
-        """Wait for its end, with `show_output` print its log as it grows; gives the details."""
+        """Wait until the run has ended and return its details; with `show_output`, print the log as it grows."""
         return self._call("wait_for_completion", show_output=bool(show_output), raise_on_error=bool(raise_on_error))
 
-    def cancel(self):
-        self._call("cancel")
+    cancel = _asked("cancel")
 
-    def get_details(self):
-        return self._call("get_details")
+    get_details = _asked("get_details")
 
-    def get_details_with_logs(self):
-        return self._call("get_details_with_logs")
+    get_details_with_logs = _asked("get_details_with_logs")
 
-    def get_portal_url(self):
-        return self._call("get_portal_url")
+    get_portal_url = _asked("get_portal_url")
 
     def get_metrics(self, name=None, recursive=False, run_type=None, populate=False):
         return self._call("get_metrics", name=name, recursive=bool(recursive), run_type=run_type)
@@ -131,13 +125,11 @@ class RemoteRun(Run):
         found = self._call(
             "children", recursive=bool(recursive), tags=tags, properties=properties, type=type, status=status
         )
-        return iter([RemoteRun._of(self.experiment, facts) for facts in found])
+        return iter([RemoteRun._of(self.workspace, facts) for facts in found])
 
     def get_environment(self):
-        from azureml.core.environment import Environment
-
         description = self._call("environment")
-        return None if description is None else Environment._of(description)
+        return None if description is None else make("environment", description)
 
     # tags and properties
 
@@ -147,41 +139,38 @@ class RemoteRun(Run):
     def remove_tags(self, tags):
         self._call("remove_tags", tags=tags if isinstance(tags, str) else list(tags))
 
-    def get_tags(self):
-        return self._call("get_tags")
+    get_tags = _asked("get_tags")
 
     def add_properties(self, properties):
         self._call("add_properties", properties=as_texts(properties))
 
-    def get_properties(self):
-        return self._call("get_properties")
+    get_properties = _asked("get_properties")
 
     # files
 
-    def get_file_names(self):
-        return self._call("get_file_names")
+    get_file_names = _asked("get_file_names")
 
     def download_file(self, name, output_file_path=None, **kwargs):
         """Copy a file of the run to `output_file_path`, by default to its base name in the current folder."""
         self._call("download_file", name=name, path=as_path(output_file_path or os.path.basename(name)))
 
     def get_all_logs(self, destination=None):
-        """Copy the logs into a folder; gives their paths."""
+        """Copy the logs to a folder; returns their paths."""
         return self._call("get_all_logs", destination=as_path(destination or "logs"))
 
     def restore_snapshot(self, snapshot_id=None, path=None):
-        """The source as it was submitted, as a ZIP file in the folder `path`; gives the path of that file."""
+        """Write the source as it was submitted to a ZIP file in the folder `path`; returns its path."""
         return self._call("restore_snapshot", snapshot_id=snapshot_id, path=as_path(path or "."))
 
-    # its end, where a program decides that, and what is below it
+    # completion and child runs
 
     def child_run(self, name=None, run_id=None, outputs=None):
-        """A run below this one, for this program to log to and to end."""
+        """Start a child run that this program logs to and ends."""
         facts = self._call("child", name=name, program=os.getpid())
         return InteractiveRun(self.experiment, facts, outputs)
 
     def complete(self, _set_status=True):
-        """The status of a submitted run is decided by how its script ends."""
+        """No effect: the status of a submitted run depends on how its script ends."""
         self._end("Completed")
 
     def fail(self, error_details=None, error_code=None, _set_status=True):
@@ -201,8 +190,13 @@ class RemoteRun(Run):
         )
 
 
+@kind("interactive run")
 class InteractiveRun(Run):
-    """A run of `Experiment.start_logging`: this program writes to its folder, as a script does, and ends it."""
+    """A run of `Experiment.start_logging`. This program writes to its folder, as a script does, and ends it."""
+
+    @classmethod
+    def _of(cls, experiment, facts, outputs=None):
+        return cls(experiment, facts, outputs)
 
     def __init__(self, experiment, facts, outputs=None):
         super(InteractiveRun, self).__init__(FolderSink(facts["folder"]))
@@ -223,7 +217,7 @@ class InteractiveRun(Run):
         self._end("Canceled")
 
     def wait_for_completion(self, show_output=False, wait_post_processing=False, raise_on_error=True):
-        """It ends when this program says so, thus there is nothing to wait for."""
+        """Returns at once, since this program itself ends the run."""
         return self.get_details()
 
     @property
@@ -241,18 +235,35 @@ class InteractiveRun(Run):
         call("run.end_logging", workspace=workspace._facts, run=self.id, status=status, error=error)
 
 
-def get(workspace, run_id):
-    """For `Run.get`."""
-    return RemoteRun._found(workspace, call("run.get", workspace=workspace._facts, run=run_id))
+class HyperDriveRun(RemoteRun):
+    """A sweep, whose children are the runs of its script."""
+
+    def __init__(self, experiment, run_id, hyperdrive_config=None, **kwargs):
+        RemoteRun.__init__(self, experiment, run_id)
+
+    def _ask(self, op, **args):
+        return call("sweep." + op, workspace=self.experiment.workspace._facts, run=self.id, **args)
+
+    def get_best_run_by_primary_metric(self, include_failed=True, include_canceled=True, include_resume_from_runs=True):
+        """The best run; None if no run logged the primary metric."""
+        facts = self._ask(
+            "best",
+            include_failed=bool(include_failed),
+            include_canceled=bool(include_canceled),
+            include_resume_from_runs=bool(include_resume_from_runs),
+        )
+        return None if facts is None else RemoteRun._of(self.workspace, facts)
+
+    def get_children_sorted_by_primary_metric(self, top=0, reverse=False, discard_no_metric=False):
+        return self._ask("sorted", top=int(top), reverse=bool(reverse), discard_no_metric=bool(discard_no_metric))
+
+    def get_hyperparameters(self):
+        """{child id: sampled parameters as JSON}."""
+        return self._ask("hyperparameters")
+
+    def get_metrics(self, name=None, recursive=False, run_type=None, populate=False):
+        """{child id: metrics}."""
+        return self._ask("metrics", name=name)
 
 
-def list_runs(experiment, type, tags, properties, status, include_children):
-    """For `Run.list`."""
-    found = call(
-        "experiment.runs",
-        workspace=experiment.workspace._facts,
-        experiment=experiment.name,
-        include_children=bool(include_children),
-        **given(type=type, tags=tags, properties=properties, status=status),
-    )
-    return [RemoteRun._of(experiment, facts) for facts in found]
+ScriptRun = RemoteRun  # the name of the class that `Experiment.submit` returns in Azure's SDK

@@ -1,18 +1,21 @@
-"""The run that a script talks to."""
+"""The run as its own script uses it."""
 
 import os
 
 from azureml._fitserve import wire
+from azureml._fitserve.client import call
+from azureml._fitserve.kinds import class_of, make
 from azureml._fitserve.recorder import Recorder
 from azureml._fitserve.sinks import find_sink
-from azureml._fitserve.unsupported import refuse
+from azureml._fitserve.texts import as_texts, given, registration
+from azureml._fitserve.unsupported import Answering, refuse
 from azureml.exceptions import RunEnvironmentException, UserErrorException
 
-_current = {}  # the context run of this process by its pid, so that it is the same one at every call
+_current = {}  # context run by pid, so that a process always gets the same object
 
 
 class ContextExperiment(object):
-    """The experiment of the run: its name, and what fitserve is asked for when something else is wanted."""
+    """The experiment of a run: its name; everything else is asked from fitserve."""
 
     def __init__(self, name, folder):
         self.name = name
@@ -20,54 +23,49 @@ class ContextExperiment(object):
 
     @property
     def workspace(self):
-        from azureml.core.workspace import Workspace
-
         if self._folder is None:
             raise RunEnvironmentException(
                 "this script does not run inside a job, so its run has no workspace: submit it, or use "
                 "Workspace.from_config()"
             )
-        return Workspace._of_run(self._folder)
+        return class_of("workspace")._of_run(self._folder)
 
     def __getattr__(self, name):
         if name.startswith("_"):
             raise AttributeError(name)
-        from azureml.core.experiment import Experiment
-
-        return getattr(Experiment(self.workspace, self.name), name)
+        return getattr(make("experiment", self.workspace, self.name), name)
 
     def __repr__(self):
         return "Experiment(Name: {})".format(self.name)
 
 
-class Run(Recorder):
-    """A run as its own script sees it. `Run.get_context()` gives it.
+class Run(Recorder, Answering):
+    """A run as its own script uses it, from `Run.get_context()`.
 
-    `Run(experiment, run_id)`, `Run.get` and `Run.list` give runs as others see them: `remote_run.RemoteRun`.
+    `Run(experiment, run_id)`, `Run.get` and `Run.list` return a `remote_run.RemoteRun` instead.
     """
 
     def __new__(cls, *args, **kwargs):
-        if cls is Run:
-            from azureml._fitserve.remote_run import RemoteRun
-
-            cls = RemoteRun
-        return object.__new__(cls)
+        return object.__new__(class_of("run") if cls is Run else cls)
 
     @staticmethod
     def get(workspace, run_id, **kwargs):
-        """The run with that id, of whichever experiment."""
-        from azureml._fitserve import remote_run
-
-        return remote_run.get(workspace, run_id)
+        """The run with this id, whatever its experiment."""
+        return make("run", workspace, call("run.get", workspace=workspace._facts, run=run_id))
 
     @staticmethod
     def list(
         experiment, type=None, tags=None, properties=None, status=None, include_children=False, _rehydrate_runs=True
     ):
         """The runs of an experiment, newest first."""
-        from azureml._fitserve import remote_run
-
-        return remote_run.list_runs(experiment, type, tags, properties, status, include_children)
+        found = call(
+            "experiment.runs",
+            workspace=experiment.workspace._facts,
+            experiment=experiment.name,
+            include_children=bool(include_children),
+            **given(type=type, tags=tags, properties=properties, status=status),
+        )
+        return [make("run", experiment.workspace, facts) for facts in found]
 
     def __init__(self, sink):
         self._sink = sink
@@ -77,12 +75,12 @@ class Run(Recorder):
         self.type = facts.get("type", "azureml.scriptrun")
         self._status = "Running"
 
-    _inside = True  # this program has to do with its end, so that cannot be waited for
+    _inside = True  # this program ends it, so it must not wait for that
     input_datasets = output_datasets = property(lambda self: _NoDatasets())
 
     @classmethod
     def get_context(cls, allow_offline=True, used_for_context_manager=False, **kwargs):
-        """The run that this script belongs to; outside a job one that prints what is logged."""
+        """The run of this script; outside a job, one that prints what is logged."""
         run = _current.get(os.getpid())
         if run is None or (not allow_offline and not run._sink.online):
             sink = find_sink(allow_offline)
@@ -108,11 +106,7 @@ class Run(Recorder):
 
     @property
     def display_name(self):
-        name = self._sink.facts.get("display_name")
-        for event in self._sink.events():
-            if event["type"] == "describe" and "display_name" in event:
-                name = event["display_name"]
-        return name or self.id
+        return self._text("display_name") or self.id
 
     @display_name.setter
     def display_name(self, name):
@@ -122,18 +116,18 @@ class Run(Recorder):
 
     @property
     def description(self):
-        text = self._sink.facts.get("description")
-        for event in self._sink.events():
-            if event["type"] == "describe" and "description" in event:
-                text = event["description"]
-        return text
+        return self._text("description")
 
     @description.setter
     def description(self, text):
         self._sink.write({"type": "describe", "description": str(text)})
 
+    def _text(self, key):
+        said = [event[key] for event in self._sink.events() if event["type"] == "describe" and key in event]
+        return said[-1] if said else self._sink.facts.get(key)
+
     def get_metrics(self, name=None, recursive=False, run_type=None, populate=False):
-        """What this run has logged so far, {name: value}; with `recursive` {run id: that} of it and all below it."""
+        """Metrics logged so far, {name: value}; with `recursive`, {run id: metrics} of this run and its descendants."""
         if recursive:
             return self._seen().get_metrics(name, recursive, run_type)
         logged = wire.collapse((e["name"], e["kind"], e["value"]) for e in self._sink.events() if e["type"] == "metric")
@@ -145,7 +139,7 @@ class Run(Recorder):
         self.set_tags({key: value})
 
     def set_tags(self, tags):
-        self._sink.write({"type": "tags", "set": _texts(tags)})
+        self._sink.write({"type": "tags", "set": as_texts(tags)})
 
     def remove_tags(self, tags):
         self._sink.write({"type": "tags", "remove": [tags] if isinstance(tags, str) else [str(tag) for tag in tags]})
@@ -164,18 +158,18 @@ class Run(Recorder):
         return self.get_tags()
 
     def add_properties(self, properties):
-        """Add facts that never change.
+        """Add properties, which cannot be changed later.
 
         Raises:
             UserErrorException: one of them has another value already.
         """
         known = self.get_properties()
-        for key, value in _texts(properties).items():
+        for key, value in as_texts(properties).items():
             if known.get(key, value) != value:
                 raise UserErrorException(
-                    "the property {!r} is {!r} already, and properties cannot be changed".format(key, known[key])
+                    "the property {!r} is already {!r}, and properties cannot be changed".format(key, known[key])
                 )
-        self._sink.write({"type": "properties", "set": _texts(properties)})
+        self._sink.write({"type": "properties", "set": as_texts(properties)})
 
     def get_properties(self):
         properties = dict(self._sink.facts.get("properties") or {})
@@ -189,19 +183,19 @@ class Run(Recorder):
     def properties(self):
         return self.get_properties()
 
-    # life
+    # completion and child runs
 
     def start(self):
         pass
 
     def flush(self, timeout_seconds=300):
-        """Nothing waits here: every call has written its line when it returns."""
+        """No effect: every call writes its event before it returns."""
 
     def complete(self, _set_status=True):
-        """The status of a submitted run is decided by how its script ends."""
+        """No effect: the status of a submitted run depends on how its script ends."""
 
     def fail(self, error_details=None, error_code=None, _set_status=True):
-        """As `complete`; the details are kept as the tag ``error_details``."""
+        """As `complete`; the details are stored in the tag ``error_details``."""
         if error_details is not None:
             self.tag("error_details", error_details)
 
@@ -209,7 +203,7 @@ class Run(Recorder):
         """As `complete`."""
 
     def child_run(self, name=None, run_id=None, outputs=None):
-        """A run below this one, with metrics, tags and files of its own."""
+        """Start a child run with its own metrics, tags and files."""
         return ChildRun(self._sink.child(name), self)
 
     def get_secret(self, name):
@@ -219,7 +213,7 @@ class Run(Recorder):
         return self.get_secret(secrets)
 
     def create_children(self, count=None, tag_key=None, tag_values=None):
-        """`count` of them, or one for each of `tag_values`, which it has as its tag `tag_key`."""
+        """Start `count` child runs, or one for each of `tag_values`, which becomes its tag `tag_key`."""
         if (count is None) == (tag_values is None) or (tag_key is None) != (tag_values is None):
             raise UserErrorException("create_children needs either count, or tag_key and tag_values")
         children = [self.child_run() for _ in range(len(tag_values) if count is None else count)]
@@ -227,13 +221,11 @@ class Run(Recorder):
             child.tag(tag_key, value)
         return children
 
-    # what only fitserve knows
+    # answered by fitserve
 
     def _seen(self):
-        """This run as others see it, with all that it has logged until now."""
-        from azureml._fitserve.remote_run import RemoteRun
-
-        run = RemoteRun(self.experiment, self.id)
+        """This run as a `RemoteRun`, with everything logged so far."""
+        run = Run(self.experiment, self.id)
         run._call("catch_up")
         return run
 
@@ -242,10 +234,8 @@ class Run(Recorder):
         return self._seen().get_children(recursive, tags, properties, type, status)
 
     def submit_child(self, config, tags=None, **kwargs):
-        """As `Experiment.submit`, as a child of this run. It has limits of its own, and goes on when this run ends."""
-        from azureml.core.experiment import Experiment
-
-        return Experiment(self.experiment.workspace, self.experiment.name).submit(config, tags, _parent=self.id)
+        """As `Experiment.submit`, for a child of this run. It has limits of its own, and goes on when this run ends."""
+        return make("experiment", self.experiment.workspace, self.experiment.name).submit(config, tags, _parent=self.id)
 
     def wait_for_completion(self, show_output=False, wait_post_processing=False, raise_on_error=True):
         return refuse("run.wait_for_completion inside of the run", "the run ends when its script has ended")
@@ -266,7 +256,7 @@ class Run(Recorder):
         return self.get_properties().get("ContentSnapshotId")
 
     def restore_snapshot(self, snapshot_id=None, path=None):
-        """The source as it was submitted, as a ZIP file in the folder `path`; gives the path of that file."""
+        """Write the source as it was submitted to a ZIP file in the folder `path`; returns its path."""
         return self._seen().restore_snapshot(snapshot_id, path)
 
     def take_snapshot(self, file_or_folder_path):
@@ -286,7 +276,7 @@ class Run(Recorder):
         names = [name for name in self.get_file_names() if name.startswith(start) or name == prefix]
         if output_paths is not None and len(names) != len(output_paths):
             raise UserErrorException(
-                "there are {} files below {} and {} output_paths".format(len(names), prefix, len(output_paths))
+                "{} files are below {}, but output_paths has {}".format(len(names), prefix, len(output_paths))
             )
         for place, name in enumerate(names):
             kept = name if append_prefix else name[len(start) :]
@@ -294,7 +284,7 @@ class Run(Recorder):
             self.download_file(name, path if output_paths is None else output_paths[place])
 
     def get_details(self):
-        """As others see it; where nobody can be asked, what the script itself knows."""
+        """Details from fitserve or, if it cannot be reached, those known to the script."""
         if self._sink.online:
             try:
                 return self._seen().get_details()
@@ -325,27 +315,13 @@ class Run(Recorder):
     ):
         """Register a file or folder of the run, by default `model_name`, as a model version.
 
-        Inside of the run what it has in ./outputs so far is among them; from outside its end is waited for.
+        Inside the run, files in ./outputs and in the working folder count as they are; outside, its end is awaited first.
         """
-        from azureml._fitserve.client import call
-        from azureml._fitserve.texts import registration
-        from azureml.core.model import Model
-
-        workspace = self.experiment.workspace
-        model = registration(
-            model_name,
-            tags,
-            properties,
-            description,
-            model_framework,
-            model_framework_version,
-            sample_input_dataset,
-            sample_output_dataset,
-            resource_configuration,
-        )
+        model = registration(locals())
         model["model_path"] = None if model_path is None else str(model_path)
+        workspace = self.experiment.workspace
         facts = call("run.register_model", workspace=workspace._facts, run=self.id, inside=self._inside, model=model)
-        return Model._of(workspace, facts)
+        return make("model", workspace, facts)
 
     def __enter__(self):
         return self
@@ -376,7 +352,7 @@ class OfflineRun(Run):
 
 
 class ChildRun(Run):
-    """Begun by its parent's script, and ended by it."""
+    """A child run that its parent's script starts and ends."""
 
     def __init__(self, sink, parent):
         super(ChildRun, self).__init__(sink)
@@ -391,7 +367,7 @@ class ChildRun(Run):
         return self.get_details()
 
     def _seen(self):
-        self._parent._seen()  # what a child logs stands with its parent
+        self._parent._seen()  # a child's events are in its parent's file
         return Run.get(self.experiment.workspace, self.id)
 
     def complete(self, _set_status=True):
@@ -410,14 +386,10 @@ class ChildRun(Run):
 
 
 class _NoDatasets(dict):
-    """What a run was given is among its arguments."""
+    """Datasets are passed as arguments; asking for one here raises an error that says so."""
 
     def __missing__(self, name):
         return refuse(
-            "run.input_datasets[{!r}]".format(name), "an argument that is a dataset is the path of its file: read that"
+            "run.input_datasets[{!r}]".format(name),
+            "a dataset passed as an argument becomes the path of its file; read that",
         )
-
-
-def _texts(items):
-    """Keys and values as Azure keeps them: text, or None."""
-    return {str(key): None if value is None else str(value) for key, value in items.items()}

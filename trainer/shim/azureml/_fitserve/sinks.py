@@ -1,4 +1,4 @@
-"""Where a run's calls go: into the run's folder inside a job, to standard output outside of one."""
+"""Where a run writes: to the run's folder inside a job, to standard output outside."""
 
 import json
 import os
@@ -40,7 +40,7 @@ class FolderSink:
         self._writer.write(event)
 
     def events(self):
-        """All events of this run so far, whichever process wrote them."""
+        """All events of this run so far, from all processes."""
         for _, event in wire.EventReader(os.path.join(self._root, wire.EVENTS_NAME)).read():
             if event.get("run") == self._child:
                 yield event
@@ -54,7 +54,7 @@ class FolderSink:
         return sink
 
     def keep_stream(self, name, stream):
-        """Make the bytes of an open file the run's file `name`."""
+        """Store the content of an open file as the run's file `name`."""
         target = os.path.join(self.folder, wire.FILES_NAME, *name.split("/"))
         try:
             wire.write_file(stream, target)
@@ -71,7 +71,7 @@ class FolderSink:
 
 
 class PrintSink:
-    """Outside a job: what is logged is printed, and remembered for `get_metrics`; files are left where they are."""
+    """Outside a job: metrics are printed, and remembered for `get_metrics`; files are not copied."""
 
     online = False
 
@@ -103,10 +103,10 @@ class PrintSink:
 
 
 def find_sink(allow_offline):
-    """The sink that fits where this process runs.
+    """The sink for this process.
 
     Raises:
-        RunEnvironmentException: it is not inside a job, and `allow_offline` is False.
+        RunEnvironmentException: the process is not inside a job, and `allow_offline` is False.
     """
     folder = os.environ.get(wire.RUN_DIR_VARIABLE)
     if folder and os.environ.get("AZUREML_RUN_ID") and os.path.isdir(folder):
@@ -120,7 +120,7 @@ def find_sink(allow_offline):
 
 
 def save_plot(plot):
-    """The path of a temporary PNG of a matplotlib figure or of pyplot."""
+    """Save a matplotlib figure, or pyplot's current one, to a temporary PNG; returns its path."""
     handle, path = tempfile.mkstemp(suffix=".png")
     os.close(handle)
     plot.savefig(path, format="png")

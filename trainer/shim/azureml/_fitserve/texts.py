@@ -1,4 +1,4 @@
-"""Small conversions that several classes of the client need."""
+"""Conversions that several classes of the client share."""
 
 import datetime
 import os
@@ -8,7 +8,7 @@ from azureml.exceptions import UserErrorException
 
 
 def as_time(text):
-    """A time of fitserve's, ISO 8601 in UTC, as datetime; Python 3.6 cannot parse the colon in its offset."""
+    """Parse a time of fitserve's (ISO 8601, UTC); Python 3.6 cannot parse the colon in its offset."""
     if text is None:
         return None
     if text.endswith("+00:00"):
@@ -18,17 +18,17 @@ def as_time(text):
 
 
 def as_path(path):
-    """Absolute, since fitserve's process stands in another folder than the caller may by now."""
+    """An absolute path, since fitserve's process may have another current folder."""
     return None if path is None else os.path.abspath(str(path))
 
 
 def as_texts(items):
-    """Keys and values as text, None where nothing was given."""
+    """Keys and values as text; None stays None."""
     return None if items is None else {str(key): None if v is None else str(v) for key, v in dict(items).items()}
 
 
 def sample_path(value, what):
-    """The path of a file with a sample input or output: of a path, dataset, DataFrame or numpy array."""
+    """The path of a sample file for a path, dataset, DataFrame or numpy array."""
     if value is None:
         return None
     if isinstance(value, (str, os.PathLike)):
@@ -39,7 +39,7 @@ def sample_path(value, what):
     if hasattr(value, "to_csv"):
         return _written(".csv", lambda path: value.to_csv(path, index=False))
     if type(value).__module__ == "numpy":
-        import numpy
+        import numpy  # late: an optional package of the caller's Python
 
         return _written(".npy", lambda path: numpy.save(path, value, allow_pickle=False))
     raise UserErrorException(
@@ -57,41 +57,26 @@ def _written(ending, write):
 
 
 def strict_python(*said):
-    """Whether any of them, or who started the program, wants no newer Python in place of the one that is asked for."""
+    """Whether one of the arguments or FITSERVE_STRICT_PYTHON rejects a newer Python than the requested one."""
     return any(said) or os.environ.get("FITSERVE_STRICT_PYTHON", "0").lower() not in ("", "0", "false", "no")
 
 
 def ids_of(models):
-    """Of models that are named by an object or by text."""
+    """Ids of models given as objects or as text."""
     return [model if isinstance(model, str) else model.id for model in models]
 
 
 def given(**values):
-    """Only those that are not None."""
+    """The values that are not None."""
     return {key: value for key, value in values.items() if value is not None}
 
 
-def registration(
-    model_name,
-    tags,
-    properties,
-    description,
-    model_framework,
-    model_framework_version,
-    sample_input_dataset,
-    sample_output_dataset,
-    resource_configuration,
-):
-    """What fitserve is told of a model that is to be registered."""
-    limits = resource_configuration
-    return {
-        "model_name": model_name,
-        "tags": as_texts(tags),
-        "properties": as_texts(properties),
-        "description": description,
-        "model_framework": model_framework,
-        "model_framework_version": model_framework_version,
-        "sample_input_dataset": sample_path(sample_input_dataset, "sample_input_dataset"),
-        "sample_output_dataset": sample_path(sample_output_dataset, "sample_output_dataset"),
-        "resource_configuration": None if limits is None else limits._described(),
-    }
+def registration(arguments):
+    """Description of a registration for fitserve, from the arguments of Azure's method by name."""
+    limits = arguments["resource_configuration"]
+    told = {key: arguments[key] for key in ("model_name", "description", "model_framework", "model_framework_version")}
+    told.update({key: as_texts(arguments[key]) for key in ("tags", "properties")})
+    for key in ("sample_input_dataset", "sample_output_dataset"):
+        told[key] = sample_path(arguments[key], key)
+    told["resource_configuration"] = None if limits is None else limits._described()
+    return told

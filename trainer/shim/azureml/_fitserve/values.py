@@ -1,6 +1,6 @@
-"""From what a script logs to what JSON can carry, by Azure's rules with np.int64 put right. Does not import numpy.
+"""Convert logged values to JSON values, by Azure's rules but with np.int64 corrected. Does not import numpy.
 
-fitserve imports it too, for what is logged to a run from outside.
+fitserve imports this file too, for logging to a run from outside.
 """
 
 import json
@@ -11,7 +11,7 @@ _log = logging.getLogger("azureml")
 
 
 class NotLoggable(ValueError):
-    """It is not what the logging call is for; the sentence says what would be."""
+    """The value does not fit the logging call; the message says which one would."""
 
 
 def scalar(value, name="value"):
@@ -31,12 +31,14 @@ def scalar(value, name="value"):
         return int(value)
     if family == "floating" and value.itemsize <= 8:
         return float(value)
-    _log.warning("%s has the type %s, which is not a number, a text or a boolean: its repr is kept", name, type(value))
+    _log.warning(
+        "%s has the type %s, which is not a number, a string or a boolean: its repr is kept", name, type(value)
+    )
     return repr(value)
 
 
 def one_scalar(name, value):
-    """For `run.log`, which refuses what `run.log_list` is for."""
+    """For `run.log`, which rejects values for `run.log_list`."""
     if isinstance(value, (list, range, types.GeneratorType)):
         raise NotLoggable(
             "run.log does not support list type for metric {!r}: use run.log_list for several values".format(name)
@@ -52,7 +54,7 @@ def many(name, value):
 
 
 def columns(name, value):
-    """A table {column: [scalars]} from a dict; a column that is one value has one row."""
+    """A table {column: [scalars]} from a dict; a single value becomes a column with one row."""
     if not isinstance(value, dict):
         raise NotLoggable(
             "run.log_table needs a dict of column name to list for metric {!r}, but got {}".format(

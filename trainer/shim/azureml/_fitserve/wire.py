@@ -1,18 +1,18 @@
-"""Both ends of what a script tells its run: JSON lines in ``events.jsonl`` of the run's folder, and what they add up to.
+"""Events of a run: JSON lines in ``events.jsonl`` of the run's folder; writer, reader, and how they add up to metrics.
 
-One event is one line, written by one ``os.write`` to a file opened with O_APPEND, so that several processes may log.
-The line's number is the event's number. Every event has ``type`` and ``time``; ``run`` is there when it is a child's:
+An event is one line, written by one ``os.write`` to a file opened with O_APPEND, so that several processes may log.
+The line number is the event's number. Every event has ``type`` and ``time``; events of a child run have ``run``:
 
 ======================  ============================================================================
 ``metric``              ``name``, ``kind`` (one of `KINDS`), ``value``, ``step``, ``description``
 ``tags``                ``set`` {key: text}, ``remove`` [key]
 ``properties``          ``set`` {key: text}
 ``describe``            ``display_name`` and/or ``description``
-``child``               ``id``, ``name``: a child run has begun
-``status``              ``status``, ``error``: of a child run only; a submitted run's status is its launcher's to tell
+``child``               ``id``, ``name``: a child run has started
+``status``              ``status``, ``error``: of child runs only; the launcher sets a submitted run's status
 ======================  ============================================================================
 
-This file is imported by fitserve too, hence it is the one typed part of the shim. Python 3.6, standard library.
+fitserve imports this file too, so it is typed. Python 3.6, standard library.
 """
 
 import json
@@ -27,22 +27,22 @@ RUN_NAME = "run.json"
 FILES_NAME = "files"
 SNAPSHOT_NAME = "snapshot"
 MANIFEST_NAME = "snapshot.json"
-COLLECTED = ("outputs", "logs")  # folders below the working directory that belong to the run
+COLLECTED = ("outputs", "logs")  # folders in the working directory whose files belong to the run
 RUN_DIR_VARIABLE = "FITSERVE_RUN_DIR"
 
 KINDS = ("scalar", "list", "row", "table", "image", "confusion_matrix", "accuracy_table", "residuals", "predictions")
 _TABULAR = ("row", "table")
 _CHUNK = 1 << 20
-_PART = ".fitserve-part"  # of a file that is being written
+_PART = ".fitserve-part"  # suffix of incomplete files
 
 
 def now() -> str:
-    """This instant in UTC, ISO 8601."""
+    """The current time in UTC, ISO 8601."""
     return datetime.now(timezone.utc).isoformat()
 
 
 class EventWriter:
-    """The script's end. Safe to use from several threads and processes."""
+    """Used by the script. Safe to use from several threads and processes."""
 
     def __init__(self, folder: str) -> None:
         self._path = os.path.join(folder, EVENTS_NAME)
@@ -58,18 +58,18 @@ class EventWriter:
         line = json.dumps(event, separators=(",", ":")).encode("ascii") + b"\n"
         if self._descriptor < 0:
             self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        while line:  # a second turn only on a disk that is nearly full
+        while line:  # writes are partial only on a nearly full disk
             line = line[os.write(self._descriptor, line) :]
 
     def close(self) -> None:
-        """A script's never is; its end does it."""
+        """Close the file. In a script, process exit does it."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
 
 class EventReader:
-    """Our end: complete lines since the last time, each with its number. A line that is not an event is passed over."""
+    """Used by fitserve: reads complete new lines, with their numbers. Lines that are not events are skipped."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -86,7 +86,7 @@ class EventReader:
             file.seek(self._offset)
             for line in file:
                 if not line.endswith(b"\n"):
-                    break  # its writer is not done yet
+                    break  # still being written
                 self._offset += len(line)
                 event = _parse(line)
                 if event is not None:
@@ -104,11 +104,11 @@ def _parse(line: bytes) -> Optional[Event]:
 
 
 def collapse(metrics: Iterable[Tuple[str, str, Any]]) -> Dict[str, Any]:
-    """What `get_metrics` gives for (name, kind, value) in the order of logging.
+    """The result of `get_metrics` for (name, kind, value) in the order of logging.
 
-    A scalar logged once is itself, logged n times a list; lists grow; rows and tables make one table, which with one
-    row is ``{column: value}`` and with more ``{column: [values]}``, None where a row had no such column. Of a name that
-    was logged as different things the last kind counts.
+    A scalar logged once is a value, logged repeatedly a list; lists are concatenated; rows and tables form one table:
+    ``{column: value}`` for one row, ``{column: [values]}`` for more, with None where a row lacks the column. If a name was
+    logged with different kinds, the last kind wins.
     """
     logged = {}  # type: Dict[str, List[Tuple[str, Any]]]
     for name, kind, value in metrics:
@@ -148,10 +148,10 @@ def _rows(table: Dict[str, List[Any]]) -> List[Dict[str, Any]]:
 
 
 def list_files(folder: str) -> List[str]:
-    """The names of a run's files: what is kept, and what lies in ./outputs and ./logs while the script runs.
+    """Names of a run's files: stored ones and, while the script runs, those in ./outputs and ./logs.
 
-    What came along with the snapshot is not a product of the run. Links to folders are not followed; a link to a file
-    counts where it stays below the run's folder.
+    Files of the snapshot are not products of the run. Links to folders are not followed; a link to a file counts if it
+    stays below the run's folder.
     """
     names = set(_below(os.path.join(folder, FILES_NAME), "", folder))
     brought = _brought(folder)
@@ -173,22 +173,22 @@ def find_file(folder: str, name: str) -> Optional[str]:
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether `name` is a relative path with ``/`` that cannot lead out of a folder."""
+    """Whether `name` is a relative path with ``/`` that cannot leave its folder."""
     parts = name.split("/")
     return bool(name) and "\0" not in name and "\\" not in name and not any(part in ("", ".", "..") for part in parts)
 
 
 def stays_below(path: str, folder: str) -> bool:
-    """Whether `path`, with its links followed, is inside `folder`."""
+    """Whether `path`, with links resolved, is inside `folder`."""
     root = os.path.realpath(folder)
     return os.path.realpath(path).startswith(root + os.sep)
 
 
 def copy_file(source: str, target: str) -> None:
-    """Copy the bytes of `source` to the new file `target`, which appears complete or not at all.
+    """Copy the bytes of `source` to the new file `target`, atomically.
 
     Raises:
-        FileExistsError: there is a `target` already.
+        FileExistsError: `target` already exists.
         OSError: the disk is full, or `source` cannot be read.
     """
     with open(source, "rb") as file:
@@ -210,19 +210,19 @@ def write_file(stream: Any, target: str) -> None:
 
 
 def _name(part: str, target: str) -> None:
-    """Give a complete file its name, but never take that name from another file, as a rename would."""
+    """Rename a complete file without replacing an existing one."""
     try:
         os.link(part, target)
     except FileExistsError:
         raise
-    except OSError:  # a disk without hard links
+    except OSError:  # the file system has no hard links
         if os.path.exists(target):
             raise FileExistsError(target) from None
         os.rename(part, target)
 
 
 def _brought(folder: str) -> Dict[str, str]:
-    """The files of the snapshot as they were, name to SHA-256."""
+    """The files of the snapshot at submission, name → SHA-256."""
     try:
         with open(os.path.join(folder, MANIFEST_NAME), encoding="utf-8") as file:
             files = json.load(file)  # type: Dict[str, str]

@@ -1,1 +1,1 @@
-"""`azureml._restclient`: not for people, but programs reach into it for one number."""
+"""`azureml._restclient`: internal to Azure's SDK, but programs change one number in it."""

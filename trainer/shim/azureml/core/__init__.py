@@ -1,5 +1,7 @@
-"""The names that programs import from `azureml.core`."""
+"""The names that programs import from `azureml.core`. All classes are imported here, which `kinds` relies on."""
 
+import azureml._fitserve.modules  # noqa: F401  makes its modules importable
+from azureml._fitserve.remote_run import ScriptRun
 from azureml._fitserve.unsupported import unsupported
 from azureml.core.compute import ComputeTarget
 from azureml.core.dataset import Dataset
@@ -9,7 +11,6 @@ from azureml.core.experiment import Experiment
 from azureml.core.model import Model
 from azureml.core.run import Run
 from azureml.core.runconfig import RunConfiguration
-from azureml.core.script_run import ScriptRun
 from azureml.core.script_run_config import ScriptRunConfig
 from azureml.core.webservice import Webservice
 from azureml.core.workspace import Workspace
@@ -20,8 +21,8 @@ __version__ = VERSION
 ContainerRegistry = unsupported("ContainerRegistry", "fitserve runs processes, not containers")
 Image = unsupported("Image", "fitserve runs processes, not containers")
 Keyvault = unsupported("Keyvault", "give secrets to a script by environment variables")
-LinkedService = unsupported("LinkedService", "there is no cloud to link to")
-Private = unsupported("Private", "there is no cloud to reach privately")
+LinkedService = unsupported("LinkedService", "fitserve has no cloud to link to")
+Private = unsupported("Private", "fitserve has no cloud to reach privately")
 
 __all__ = [
     "VERSION",

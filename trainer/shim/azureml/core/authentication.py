@@ -1,7 +1,9 @@
-"""`azureml.core.authentication`: accepted and ignored, since a local workspace is its owner's."""
+"""`azureml.core.authentication`: accepted and ignored, since a local workspace belongs to its owner."""
+
+from azureml._fitserve.unsupported import Answering
 
 
-class AbstractAuthentication(object):
+class AbstractAuthentication(Answering):
     def __init__(self, *args, **kwargs):
         pass
 

@@ -1,14 +1,16 @@
 """`azureml.core.conda_dependencies`."""
 
+import os
+
 from azureml._fitserve.client import call
 from azureml._fitserve.texts import as_path
-from azureml._fitserve.unsupported import refuse
+from azureml._fitserve.unsupported import Answering, refuse
 
 DEFAULT_SDK_ORIGIN = "https://pypi.org/simple"
 
 
-class CondaDependencies(object):
-    """Python version, conda packages and pip packages. What they mean is decided by fitserve."""
+class CondaDependencies(Answering):
+    """Python version, conda packages and pip packages, which fitserve interprets."""
 
     def __init__(self, conda_dependencies_file_path=None, _underlying_structure=None):
         self.python_version = None
@@ -23,7 +25,7 @@ class CondaDependencies(object):
     def create(
         pip_indexurl=None, pip_packages=None, conda_packages=None, python_version=None, pin_sdk_version=True, **kwargs
     ):
-        """Azure's default of `python_version` is a 3.10 of theirs; here None takes fitserve's own Python."""
+        """Azure's default `python_version` is 3.10; here None means fitserve's own Python."""
         made = CondaDependencies()
         for package in conda_packages or ():
             made.add_conda_package(package)
@@ -76,7 +78,7 @@ class CondaDependencies(object):
         self._conda = [package for package in self._conda if package != conda_package]
 
     def add_channel(self, channel):
-        """They count where conda makes the environment; without conda packages come from PyPI."""
+        """Used if conda builds the environment; without conda, packages come from PyPI."""
         if channel not in self._channels:
             self._channels.append(channel)
 
@@ -111,12 +113,10 @@ class CondaDependencies(object):
         return "\n".join(lines) + "\n"
 
     def save_to_file(self, base_directory, conda_file_path=None):
-        import os
-
         path = os.path.join(str(base_directory), conda_file_path or "conda_dependencies.yml")
         with open(path, "w", encoding="utf-8") as file:
             file.write(self.serialize_to_string())
         return path
 
     def as_dict(self):
-        return refuse("CondaDependencies.as_dict", "serialize_to_string gives the file's text")
+        return refuse("CondaDependencies.as_dict", "serialize_to_string returns the file's text")

@@ -1,17 +1,21 @@
 """`azureml.core.dataset`: tables and files by their paths on this machine."""
 
 import os
+import shutil
 
 from azureml._fitserve.client import call
+from azureml._fitserve.kinds import kind
 from azureml._fitserve.texts import as_path
-from azureml._fitserve.unsupported import refuse
+from azureml._fitserve.unsupported import Answering, refuse
 from azureml.exceptions import UserErrorException
 
 _LOCAL = "give the paths of local files, or upload them to the datastore"
 
 
-class TabularDataset(object):
-    """Delimited text. It is read where it is asked for, by the pandas of the caller."""
+class TabularDataset(Answering):
+    """Delimited text files, read on demand by the caller's pandas."""
+
+    _instead = "to_pandas_dataframe() returns a DataFrame, which can do that"
 
     def __init__(self, paths, options, name=None):
         self._paths, self._options, self.name = paths, options, name
@@ -22,7 +26,7 @@ class TabularDataset(object):
         return self._paths[0]
 
     def to_pandas_dataframe(self, on_error="null", out_of_range_datetime="null"):
-        import pandas
+        import pandas  # late: an optional package of the caller's Python
 
         options = self._options
         header = "infer" if options.get("header", True) else None
@@ -30,7 +34,7 @@ class TabularDataset(object):
         return frames[0] if len(frames) == 1 else pandas.concat(frames, ignore_index=True)
 
     def register(self, workspace, name, description=None, tags=None, create_new_version=False):
-        """Keep it under a name; the files stay where they are."""
+        """Store the dataset under a name; its files are not copied."""
         known = call("named.list", workspace=workspace._facts, kind="dataset")
         if name in known and not create_new_version:
             raise UserErrorException(
@@ -45,11 +49,11 @@ class TabularDataset(object):
         return refuse("Dataset.unregister_all_versions", "register another one under the name")
 
     def as_named_input(self, name):
-        """Azure mounts it in a run; here its path is the same inside and outside."""
+        """Returns itself: Azure mounts it in a run, here its path is the same inside and outside."""
         return self
 
     def _argument(self):
-        """As an argument of a script."""
+        """Its value as an argument of a script."""
         return self._paths[0]
 
     _kind = "tabular"
@@ -58,28 +62,10 @@ class TabularDataset(object):
         return "{}(paths={!r}, name={!r})".format(type(self).__name__, self._paths, self.name)
 
 
-def _refused(name):
-    def method(self, *args, **kwargs):
-        return refuse("TabularDataset." + name, "to_pandas_dataframe() gives a DataFrame, which can do that")
-
-    return method
-
-
-for _name in (
-    "take",
-    "skip",
-    "random_split",
-    "keep_columns",
-    "drop_columns",
-    "filter",
-    "to_csv_files",
-    "to_parquet_files",
-):
-    setattr(TabularDataset, _name, _refused(_name))
-
-
 class FileDataset(TabularDataset):
     """Files by their paths."""
+
+    _instead = "download() and to_path() return the files"
 
     _kind = "files"
 
@@ -90,8 +76,6 @@ class FileDataset(TabularDataset):
         return refuse("FileDataset.to_pandas_dataframe", "use Dataset.Tabular")
 
     def download(self, target_path=None, overwrite=False, **kwargs):
-        import shutil
-
         folder = as_path(target_path or "data")
         os.makedirs(folder, exist_ok=True)
         targets = [os.path.join(folder, os.path.basename(path)) for path in self._paths]
@@ -110,8 +94,10 @@ class FileDataset(TabularDataset):
         return self._paths[0] if len(self._paths) == 1 else os.path.commonpath(self._paths)
 
 
-class _Tabular(object):
+class _Tabular(Answering):
     """`Dataset.Tabular`."""
+
+    _instead = _LOCAL
 
     @staticmethod
     def from_delimited_files(
@@ -136,22 +122,19 @@ class _Tabular(object):
         made = TabularDataset([path], {"separator": ",", "header": True})
         return made.register(store.workspace, name, create_new_version=True)
 
-    def __getattr__(self, name):
-        return refuse("Dataset.Tabular.{}".format(name), _LOCAL)
 
-
-class _File(object):
+class _File(Answering):
     """`Dataset.File`."""
+
+    _instead = _LOCAL
 
     @staticmethod
     def from_files(path, validate=True, **kwargs):
         return FileDataset(_paths(path), {})
 
-    def __getattr__(self, name):
-        return refuse("Dataset.File.{}".format(name), _LOCAL)
 
-
-class Dataset(object):
+@kind("dataset")
+class Dataset(Answering):
     Tabular = _Tabular()
     File = _File()
 
@@ -159,7 +142,9 @@ class Dataset(object):
     def get_by_name(workspace, name, version="latest"):
         found = Dataset.get_all(workspace)
         if name not in found:
-            raise UserErrorException("there is no dataset {!r}; there is: {}".format(name, ", ".join(sorted(found))))
+            raise UserErrorException(
+                "dataset {!r} does not exist; registered: {}".format(name, ", ".join(sorted(found)) or "none")
+            )
         return found[name]
 
     @staticmethod
@@ -174,7 +159,7 @@ class Dataset(object):
 
 
 def _paths(given):
-    """Absolute paths of local files, of (datastore, path) pairs, and of lists of both."""
+    """Absolute paths of files, given as paths, as (datastore, path) pairs, or as lists of both."""
     if isinstance(given, tuple) and len(given) == 2 and hasattr(given[0], "_files"):
         store, relative = given
         found = store._files(relative)
@@ -186,5 +171,5 @@ def _paths(given):
         path = as_path(given)
         found = [path] if os.path.isfile(path) else []
     if not found:
-        raise UserErrorException("there is no file {}".format(given[1] if isinstance(given, tuple) else given))
+        raise UserErrorException("{} does not exist".format(given[1] if isinstance(given, tuple) else given))
     return found

@@ -1,21 +1,24 @@
-"""`azureml.core.datastore`: a folder of the workspace that takes Azure's calls for a blob store."""
+"""`azureml.core.datastore`: a folder of the workspace with the interface of Azure's blob store."""
 
+import glob
 import os
 import shutil
 
 from azureml._fitserve.client import call
-from azureml._fitserve.unsupported import refuse
+from azureml._fitserve.kinds import kind
+from azureml._fitserve.unsupported import Answering, refuse
 from azureml.exceptions import UserErrorException
 
 DEFAULT = "workspaceblobstore"
 
 
-class Datastore(object):
+@kind("datastore")
+class Datastore(Answering):
     """The workspace's one datastore."""
 
     def __init__(self, workspace, name=None):
         if name not in (None, DEFAULT):
-            raise UserErrorException("there is no datastore {}; the only one is {}".format(name, DEFAULT))
+            raise UserErrorException("datastore {} does not exist; the only one is {}".format(name, DEFAULT))
         self.workspace, self.name = workspace, DEFAULT
         self._folder = call("workspace.data_folder", workspace=workspace._facts, name=DEFAULT)
 
@@ -37,7 +40,7 @@ class Datastore(object):
         return (self, path or "")
 
     def upload_files(self, files, relative_root=None, target_path=None, overwrite=False, show_progress=True):
-        """Copy files into the datastore; their base names are kept, or their paths below `relative_root`."""
+        """Copy files to the datastore under their base names, or their paths relative to `relative_root`."""
         for file in files:
             name = os.path.basename(file) if relative_root is None else os.path.relpath(file, relative_root)
             target = self._path(os.path.join(target_path or "", name))
@@ -52,12 +55,12 @@ class Datastore(object):
         return (self, target_path or "")
 
     def upload(self, src_dir, target_path=None, overwrite=False, show_progress=True):
-        """Copy a folder's files into the datastore."""
+        """Copy a folder's files to the datastore."""
         files = [os.path.join(top, name) for top, _, names in os.walk(src_dir) for name in names]
         return self.upload_files(files, src_dir, target_path, overwrite, show_progress)
 
     def download(self, target_path, prefix=None, overwrite=False, show_progress=True):
-        """Copy the files below `prefix` into a folder; gives their number."""
+        """Copy the files below `prefix` to a folder; returns their number."""
         count = 0
         for path in self._files(prefix or ""):
             target = os.path.join(target_path, os.path.relpath(path, self._folder))
@@ -74,9 +77,7 @@ class Datastore(object):
         return path
 
     def _files(self, relative):
-        """Absolute paths of a file, of all below a folder, or of those that a pattern with * fits."""
-        import glob
-
+        """Absolute paths of a file, of all files below a folder, or of those that match a pattern with *."""
         top = self._path(relative)
         if os.path.isfile(top):
             return [top]

@@ -4,8 +4,9 @@ import json
 import os
 
 from azureml._fitserve.client import call
+from azureml._fitserve.kinds import kind
 from azureml._fitserve.texts import as_path
-from azureml._fitserve.unsupported import refuse
+from azureml._fitserve.unsupported import Answering, refuse
 from azureml.core.conda_dependencies import CondaDependencies
 from azureml.exceptions import UserErrorException
 
@@ -13,18 +14,18 @@ _FILE = "azureml_environment.json"
 _CONTAINERS = "fitserve runs processes, not containers; use from_conda_specification or from_pip_requirements"
 
 
-class PythonSection(object):
+class PythonSection(Answering):
     def __init__(self, **kwargs):
         self.user_managed_dependencies = False
         self.interpreter_path = "python"
         self.conda_dependencies_file = None
         self.base_conda_environment = None
         self.conda_dependencies = CondaDependencies()
-        self.strict_python = False  # fitserve's own: refuse a newer Python in place of the one that is asked for
+        self.strict_python = False  # fitserve's addition: reject a newer Python than requested
 
 
-class DockerSection(object):
-    """Kept, and without meaning: fitserve runs processes, not containers."""
+class DockerSection(Answering):
+    """Stored without effect: fitserve runs processes, not containers."""
 
     def __init__(self, **kwargs):
         self.enabled = False
@@ -39,7 +40,8 @@ class DockerSection(object):
         self.shm_size = "2g"
 
 
-class Environment(object):
+@kind("environment")
+class Environment(Answering):
     """A named description of a Python and its packages."""
 
     def __init__(self, name, **kwargs):
@@ -77,16 +79,16 @@ class Environment(object):
             "channels": packages.conda_channels,
             "variables": {str(key): str(value) for key, value in (self.environment_variables or {}).items()},
             "user_managed": bool(self.python.user_managed_dependencies),
-            "interpreter_path": as_path(path) if os.sep in path else path,  # not from where fitserve stands
+            "interpreter_path": as_path(path) if os.sep in path else path,  # fitserve's current folder differs
         }
 
     def _stored(self, workspace):
-        """Its digest, by which fitserve finds it again."""
+        """Store it in the workspace; returns its digest."""
         return call("environment.store", workspace=workspace._facts, environment=self._described())
 
     @staticmethod
     def get(workspace, name, version=None, label=None):
-        """A curated environment of Azure's, or one that was registered here."""
+        """A curated environment of Azure's, or one registered in the workspace."""
         return Environment._of(
             call("environment.get", workspace=workspace._facts, name=name, version=version, label=label)
         )
@@ -115,7 +117,7 @@ class Environment(object):
 
     @staticmethod
     def from_docker_image(name, image, container_registry=None, conda_specification=None, pip_requirements=None):
-        """The packages count, the image does not."""
+        """Only the packages are used, not the image."""
         if conda_specification is not None:
             return Environment.from_conda_specification(name, conda_specification)
         if pip_requirements is not None:
@@ -144,7 +146,7 @@ class Environment(object):
         return Environment._of(dict(self._described(), name=new_name, version=None))
 
     def build(self, workspace, image_build_compute=None):
-        """Make the interpreter ready now; a run would do so at its start."""
+        """Build the interpreter now rather than at the start of a run."""
         return _Build(call("environment.build", workspace=workspace._facts, environment=self._described()))
 
     def build_local(self, workspace, platform=None, **kwargs):
@@ -175,8 +177,8 @@ class Environment(object):
         return json.dumps(self._described(), indent=4)
 
 
-class _Build(object):
-    """What `Environment.build` gives: it has been built already."""
+class _Build(Answering):
+    """The result of `Environment.build`, which has already finished."""
 
     status = "Succeeded"
 

@@ -3,21 +3,32 @@
 import os
 
 from azureml._fitserve.client import call
+from azureml._fitserve.kinds import class_of, kind, make
 from azureml._fitserve.texts import as_texts
-from azureml._fitserve.unsupported import refuse
+from azureml._fitserve.unsupported import Answering, refuse
 from azureml.exceptions import UserErrorException
 
 
-class Experiment(object):
-    """A name under which runs are kept."""
+@kind("experiment")
+class Experiment(Answering):
+    """A named group of runs."""
 
     def __init__(self, workspace, name, _skip_name_validation=False, **kwargs):
         self.workspace = workspace
         self.name = name
         self._id = call("experiment.check", workspace=workspace._facts, name=name)
 
+    @classmethod
+    def _of(cls, workspace, name):
+        """An experiment with a name that is known to be valid."""
+        made = cls.__new__(cls)
+        made.workspace, made.name, made._id = workspace, name, None
+        return made
+
     @property
     def id(self):
+        if self._id is None:
+            self._id = call("experiment.check", workspace=self.workspace._facts, name=self.name)
         return self._id
 
     @property
@@ -42,9 +53,7 @@ class Experiment(object):
         return None
 
     def submit(self, config, tags=None, **kwargs):
-        """Start what `config` describes and return its run at once."""
-        from azureml._fitserve.remote_run import RemoteRun
-
+        """Start the run that `config` describes, and return it at once."""
         own, parent = getattr(config, "_submit", None), kwargs.get("_parent")
         if own is not None:
             return own(self, tags, parent)
@@ -58,12 +67,10 @@ class Experiment(object):
             tags=as_texts(tags),
             parent=parent,
         )
-        return RemoteRun._of(self, facts)
+        return make("run", self.workspace, facts)
 
     def start_logging(self, *args, **kwargs):
-        """A run that this program logs to itself, and ends by `complete` or `fail`. No snapshot is taken."""
-        from azureml._fitserve.remote_run import InteractiveRun
-
+        """Start a run that this program logs to itself, and ends by `complete` or `fail`. No snapshot is taken."""
         facts = call(
             "experiment.start_logging",
             workspace=self.workspace._facts,
@@ -71,19 +78,17 @@ class Experiment(object):
             name=kwargs.get("display_name"),
             program=os.getpid(),
         )
-        return InteractiveRun(self, facts, kwargs.get("outputs"))
+        return make("interactive run", self, facts, kwargs.get("outputs"))
 
     def get_runs(self, type=None, tags=None, properties=None, include_children=False):
         """The runs, newest first."""
-        from azureml.core.run import Run
-
-        return iter(Run.list(self, type, tags, properties, include_children=include_children))
+        return iter(class_of("run").list(self, type, tags, properties, include_children=include_children))
 
     @staticmethod
     def list(workspace, experiment_name=None, view_type="ActiveOnly", tags=None):
-        """Those that have runs, by name; of `tags` all have to be met."""
+        """Experiments that have runs, by name; all `tags` must match."""
         names = call("experiment.list", workspace=workspace._facts)
-        found = [Experiment(workspace, name) for name in names if experiment_name in (None, name)]
+        found = [Experiment._of(workspace, name) for name in names if experiment_name in (None, name)]
         if tags is None:
             return found
         asked = {tags: None} if isinstance(tags, str) else dict(tags)
@@ -106,7 +111,7 @@ class Experiment(object):
         return self.workspace.get_details()["root"]
 
     def refresh(self):
-        """Nothing is cached."""
+        """No effect: nothing is cached."""
 
     def __repr__(self):
         return "Experiment(Name: {}, Workspace: {})".format(self.name, self.workspace.name)

@@ -3,14 +3,16 @@
 import os
 
 from azureml._fitserve.client import call
+from azureml._fitserve.kinds import class_of, kind, make
 from azureml._fitserve.texts import as_path, as_texts, as_time, given, ids_of, registration, sample_path, strict_python
-from azureml._fitserve.unsupported import refuse
+from azureml._fitserve.unsupported import Answering, refuse
 from azureml.core.resource_configuration import ResourceConfiguration
 from azureml.exceptions import ModelNotFoundException, UserErrorException
 
 
-class Model(object):
-    """A registered version of a model: the latest one that fits what is given."""
+@kind("model")
+class Model(Answering):
+    """A registered model version: the latest one that matches the arguments."""
 
     class Framework(object):
         CUSTOM = "Custom"
@@ -71,17 +73,7 @@ class Model(object):
         **kwargs,
     ):
         """Store the file or folder `model_path` as the next version of `model_name`."""
-        model = registration(
-            model_name,
-            tags,
-            properties,
-            description,
-            model_framework,
-            model_framework_version,
-            sample_input_dataset,
-            sample_output_dataset,
-            resource_configuration,
-        )
+        model = registration(locals())
         model.update(model_path=as_path(model_path), child_paths=None if child_paths is None else list(child_paths))
         return Model._of(workspace, call("model.register", workspace=workspace._facts, model=model))
 
@@ -136,9 +128,7 @@ class Model(object):
 
     @property
     def run(self):
-        from azureml.core.run import Run
-
-        return None if self.run_id is None else Run.get(self.workspace, self.run_id)
+        return None if self.run_id is None else class_of("run").get(self.workspace, self.run_id)
 
     def serialize(self):
         return dict(self._facts)
@@ -154,7 +144,7 @@ class Model(object):
         sample_output_dataset=None,
         resource_configuration=None,
     ):
-        """Replace what is given; the rest stays."""
+        """Change the given fields."""
         limits = resource_configuration
         changes = given(
             tags=as_texts(tags),
@@ -185,7 +175,7 @@ class Model(object):
         self.update_tags_properties(add_properties=properties)
 
     def download(self, target_dir=".", exist_ok=False, exists_ok=None):
-        """Copy the model into a folder; gives the path there."""
+        """Copy the model to a folder; returns the path of the copy."""
         folder = as_path(target_dir)
         return call(
             "model.download",
@@ -197,7 +187,7 @@ class Model(object):
 
     @staticmethod
     def get_model_path(model_name, version=None, _workspace=None):
-        """Where a script finds the model: below $AML_APP_ROOT/azureml-models, beside it, or in the workspace."""
+        """Path of a model for a scoring script: below $AML_APP_ROOT/azureml-models, in the current folder, or in the workspace."""
         models = os.path.join(os.environ.get("AML_APP_ROOT", "."), "azureml-models", model_name)
         if os.path.isdir(models):
             number = str(version) if version is not None else max(os.listdir(models), key=_number)
@@ -222,14 +212,13 @@ class Model(object):
         overwrite=False,
         show_output=False,
     ):
-        """Let a model, or a scoring script, answer as the service `name`. A gateway is started when none runs."""
-        from azureml.core.webservice import AciWebservice, AksWebservice, Webservice
-
+        """Deploy a model or a scoring script as the service `name`. A gateway is started if none is running."""
         if isinstance(models, (Model, str)):
             raise UserErrorException("deploy takes a list of models; got {!r}".format(models))
         if deployment_config is None:
-            kind = AciWebservice if deployment_target is None else AksWebservice
-            deployment_config = kind.deploy_configuration()
+            described = {"compute_type": "ACI" if deployment_target is None else "AKS"}
+        else:
+            described = deployment_config._described()
         facts = call(
             "service.deploy",
             workspace=workspace._facts,
@@ -237,9 +226,9 @@ class Model(object):
             models=ids_of(models),
             inference=None if inference_config is None else inference_config._described(workspace),
             overwrite=bool(overwrite),
-            **deployment_config._described(),
+            **described,
         )
-        service = Webservice._of(workspace, facts)
+        service = make("service", workspace, facts)
         service._inference = inference_config
         if show_output:
             service.wait_for_deployment(show_output=True)
@@ -247,7 +236,7 @@ class Model(object):
 
     @staticmethod
     def package(workspace, models, inference_config=None, generate_dockerfile=False, image_name=None, image_label=None):
-        """What `docker build` makes an image of, see `ModelPackage.save`. `image_name` and `image_label` are ignored."""
+        """A build context for `docker build`, see `ModelPackage.save`. `image_name` and `image_label` are ignored."""
         if not generate_dockerfile:
             refuse(
                 "Model.package without generate_dockerfile",
@@ -263,7 +252,7 @@ class Model(object):
         return refuse("Model.profile", "GET /models/NAME on the gateway shows the memory and CPU that a model uses")
 
     def print_configuration(self, *args, **kwargs):
-        return refuse("Model.print_configuration", "there is no inference configuration")
+        return refuse("Model.print_configuration", "the model answers by itself; there is no inference configuration")
 
     def __repr__(self):
         return "Model(workspace={!r}, name={}, id={}, version={}, tags={}, properties={})".format(
@@ -271,8 +260,8 @@ class Model(object):
         )
 
 
-class ModelPackage(object):
-    """Models to be saved as a build context: a Dockerfile and all that it needs."""
+class ModelPackage(Answering):
+    """Models to save as a build context: a Dockerfile and everything it needs."""
 
     creation_state, location, generated_dockerfile = "Succeeded", None, True
 
@@ -280,7 +269,7 @@ class ModelPackage(object):
         self.workspace, self._models, self._inference = workspace, models, inference
 
     def wait_for_creation(self, show_output=False):
-        """It is there at once."""
+        """Returns at once; nothing is created before `save`."""
 
     def get_logs(self, decode=True, offset=0):
         return "" if decode else b""
@@ -300,8 +289,8 @@ class ModelPackage(object):
         return refuse("ModelPackage.pull", "save() the package and run docker build in its folder")
 
 
-class InferenceConfig(object):
-    """The scoring script of a service, and the environment that it runs in. What only an image would have is ignored."""
+class InferenceConfig(Answering):
+    """The scoring script of a service and its environment. Settings of images are ignored."""
 
     def __init__(
         self,
@@ -322,15 +311,13 @@ class InferenceConfig(object):
         self.environment, self.conda_file, self.description = environment, conda_file, description
 
     def _described(self, workspace):
-        """What fitserve is told. Paths are those of now, since the caller may stand in another folder later."""
-        from azureml.core.environment import Environment
-
+        """Description for fitserve. Paths are made absolute now, since the current folder may change."""
         environment = self.environment
         if environment is None and self.conda_file is not None:
             file = str(self.conda_file)
             beside = None if self.source_directory is None else os.path.join(str(self.source_directory), file)
             file = beside if beside is not None and os.path.exists(beside) else file
-            environment = Environment.from_conda_specification("inference", file)
+            environment = class_of("environment").from_conda_specification("inference", file)
         script, folder = self.entry_script, self.source_directory
         return {
             "entry_script": as_path(script) if folder is None or script is None else str(script),

@@ -1,10 +1,11 @@
 """`azureml.core.resource_configuration`."""
 
+from azureml._fitserve.unsupported import Answering
 from azureml.exceptions import UserErrorException
 
 
-class ResourceConfiguration(object):
-    """What a model may use: cores, and memory in GB (2**30 bytes). None means fitserve's default, 1 and 0.5."""
+class ResourceConfiguration(Answering):
+    """Limits of a model: cores, and memory in GB (2**30 bytes). None means fitserve's default, 1 and 0.5."""
 
     def __init__(self, cpu=None, memory_in_gb=None, gpu=None):
         for name, value in (("cpu", cpu), ("memory_in_gb", memory_in_gb)):

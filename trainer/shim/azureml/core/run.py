@@ -1,4 +1,4 @@
-"""`azureml.core.run`: the run that a script talks to, and runs seen from outside."""
+"""`azureml.core.run`: the run of a script, and runs for other programs."""
 
 from azureml._fitserve.runs import OfflineRun as _OfflineRun
 from azureml._fitserve.runs import Run
@@ -6,7 +6,7 @@ from azureml._fitserve.runs import SubmittedRun as _SubmittedRun
 
 
 def get_run(experiment, run_id, rehydrate=True, clean_up=True):
-    """The run with that id; inside of it, its context run."""
+    """The run with this id; inside that run, the context run."""
     run = Run.get_context()
     return run if run.id == run_id else Run(experiment, run_id)
 

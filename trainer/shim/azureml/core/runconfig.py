@@ -1,21 +1,22 @@
-"""`azureml.core.runconfig`: settings of a run, of which script, arguments, environment, target, duration and command count."""
+"""`azureml.core.runconfig`: settings of a run. Script, arguments, environment, target, duration and command have an effect."""
 
-from azureml._fitserve.unsupported import unsupported
+from azureml._fitserve.unsupported import Answering, unsupported
+from azureml.core.environment import Environment
 
 DEFAULT_CPU_IMAGE = "fitserve"
 DEFAULT_GPU_IMAGE = "fitserve"
 _DEFAULT_DURATION_S = 30 * 24 * 3600
 
 
-class DockerConfiguration(object):
-    """Kept, and without meaning: fitserve runs processes, not containers."""
+class DockerConfiguration(Answering):
+    """Stored without effect: fitserve runs processes, not containers."""
 
     def __init__(self, use_docker=False, shared_volumes=True, arguments=None, shm_size="2g"):
         self.use_docker, self.shared_volumes = use_docker, shared_volumes
         self.arguments, self.shm_size = list(arguments or []), shm_size
 
 
-class RunConfiguration(object):
+class RunConfiguration(Answering):
     def __init__(
         self,
         script=None,
@@ -36,17 +37,15 @@ class RunConfiguration(object):
         self.target = "local"
         self.docker = DockerConfiguration()
         self.environment_variables = {}
-        self.strict_python = False  # fitserve's own: no newer Python in place of the one that is asked for
+        self.strict_python = False  # fitserve's addition: reject a newer Python than requested
         self._environment = None
         if conda_dependencies is not None:
             self.environment.python.conda_dependencies = conda_dependencies
 
     @property
     def environment(self):
-        """Made at first use, so that old code can fill it in: run_config.environment.python.conda_dependencies = …"""
+        """Created at first use, so that old code can fill it in: run_config.environment.python.conda_dependencies = …"""
         if self._environment is None:
-            from azureml.core.environment import Environment
-
             self._environment = Environment("run-config")
         return self._environment
 

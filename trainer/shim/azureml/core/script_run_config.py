@@ -1,19 +1,20 @@
-"""`azureml.core.script_run_config`: what to run. It only remembers; `Experiment.submit` acts."""
+"""`azureml.core.script_run_config`: what to run. A plain value; `Experiment.submit` runs it."""
 
 import os
 import warnings
 
 from azureml._fitserve.texts import as_path, strict_python
+from azureml._fitserve.unsupported import Answering
 from azureml._restclient import snapshots_client
 from azureml.core.environment import Environment
 from azureml.core.runconfig import _DEFAULT_DURATION_S, RunConfiguration
 from azureml.exceptions import UserErrorException
 
 
-class ScriptRunConfig(object):
-    """A script, or a command, with the folder and the environment that it runs in.
+class ScriptRunConfig(Answering):
+    """A script or a command with its folder and environment.
 
-    `resource_configuration` (limits) and `strict_python` (no newer Python in place of the one asked for) are fitserve's own.
+    `resource_configuration` (limits) and `strict_python` (no newer Python than requested) are fitserve's additions.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class ScriptRunConfig(object):
             run_config.max_run_duration_seconds = max_run_duration_seconds
         elif compute_target is not None or environment is not None or docker_runtime_config is not None:
             warnings.warn(
-                "ScriptRunConfig: compute_target, environment and docker_runtime_config are ignored, since run_config says them",
+                "ScriptRunConfig: compute_target, environment and docker_runtime_config are ignored, since run_config sets them",
                 stacklevel=2,
             )
         self.run_config = run_config
@@ -76,7 +77,7 @@ class ScriptRunConfig(object):
         return self._command if self._command is not None else getattr(self.run_config, "command", None)
 
     def _described(self, more=()):
-        """What fitserve is told; `more` are arguments after the others."""
+        """Description for fitserve; `more` are additional arguments."""
         environment = getattr(self.run_config, "_environment", None)
         described = None if environment is None else environment._described()
         variables = getattr(self.run_config, "environment_variables", None)
@@ -107,7 +108,7 @@ class ScriptRunConfig(object):
 
 
 def _text(word):
-    """An argument as the script sees it."""
+    """An argument as text for the script."""
     if isinstance(word, (str, int, float, bool)) or type(word).__module__ == "numpy":
         return str(word)
     path = getattr(word, "_argument", None)

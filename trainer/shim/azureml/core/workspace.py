@@ -1,15 +1,17 @@
-"""`azureml.core.workspace`: a fitserve workspace, seen from a client or from inside a run."""
+"""`azureml.core.workspace`: a fitserve workspace, for clients and for scripts inside runs."""
 
 import os
 
 from azureml._fitserve.client import call
+from azureml._fitserve.kinds import class_of, kind
 from azureml._fitserve.texts import as_path, given
-from azureml._fitserve.unsupported import refuse
+from azureml._fitserve.unsupported import Answering, refuse
 from azureml._fitserve.wire import RUN_DIR_VARIABLE
 
 
-class Workspace(object):
-    """What Azure calls a workspace. The ids are labels; where it really is, `get_details()["root"]` says."""
+@kind("workspace")
+class Workspace(Answering):
+    """A workspace. The ids are labels; `get_details()["root"]` is its folder."""
 
     DEFAULT_CPU_CLUSTER_NAME = "cpu-cluster"
     DEFAULT_GPU_CLUSTER_NAME = "gpu-cluster"
@@ -59,7 +61,7 @@ class Workspace(object):
         show_output=True,
         **kwargs,
     ):
-        """Make one in ./.fitserve, or where FITSERVE_WORKSPACE says. What only the cloud needs is ignored."""
+        """Create one in ./.fitserve, or at FITSERVE_WORKSPACE. Arguments that only the cloud needs are ignored."""
         ids = given(subscription_id=subscription_id, resource_group=resource_group, location=location)
         return cls._of(
             call(
@@ -112,40 +114,28 @@ class Workspace(object):
 
     @property
     def models(self):
-        from azureml.core.model import Model
-
-        return {model.name: model for model in Model.list(self, latest=True)}
+        return {model.name: model for model in class_of("model").list(self, latest=True)}
 
     @property
     def environments(self):
-        from azureml.core.environment import Environment
-
-        return Environment.list(self)
+        return class_of("environment").list(self)
 
     @property
     def experiments(self):
-        from azureml.core.experiment import Experiment
-
-        return {experiment.name: experiment for experiment in Experiment.list(self)}
+        return {experiment.name: experiment for experiment in class_of("experiment").list(self)}
 
     @property
     def webservices(self):
-        from azureml.core.webservice import Webservice
-
-        return {service.name: service for service in Webservice.list(self)}
+        return {service.name: service for service in class_of("service").list(self)}
 
     @property
     def compute_targets(self):
-        """Name → compute target. Every name means this machine, so one that was never created is there too."""
-        from azureml.core.compute import ComputeTargets
-
-        return ComputeTargets(self)
+        """Name → compute target. Every name means this machine, even if it was never created."""
+        return class_of("compute targets")(self)
 
     @property
     def datasets(self):
-        from azureml.core.dataset import Dataset
-
-        return Dataset.get_all(self)
+        return class_of("dataset").get_all(self)
 
     @property
     def datastores(self):
@@ -157,9 +147,7 @@ class Workspace(object):
         return {}
 
     def get_default_datastore(self):
-        from azureml.core.datastore import Datastore
-
-        return Datastore(self)
+        return class_of("datastore")(self)
 
     def set_default_datastore(self, name):
         return refuse("Workspace.set_default_datastore", "there is one datastore, a folder of the workspace")
@@ -168,17 +156,13 @@ class Workspace(object):
         return refuse("Workspace.get_default_keyvault", "give secrets to a script by environment variables")
 
     def get_default_compute_target(self, type="CPU"):
-        from azureml.core.compute import ComputeTarget
-
-        return ComputeTarget._of(self, "local")
+        return class_of("compute target")._of(self, "local")
 
     def get_mlflow_tracking_uri(self, with_auth=False):
         return refuse("Workspace.get_mlflow_tracking_uri", "metrics are logged by run.log")
 
     def get_run(self, run_id):
-        from azureml.core.run import Run
-
-        return Run.get(self, run_id)
+        return class_of("run").get(self, run_id)
 
     def __repr__(self):
         return "Workspace.create(name={!r}, subscription_id={!r}, resource_group={!r})".format(

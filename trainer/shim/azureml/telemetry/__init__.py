@@ -1,11 +1,11 @@
-"""`azureml.telemetry`: nothing is sent anywhere."""
+"""`azureml.telemetry`: nothing is sent."""
+
+import logging
 
 
 def set_diagnostics_collection(send_diagnostics=True, verbosity=None, reason=""):
-    """Accepted: there is nothing to switch on or off."""
+    """Accepted without effect."""
 
 
 def get_telemetry_log_handler(*args, **kwargs):
-    import logging
-
     return logging.NullHandler()

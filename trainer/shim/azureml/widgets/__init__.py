@@ -1,8 +1,10 @@
-"""`azureml.widgets`: what a run is doing, as text."""
+"""`azureml.widgets`: status of a run as text."""
+
+from azureml._fitserve.unsupported import Answering
 
 
-class RunDetails(object):
-    """Shows a run as it stands when `show` is called."""
+class RunDetails(Answering):
+    """Prints the status and metrics of a run when `show` is called."""
 
     def __init__(self, run_instance):
         self._run = run_instance

@@ -1,22 +1,26 @@
-"""`azureml.core.compute`. Every compute target is this machine; what is created is remembered by its name."""
+"""`azureml.core.compute`. Every compute target is this machine; creating one stores its name."""
 
 from azureml._fitserve.client import call
-from azureml._fitserve.unsupported import refuse, unsupported
+from azureml._fitserve.kinds import kind
+from azureml._fitserve.unsupported import Answering, refuse, unsupported
 from azureml.exceptions import ComputeTargetException
 
-_HERE = "runs are carried out on this machine"
+_HERE = "runs are executed on this machine"
 
 
-class ComputeTarget(object):
+@kind("compute target")
+class ComputeTarget(Answering):
     """A name for this machine.
 
     Raises:
-        ComputeTargetException: nothing of that name was created.
+        ComputeTargetException: no target of that name was created.
     """
 
     type = "AmlCompute"
 
-    def __new__(cls, workspace, name, **kwargs):
+    def __new__(cls, workspace=None, name=None, **kwargs):
+        if workspace is None:  # by copy or pickle
+            return object.__new__(cls)
         known = call("named.list", workspace=workspace._facts, kind="compute_target")
         if name not in known and name != "local":
             raise ComputeTargetException(
@@ -26,9 +30,9 @@ class ComputeTarget(object):
 
     @classmethod
     def _of(cls, workspace, name, facts=None):
-        target = object.__new__(AmlCompute)
-        target.workspace, target.name = workspace, name
-        target._facts = facts or {}
+        facts = facts or {}
+        target = object.__new__(AksCompute if facts.get("type") == AksCompute.type else AmlCompute)
+        target.workspace, target.name, target._facts = workspace, name, facts
         return target
 
     def __init__(self, workspace, name, **kwargs):
@@ -36,7 +40,7 @@ class ComputeTarget(object):
 
     @staticmethod
     def create(workspace, name, provisioning_configuration):
-        """Remember the name. Nothing is provisioned."""
+        """Store the name. Nothing is provisioned."""
         facts = provisioning_configuration._described()
         call("named.put", workspace=workspace._facts, kind="compute_target", name=name, value=facts)
         return ComputeTarget._of(workspace, name, facts)
@@ -74,20 +78,20 @@ class ComputeTarget(object):
         call("named.delete", workspace=self.workspace._facts, kind="compute_target", name=self.name)
 
     def update(self, *args, **kwargs):
-        """Accepted: there are no nodes to add."""
+        """No effect: there are no nodes to add."""
 
     def refresh_state(self):
-        """Nothing is cached."""
+        """No effect: nothing is cached."""
 
     def serialize(self):
         return dict(self._facts, name=self.name, type=self.type, provisioningState=self.provisioning_state)
 
     def __repr__(self):
-        return "AmlCompute(workspace={!r}, name={})".format(self.workspace, self.name)
+        return "{}(workspace={!r}, name={})".format(type(self).__name__, self.workspace, self.name)
 
 
 class AmlCompute(ComputeTarget):
-    """What `ComputeTarget` gives."""
+    """A training cluster by name; runs are executed on this machine."""
 
     _compute_type = "AmlCompute"
 
@@ -109,8 +113,35 @@ class AmlCompute(ComputeTarget):
         return refuse("AmlCompute.supported_vmsizes", _HERE)
 
 
-class ProvisioningConfiguration(object):
-    """Kept with the name, and without meaning."""
+class AksCompute(ComputeTarget):
+    """A cluster for services by name; services are deployed on this machine."""
+
+    type = _compute_type = "AKS"
+
+    class ClusterPurpose(object):
+        FAST_PROD = "FastProd"
+        DEV_TEST = "DevTest"
+
+    @staticmethod
+    def provisioning_configuration(agent_count=None, vm_size=None, *args, **kwargs):
+        """Accepts Azure's arguments; no cluster is created."""
+        made = ProvisioningConfiguration(
+            vm_size or "", "dedicated", 0, agent_count, kwargs.get("tags"), kwargs.get("description")
+        )
+        made.type = AksCompute.type
+        return made
+
+    @staticmethod
+    def attach_configuration(*args, **kwargs):
+        return refuse(
+            "AksCompute.attach_configuration", "services are deployed on this machine; create a target instead"
+        )
+
+
+class ProvisioningConfiguration(Answering):
+    """Stored with the name, without effect."""
+
+    type = "AmlCompute"
 
     def __init__(self, vm_size, vm_priority, min_nodes, max_nodes, tags, description):
         self.vm_size, self.vm_priority = vm_size, vm_priority
@@ -118,10 +149,10 @@ class ProvisioningConfiguration(object):
         self.tags, self.description = tags, description
 
     def _described(self):
-        return {"vm_size": self.vm_size, "tags": self.tags, "description": self.description}
+        return {"type": self.type, "vm_size": self.vm_size, "tags": self.tags, "description": self.description}
 
 
-class AmlComputeStatus(object):
+class AmlComputeStatus(Answering):
     def __init__(self, target):
         self._target = target
         self.allocation_state = "Steady"
@@ -141,8 +172,9 @@ class AmlComputeStatus(object):
         }
 
 
+@kind("compute targets")
 class ComputeTargets(dict):
-    """`Workspace.compute_targets`. A name that nobody created here is this machine as well."""
+    """`Workspace.compute_targets`. Unknown names also mean this machine."""
 
     def __init__(self, workspace):
         super(ComputeTargets, self).__init__({target.name: target for target in ComputeTarget.list(workspace)})
@@ -154,7 +186,6 @@ class ComputeTargets(dict):
         return ComputeTarget._of(self._workspace, name)
 
 
-AksCompute = unsupported("AksCompute", "services are deployed on this machine; leave deployment_target out")
 BatchCompute = unsupported("BatchCompute", _HERE)
 ComputeInstance = unsupported("ComputeInstance", _HERE)
 DataFactoryCompute = unsupported("DataFactoryCompute", _HERE)

@@ -3,15 +3,16 @@
 import json
 
 from azureml._fitserve.client import call
+from azureml._fitserve.kinds import class_of, kind
 from azureml._fitserve.texts import as_texts, as_time, given, ids_of
-from azureml._fitserve.unsupported import refuse, unsupported
+from azureml._fitserve.unsupported import Answering, refuse, unsupported
 from azureml.exceptions import WebserviceException
 
 _ON_LOOPBACK = "put a proxy that speaks TLS before the gateway"
 
 
-class DeploymentConfiguration(object):
-    """How a service is to be deployed; `described` is what fitserve is told."""
+class DeploymentConfiguration(Answering):
+    """Deployment settings; `described` is the description for fitserve."""
 
     def __init__(self, compute_type, described):
         self.compute_type = compute_type
@@ -21,8 +22,8 @@ class DeploymentConfiguration(object):
         return dict(self._given, compute_type=self.compute_type)
 
 
-class ContainerResourceRequirements(object):
-    """What the processes that answer for a service may use, all together."""
+class ContainerResourceRequirements(Answering):
+    """Limits of all processes of a service together."""
 
     def __init__(self, facts):
         limits = facts["containerResourceRequirements"]
@@ -32,10 +33,13 @@ class ContainerResourceRequirements(object):
         return {"cpu": self.cpu, "memoryInGB": self.memory_in_gb}
 
 
-class Webservice(object):
-    """A deployed service. `Webservice(workspace, name)` gives an object of the class that it was deployed as."""
+@kind("service")
+class Webservice(Answering):
+    """A deployed service. `Webservice(workspace, name)` returns an object of the class that it was deployed as."""
 
-    def __new__(cls, workspace, name, **kwargs):
+    def __new__(cls, workspace=None, name=None, **kwargs):
+        if workspace is None:  # by copy or pickle
+            return object.__new__(cls)
         return Webservice._of(workspace, call("service.get", workspace=workspace._facts, name=name))
 
     def __init__(self, workspace, name, **kwargs):
@@ -73,9 +77,7 @@ class Webservice(object):
 
     @staticmethod
     def deploy_from_model(workspace, name, models, image_config=None, deployment_config=None, **kwargs):
-        from azureml.core.model import Model
-
-        return Model.deploy(workspace, name, models, deployment_config=deployment_config)
+        return class_of("model").deploy(workspace, name, models, deployment_config=deployment_config)
 
     name = property(lambda self: self._facts["name"])
     compute_type = property(lambda self: self._facts["computeType"])
@@ -95,10 +97,8 @@ class Webservice(object):
 
     @property
     def models(self):
-        from azureml.core.model import Model
-
         named = self._facts["models"]
-        return [Model(self.workspace, **{"id" if ":" in model else "name": model}) for model in named]
+        return [class_of("model")(self.workspace, **{"id" if ":" in model else "name": model}) for model in named]
 
     def serialize(self):
         return dict(self._facts)
@@ -107,10 +107,10 @@ class Webservice(object):
         return call("service." + op, workspace=self.workspace._facts, name=self.name, **args)
 
     def wait_for_deployment(self, show_output=False, timeout_sec=None):
-        """Return when it is healthy.
+        """Wait until the service is healthy.
 
         Raises:
-            WebserviceException: it cannot be; with the reason.
+            WebserviceException: it failed; gives the reason.
         """
         try:
             self._facts = self._call("wait", show_output=bool(show_output), timeout_sec=timeout_sec)
@@ -122,8 +122,8 @@ class Webservice(object):
         self._facts = self._call("get")
 
     def run(self, input_data):
-        """Post `input_data` and give the answer as Python values: text and bytes as they are, a whole body, rows, an array or a
-        DataFrame as JSON.
+        """Post `input_data` and return the answer as Python values. Text and bytes are sent unchanged; a whole body, rows, an
+        array or a DataFrame as JSON.
 
         Raises:
             WebserviceException: the answer is not 200; with its status, headers and content.
@@ -137,14 +137,15 @@ class Webservice(object):
         return json.loads(self._post(uri, _body_of(input_data)).decode("utf-8"))
 
     def _post(self, uri, body, key=None):
-        """Without a key first; when one is asked for, fitserve is asked for it, as Azure's SDK does."""
+        """Post without a key first; if one is required, get it from fitserve, as Azure's SDK does."""
+        # Late: start-up time of every script that imports the SDK.
         from urllib.error import HTTPError, URLError
         from urllib.request import ProxyHandler, Request, build_opener
 
         headers = {"Content-Type": "application/json"}
         if key is not None:
             headers["Authorization"] = "Bearer " + key
-        opener = build_opener(ProxyHandler({}))  # it is on this machine, whatever proxies there are
+        opener = build_opener(ProxyHandler({}))  # it is on this machine, so ignore proxies
         try:
             with opener.open(Request(uri, body, headers), timeout=300) as answer:  # noqa: S310
                 return answer.read()
@@ -164,7 +165,7 @@ class Webservice(object):
         return self._call("logs", num_lines=int(num_lines))
 
     def get_keys(self):
-        """Primary and secondary; None for one that was set by hand, of which only the hash is kept."""
+        """Primary and secondary key; None for a key set by hand, of which only the hash is stored."""
         return tuple(self._call("keys"))
 
     def regen_key(self, key, set_key=None):
@@ -177,21 +178,16 @@ class Webservice(object):
         return self.get_token()
 
     def update(self, *args, **kwargs):
-        """Replace what is given; no request is lost while another model takes over."""
+        """Change the given settings. No request is lost while another model takes over."""
         if args:
             raise WebserviceException("update takes its arguments by name")
         models, inference = kwargs.get("models"), kwargs.get("inference_config")
         changes = given(
             models=None if models is None else ids_of(models),
             inference=None if inference is None else inference._described(self.workspace),
-            auth_enabled=kwargs.get("auth_enabled"),
-            cpu=_number(kwargs.get("cpu_cores")),
-            memory_in_gb=_number(kwargs.get("memory_gb")),
-            tags=as_texts(kwargs.get("tags")),
-            properties=as_texts(kwargs.get("properties")),
-            description=kwargs.get("description"),
         )
-        self._facts = self._call("update", **changes)
+        keys = {key: value for key, value in kwargs.items() if key not in ("primary_key", "secondary_key")}
+        self._facts = self._call("update", **dict(_configuration(keys), **changes))
 
     def add_tags(self, tags):
         self.update(tags=dict(self.tags, **tags))
@@ -214,7 +210,7 @@ class Webservice(object):
 
 
 class AciWebservice(Webservice):
-    """No key is asked for unless `auth_enabled` is said."""
+    """Requires a key only with `auth_enabled`."""
 
     @staticmethod
     def deploy_configuration(
@@ -238,16 +234,11 @@ class AciWebservice(Webservice):
     ):
         if ssl_enabled:
             refuse("ssl_enabled", _ON_LOOPBACK)
-        return DeploymentConfiguration(
-            "ACI",
-            _configuration(
-                cpu_cores, memory_gb, tags, properties, description, auth_enabled, primary_key, secondary_key
-            ),
-        )
+        return DeploymentConfiguration("ACI", _configuration(locals()))
 
 
 class AksWebservice(Webservice):
-    """Keys are asked for unless `auth_enabled=False` is said."""
+    """Requires a key unless `auth_enabled=False`."""
 
     @staticmethod
     def deploy_configuration(
@@ -262,27 +253,21 @@ class AksWebservice(Webservice):
         secondary_key=None,
         **kwargs,
     ):
-        """What scales replicas, and other options of a cluster, is accepted and ignored."""
+        """Options of a cluster, such as autoscaling, are accepted and ignored."""
         if token_auth_enabled:
             refuse("token_auth_enabled", "services are called with keys")
-        return DeploymentConfiguration(
-            "AKS",
-            _configuration(
-                cpu_cores, memory_gb, tags, properties, description, auth_enabled, primary_key, secondary_key
-            ),
-        )
+        return DeploymentConfiguration("AKS", _configuration(locals()))
 
 
 class LocalWebservice(Webservice):
-    """As the others: all of them are on this machine. Its states are written small, as Azure's are."""
+    """Like the others, since all services are on this machine. Its states are lower-case, as Azure's are."""
 
     _STATES = {"Healthy": "running", "Transitioning": "deploying", "Unhealthy": "failed", "Failed": "failed"}
 
     @staticmethod
     def deploy_configuration(port=None, cpu_cores=None, memory_gb=None):
-        """`port` counts for a gateway that has to be started; one that runs stays where it is. The limits are not Azure's."""
-        described = given(port=port, cpu=_number(cpu_cores), memory_in_gb=_number(memory_gb))
-        return DeploymentConfiguration("Local", described)
+        """`port` applies if a gateway has to be started; a running one keeps its own. The limits are fitserve's addition."""
+        return DeploymentConfiguration("Local", dict(_configuration(locals()), **given(port=port)))
 
     @property
     def state(self):
@@ -294,7 +279,7 @@ class LocalWebservice(Webservice):
         return int(uri.split("/")[2].rpartition(":")[2]) if uri else None
 
     def reload(self, wait=False):
-        """Read the scoring script again, where this object deployed one."""
+        """Deploy the scoring script again, if this object deployed one."""
         if self._inference is not None:
             self.update(inference_config=self._inference)
         if wait:
@@ -319,16 +304,15 @@ class LocalWebservice(Webservice):
 AksEndpoint = unsupported("AksEndpoint", "deploy each version as a service of its own")
 
 
-def _configuration(cpu_cores, memory_gb, tags, properties, description, auth_enabled, primary_key, secondary_key):
+def _configuration(arguments):
+    """Description for fitserve, from the arguments of Azure's method by name. None is left out."""
+    get = arguments.get
     return given(
-        cpu=_number(cpu_cores),
-        memory_in_gb=_number(memory_gb),
-        tags=as_texts(tags),
-        properties=as_texts(properties),
-        description=description,
-        auth_enabled=auth_enabled,
-        primary_key=primary_key,
-        secondary_key=secondary_key,
+        cpu=_number(get("cpu_cores")),
+        memory_in_gb=_number(get("memory_gb")),
+        tags=as_texts(get("tags")),
+        properties=as_texts(get("properties")),
+        **{key: get(key) for key in ("description", "auth_enabled", "primary_key", "secondary_key")},
     )
 
 
@@ -344,7 +328,7 @@ def _number(value):
 
 
 def _body_of(given):
-    """As bytes: rows, arrays and frames under ``data``; a dict is a whole body, unless it is a frame's columns and data."""
+    """The body as bytes: rows, arrays and frames under ``data``; a dict is a whole body, except one of columns and data."""
     if isinstance(given, bytes):
         return given
     if isinstance(given, str):

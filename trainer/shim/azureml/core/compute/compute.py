@@ -1,5 +1,0 @@
-"""`azureml.core.compute.compute`."""
-
-from azureml.core.compute import ComputeTarget
-
-__all__ = ["ComputeTarget"]

@@ -1,5 +1,0 @@
-"""`azureml.core.compute_target`."""
-
-from azureml.exceptions import ComputeTargetException
-
-__all__ = ["ComputeTargetException"]

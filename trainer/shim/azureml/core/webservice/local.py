@@ -1,5 +1,0 @@
-"""`azureml.core.webservice.local`."""
-
-from azureml.core.webservice import LocalWebservice
-
-__all__ = ["LocalWebservice"]

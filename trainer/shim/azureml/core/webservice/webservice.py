@@ -1,5 +1,0 @@
-"""`azureml.core.webservice.webservice`."""
-
-from azureml.core.webservice import Webservice
-
-__all__ = ["Webservice"]

@@ -1,5 +1,0 @@
-"""`azureml.train.hyperdrive.run`."""
-
-from azureml.train.hyperdrive import HyperDriveRun, PrimaryMetricGoal
-
-__all__ = ["HyperDriveRun", "PrimaryMetricGoal"]

@@ -1,5 +1,0 @@
-"""`azureml.train.hyperdrive.runconfig`."""
-
-from azureml.train.hyperdrive import HyperDriveConfig
-
-__all__ = ["HyperDriveConfig"]

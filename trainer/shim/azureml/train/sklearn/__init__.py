@@ -1,7 +1,0 @@
-"""`azureml.train.sklearn`: what came before ScriptRunConfig."""
-
-from azureml._fitserve.unsupported import unsupported
-
-_INSTEAD = "give source_directory, script, arguments and environment to a ScriptRunConfig"
-
-SKLearn = unsupported("SKLearn", _INSTEAD)
