@@ -17,7 +17,7 @@ DOCS: Final = Path(__file__).parent.parent / "docs"
 MARKS: Final = ("<!-- commands -->\n", "<!-- end of commands -->\n")
 #: What each command is about, in the order of the table.
 NOUNS: Final = {
-    "model": ("register", "models", "score", "delete"),
+    "model": ("register", "models", "score", "delete", "entry-script"),
     "run": ("up", "train", "sweep", "runs"),
     "service": ("deploy", "services"),
     "gateway": ("serve", "stop", "healthcheck"),

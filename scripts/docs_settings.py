@@ -8,7 +8,8 @@ HEADER = """# Settings
 
 Where a value comes from, first that applies: the flag of `fitserve serve` and `fitserve up`, the environment variable,
 `settings.toml` in the workspace (the same names with underscores), the default. Times are in seconds unless the name says
-ms; MB are 10⁶ bytes, GB are 2³⁰ bytes.
+ms; MB are 10⁶ bytes, GB are 2³⁰ bytes. A misspelt key of the file or a misspelt `FITSERVE_…` variable is an error that names what is
+meant.
 
 | option | environment variable | default | meaning |
 |---|---|---|---|

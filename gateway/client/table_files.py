@@ -1,6 +1,7 @@
 """Rows in files, JSON and memory, sent a part at a time, and answers into files: `fitserve score` and `Webservice.run`."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,8 @@ from tqdm import tqdm
 
 from gateway.errors import InvalidRequest
 from gateway.schema.columns import Column, ColumnType
-from gateway.schema.csv_reader import read_csv, table_of
+from gateway.schema.csv_reader import is_guessed, read_csv, table_of
+from gateway.schema.methods import METHODS
 from registry.errors import FitserveError, InvalidArgument, MissingExtra
 
 INPUTS: Final = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".npy")
@@ -22,17 +24,20 @@ _TOO_LARGE: Final = 413
 
 #: Of a service's or model's document: the type of each column by its name; {} where it tells none.
 Types = Mapping[str, str]
+#: The name, in `Types`, of the one column of a model of texts.
+TEXT: Final = ""
 
 
 @dataclass
 class Rows:
-    """What is to be scored. `rest` are the other keys of a whole body.
+    """What is to be scored. `rest` are the other keys of a whole body, `note` what a person should know of how it was read.
 
     `data` is a list, an array, a DataFrame, or a dict of one of JSON's tables.
     """
 
     data: Any
     rest: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
 
     def __len__(self) -> int:
         """How many rows; 0 where that cannot be told, and all of it is sent at once."""
@@ -67,10 +72,23 @@ class Rows:
             part = data[start:stop].tolist()
         else:
             part = data[start:stop]
+        body = {**self.rest, "data": part}
         try:
-            return orjson.dumps({**self.rest, "data": part}, default=_as_text)
+            quick = orjson.dumps(body, default=_as_text)
         except TypeError:  # integers of more than 64 bits
-            return json.dumps({**self.rest, "data": part}, default=_as_text).encode()
+            quick = b"null"
+        # orjson writes infinity as null, which would be a missing value; the gateway reads what json writes.
+        return (
+            json.dumps(body, default=_as_text).encode()
+            if (b"null" in quick and _has_infinity(part)) or quick == b"null"
+            else quick
+        )
+
+
+def _has_infinity(part: Any) -> bool:
+    if isinstance(part, dict | list):
+        return any(map(_has_infinity, part.values() if isinstance(part, dict) else part))
+    return isinstance(part, float) and math.isinf(part)
 
 
 def _as_text(value: Any) -> str:
@@ -81,6 +99,8 @@ def column_types(document: Mapping[str, Any]) -> Types:
     """The types of named columns, from a model's or service's OpenAPI 3 document (``swagger.json?version=3.1``)."""
     try:
         rows = document["components"]["schemas"]["ServiceInput"]["properties"]["data"]["items"]
+        if rows.get("type") == "string":
+            return {TEXT: "string"}
         properties: Mapping[str, Mapping[str, Any]] = rows.get("properties", {})
         return {name: _type_of(column) for name, column in properties.items()}
     except (KeyError, TypeError, AttributeError):
@@ -118,11 +138,12 @@ def looks_like_json(text: str) -> bool:
     return text.lstrip("\ufeff \t\r\n").startswith(("[", "{")) or not text.strip()
 
 
-def read_rows(text: str, stdin: IO[str], types: Types) -> Rows:
+def read_rows(text: str, stdin: IO[str], types: Types, header: bool | None = None) -> Rows:
     """Rows from JSON text, from ``-`` (JSON or CSV on standard input), or from a .json, .jsonl, .csv, .tsv, .parquet or .npy file.
 
     Args:
         types: how a CSV's fields are read.
+        header: whether a CSV's first line is one; None means by its content.
 
     Raises:
         InvalidArgument: it is neither JSON nor a file that can be read.
@@ -130,8 +151,13 @@ def read_rows(text: str, stdin: IO[str], types: Types) -> Rows:
     """
     if text == "-":
         given = stdin.read()
-        return _from_json(given, "standard input") if looks_like_json(given) else _from_csv(given.encode(), types)
-    return _from_path(Path(text), types) if is_file(text) or _exists(text) else _from_json(text, "DATA")
+        if looks_like_json(given):
+            return _from_json(given, "standard input")
+        try:
+            return _from_csv(given.encode(), types, header)
+        except ValueError as error:
+            raise InvalidArgument("standard input", f"it is neither JSON nor CSV: {error}") from None
+    return _from_path(Path(text), types, header) if is_file(text) or _exists(text) else _from_json(text, "DATA")
 
 
 def _exists(text: str) -> bool:
@@ -141,13 +167,13 @@ def _exists(text: str) -> bool:
         return False
 
 
-def _from_path(path: Path, types: Types) -> Rows:
+def _from_path(path: Path, types: Types, header: bool | None = None) -> Rows:
     if not path.is_file():
         raise InvalidArgument("DATA", f"there is no file {path}")
     if path.suffix.lower() not in INPUTS:
         raise InvalidArgument("DATA", f"the name of {path} ends in none of {', '.join(INPUTS)}")
     try:
-        return _from_file(path, types)
+        return _from_file(path, types, header)
     except (ValueError, OSError) as error:  # also pandas' own: they are ValueErrors
         reason = " ".join(str(error).split())[:200]
         raise InvalidArgument("DATA", f"{path} cannot be read as {path.suffix.lower()}: {reason}") from error
@@ -155,7 +181,7 @@ def _from_path(path: Path, types: Types) -> Rows:
         raise MissingExtra("pyarrow", "parquet", path.name) from None
 
 
-def _from_file(path: Path, types: Types) -> Rows:
+def _from_file(path: Path, types: Types, header: bool | None) -> Rows:
     match path.suffix.lower():
         case ".json":
             return _from_json(path.read_text(encoding="utf-8"), path.name)
@@ -166,21 +192,33 @@ def _from_file(path: Path, types: Types) -> Rows:
             import numpy as np
 
             return Rows(np.load(path, mmap_mode="r", allow_pickle=False))
-        case ".csv" | ".tsv":
-            return _from_csv(path.read_bytes(), types)
+        case ".csv":
+            return _from_csv(path.read_bytes(), types, header)
+        case ".tsv":
+            return _from_csv(path.read_bytes(), types, header, delimiter="\t")
     import pandas as pd
 
     return Rows(pd.read_parquet(path))
 
 
-def _from_csv(content: bytes, types: Types) -> Rows:
+def _from_csv(content: bytes, types: Types, header: bool | None = None, delimiter: str | None = None) -> Rows:
     """As `text/csv` is read over HTTP: a header line or none, fields by the types of the model's columns."""
-    columns = {name: Column(name, cast("ColumnType", kind)) for name, kind in types.items()}
+    positions = [Column(None, cast("ColumnType", kind)) for kind in types.values()]
+    columns = {
+        str(column): Column(str(column), cast("ColumnType", kind)) for column, kind in types.items() if column != TEXT
+    }
+    width = len(types) or None
     try:
-        names, rows = table_of(read_csv(content), columns)
+        lines = read_csv(content, columns, width, delimiter)
+        names, rows = table_of(lines, columns, positions, header)
     except InvalidRequest as error:
         raise ValueError(str(error)) from None
-    return Rows(rows if names is None else {"columns": list(names), "data": rows})
+    note = ""
+    if header is None and not columns and is_guessed(lines):
+        note = (
+            f"the first line is taken as {'a row' if names is None else 'the header'}: {','.join(lines.fields[0])[:60]}"
+        )
+    return Rows(rows if names is None else {"columns": list(names), "data": rows}, note=note)
 
 
 def _from_json(text: str, where: str) -> Rows:
@@ -217,6 +255,7 @@ def in_parts(post: Callable[[bytes, str], bytes], given: Rows, rows: int = PART_
                 rows = (stop - start) // 2
                 continue
             answers.add(orjson.loads(answer), stop - start)
+            answers.check(stop)
             bar.update(stop - start)
             start = max(stop, 1)
     return answers
@@ -234,10 +273,7 @@ class Answers:
         if self.body is None:
             self.body = body
             if isinstance(body, dict):
-                self._several = {
-                    key: isinstance(part, list) and len(part) != rows and all(isinstance(array, list) for array in part)
-                    for key, part in body.items()
-                }
+                self._several = {key: _is_several(part, rows) for key, part in body.items()}
             return
         if isinstance(body, list):
             self.body.extend(body)
@@ -251,6 +287,14 @@ class Answers:
             else:
                 self.body[key].extend(part)
 
+    def check(self, rows: int) -> None:
+        """Raises InvalidArgument: a method of the model has another number of answers than the `rows` that were sent until now."""
+        for key, part in self.body.items() if isinstance(self.body, dict) else ():
+            if rows and key in METHODS and isinstance(part, list):
+                odd = {len(array) for array in (part if self._several.get(key) else [part])} - {rows}
+                if odd:
+                    raise InvalidArgument("DATA", f"{rows:,} rows were sent and {key} has {min(odd):,} answers")
+
     def columns(self) -> dict[str, list[Any]]:
         """One flat column for each column of each array: ``predict``, ``predict_proba_0``, …, ``kneighbors_0_1``."""
         found: dict[str, list[Any]] = {}
@@ -260,6 +304,18 @@ class Answers:
                 for number, array in enumerate(part) if self._several.get(key) else [(None, part)]:
                     found.update(_flat(key if number is None else f"{key}_{number}", array))
         return found
+
+
+def _is_several(part: Any, rows: int) -> bool:
+    """Whether `part` holds arrays of `rows` answers each, rather than one answer for each row. Where there are as many arrays as rows, the
+    depth tells: what a model gives for one row is a number or a list of numbers."""
+    if (
+        not isinstance(part, list)
+        or not part
+        or not all(isinstance(array, list) and len(array) == rows for array in part)
+    ):
+        return False
+    return len(part) != rows or all(isinstance(one, list) for array in part for one in array)
 
 
 def _flat(name: str, values: list[Any]) -> Iterator[tuple[str, list[Any]]]:

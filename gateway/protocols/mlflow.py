@@ -22,6 +22,8 @@ from registry.errors import CallerError, NotFound
 
 log = logging.getLogger("fitserve.http")
 _METHOD_PARAMS: Final = ("predict_method", "method")
+#: RFC 4180: the parameter of ``text/csv`` that says whether the first line is a header.
+_HEADERS: Final = {b"header=present": True, b"header=absent": False}
 _FORMS: Final = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
@@ -52,9 +54,11 @@ class MLflow:
 
     def parse(self, call: Call, target: Target) -> ScoreRequest:
         schema = target.schema or ANY
-        kind = (call.headers.get(b"content-type") or b"").split(b";", 1)[0].strip().lower()
+        kind, _, parameters = (call.headers.get(b"content-type") or b"").partition(b";")
+        kind = kind.strip().lower()
         if kind == b"text/csv":
-            return csv_request(schema, _method(call.method, target), bytes(call.body), options(call.query))
+            header = _HEADERS.get(parameters.replace(b" ", b"").lower())
+            return csv_request(schema, _method(call.method, target), bytes(call.body), options(call.query), header)
         if kind != b"application/json":
             given = call.headers.get(b"content-type")
             raise UnsupportedMediaType(given.decode("latin-1") if given else None, "application/json or text/csv")
@@ -110,15 +114,16 @@ def _split(data: Any) -> Any:
     return data["data"] if data.get("columns") is None else {"columns": data["columns"], "data": data["data"]}
 
 
-def csv_request(schema: ModelSchema, method: str, body: bytes, extra: Any) -> ScoreRequest:
-    """CSV, with a header line or without.
+def csv_request(schema: ModelSchema, method: str, body: bytes, extra: Any, header: bool | None = None) -> ScoreRequest:
+    """CSV. `header`: whether its first line is one, where the caller said so.
 
     Raises:
         InvalidRequest: it is no CSV, or holds no rows.
         SchemaMismatch
     """
     columns = dict(zip(schema.names, schema.columns, strict=True)) if schema.names else {}
-    names, table = table_of(read_csv(body), columns)
+    width = 1 if schema.kind == "list" and schema.item != "record" else schema.width
+    names, table = table_of(read_csv(body, schema.names, width), columns, schema.columns, header)
     if names is None:
         return table_request(schema, method, table, "the CSV", extra)
     return named_request(schema, method, names, table, extra)

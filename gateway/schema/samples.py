@@ -231,6 +231,11 @@ def _read_csv(content: bytes, name: str) -> Sample:
     return Sample(name, header, rows)
 
 
+def _read_tsv(content: bytes, name: str) -> Sample:
+    header, rows = table_of(read_csv(content, delimiter="\t"), {})
+    return Sample(name, header, rows)
+
+
 def _read_json(content: bytes, name: str) -> Sample:
     return _from_json(json.loads(content.decode("utf-8-sig")), name)
 
@@ -309,7 +314,7 @@ def _as_it_was(spec: dict[str, Json], column: Mapping[str, Any]) -> dict[str, Js
 
 _READERS: Final[dict[str, Callable[[bytes, str], Sample]]] = {
     ".csv": _read_csv,
-    ".tsv": _read_csv,
+    ".tsv": _read_tsv,
     ".json": _read_json,
     ".jsonl": _read_json_lines,
     ".parquet": _read_parquet,

@@ -10,7 +10,7 @@ from registry.errors import InvalidArgument
 from registry.records import Json
 from registry.stores import disk
 
-FORMATS: Final = (".csv", ".json", ".jsonl", ".parquet", ".npy")
+FORMATS: Final = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".npy")
 _PLAIN_CATEGORIES: Final = ("object", "str", "bool")
 SIZE_LIMIT: Final = 64 * 2**20  # bytes
 

@@ -59,6 +59,8 @@ def test_a_service_from_its_deployment_to_its_end(
     frame.to_csv(file, index=False)
     for given in (rows, np.array(rows), frame, file, str(file), {"data": rows}):
         assert service.run(given, method="predict") == {"predict": [0, 2]}
+    file.write_text("5.1,3.5,1.4,0.2\n6.0,3.0,5.0,2.0\n")  # without a header
+    assert service.run(str(file)) == {"predict": [0, 2]}
     many = service.run(np.tile(np.array(rows), (4_000, 1)), output=written)
     assert (len(many["predict"]), written.read_text().splitlines()[:3]) == (8_000, ["predict", "0", "2"])
     with pytest.raises(InvalidArgument, match="there is no file"):
