@@ -6,11 +6,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8080
 
-.PHONY: help up test environments conformance fuzz check container bench format clean
+.PHONY: help up quick test soak coverage wheel environments conformance fuzz check container bench format clean
 
 help:
 	@echo "make up      train examples/train_iris.py, register it, serve it on port $(PORT) (PORT=… for another)"
-	@echo "make test    the whole test suite"
+	@echo "make quick   the tests that start no process: about a minute on two cores"
+	@echo "make test    of every feature the shortest proof, with $(WORKERS) workers (WORKERS=… for another number)"
+	@echo "make soak    long counts of kills and repetitions, one test after the other"
+	@echo "make coverage   the tests again, measuring which lines they and the processes they start run"
+	@echo "make wheel   build the wheel, install it elsewhere and run the quick tests there, without the sources"
 	@echo "make environments   models of many versions of scikit-learn and Python; downloads them"
 	@echo "make conformance   clients of KServe, Triton and MLflow, Azure's server and schemathesis judge a gateway"
 	@echo "make fuzz    ten minutes of coverage-guided fuzzing of every dialect's parser"
@@ -34,8 +38,25 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.base
 up: $(VENV)/.base
 	@$(BIN)/fitserve up examples/train_iris.py --name iris --port $(PORT)
 
+quick: $(VENV)/.dev
+	$(BIN)/python -m pytest --quick -n 2
+
+# Most tests wait for processes, so there are more workers than cores. Tests of a file share its gateway: a file stays with one worker.
+WORKERS ?= 3
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m 'not soak' -n $(WORKERS)
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m pytest -m soak -s --durations 0
+
+coverage: $(VENV)/.dev
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -m 'not soak' $(COVERAGE)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --sort=cover
+
+wheel: $(VENV)/.dev
+	PYTHON=$(BIN)/python scripts/wheel-test.sh
 
 environments: $(VENV)/.dev
 	FITSERVE_TEST_ENVIRONMENTS=1 $(BIN)/python -m pytest tests/environments -s
@@ -68,4 +89,4 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks --peers --all --report
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
