@@ -11,6 +11,7 @@ import pytest
 from tests.postgres import make_database, postgres
 from tests.processes import STARTS_PROCESSES
 
+_ROOT = Path(__file__).parent
 _numbers = count()
 _guarded: list[str] = []  # the test whose processes are refused, if any
 
@@ -22,6 +23,13 @@ _STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.sy
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="only tests that start no process; one that does fails")
     parser.addoption("--again", action="store_true", help="these tests failed once; those that pass now are flaky")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Whole files that `--quick` leaves out are not even imported."""
+    name = collection_path.relative_to(_ROOT).as_posix() if collection_path.is_relative_to(_ROOT) else ""
+    left_out = name.endswith(".py") and name.startswith(STARTS_PROCESSES)
+    return True if left_out and config.getoption("--quick") else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,14 +52,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    root = Path(__file__).parent
-
     def place(item: pytest.Item) -> int:
-        folder = item.path.relative_to(root).parts[0]
+        folder = item.path.relative_to(_ROOT).parts[0]
         return _LAST.index(folder) + 1 if folder in _LAST else 0
 
     for item in items:
-        name = f"{item.path.relative_to(root).as_posix()}{item.nodeid.partition('.py')[2].partition('[')[0]}"
+        name = f"{item.path.relative_to(_ROOT).as_posix()}{item.nodeid.partition('.py')[2].partition('[')[0]}"
         if name.startswith(STARTS_PROCESSES):
             item.add_marker(pytest.mark.process)
     if config.getoption("--quick"):
