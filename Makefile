@@ -4,12 +4,12 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-PORT ?= 8080
+PORT ?= $(or $(FITSERVE_PORT),8080)
 
-.PHONY: help up quick test soak coverage wheel environments conformance fuzz check container bench format clean
+.PHONY: help up quick test soak coverage wheel environments conformance fuzz check container bench docs format clean
 
 help:
-	@echo "make up      train examples/train_iris.py, register it, serve it on port $(PORT) (PORT=… for another)"
+	@echo "make up      train examples/train_iris.py, register it, serve it on port $(PORT) (PORT=… or FITSERVE_PORT=… for another)"
 	@echo "make quick   the tests that start no process: about a minute on two cores"
 	@echo "make test    of every feature the shortest proof, with $(WORKERS) workers (WORKERS=… for another number)"
 	@echo "make soak    long counts of kills and repetitions, one test after the other"
@@ -20,6 +20,7 @@ help:
 	@echo "make fuzz    ten minutes of coverage-guided fuzzing of every dialect's parser"
 	@echo "make check   ruff and mypy --strict"
 	@echo "make container   build and run the image with CONTAINER_ENGINE ($(CONTAINER_ENGINE)), and a packaged service"
+	@echo "make docs    write the pages that are made from the code: docs/cli.md, python.md, settings.md"
 	@echo "make bench   measure everything, also beside other servers, and write docs/benchmarks.md; needs wrk and a quiet machine for 40 minutes"
 	@echo "make clean   remove .venv and caches; workspaces stay"
 
@@ -42,7 +43,7 @@ quick: $(VENV)/.dev
 	$(BIN)/python -m pytest --quick -n 2
 
 # Most tests wait for processes, so there are more workers than cores. Tests of a file share its gateway: a file stays with one worker.
-WORKERS ?= 3
+WORKERS ?= 4
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m 'not soak' -n $(WORKERS)
 
@@ -84,6 +85,11 @@ container: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.dev
+	$(BIN)/python scripts/docs_cli.py
+	$(BIN)/python scripts/docs_python.py
+	$(BIN)/python scripts/docs_settings.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks --peers --all --report

@@ -2,7 +2,7 @@
 
 Alone: fitserve beside an empty uvicorn app, about 5 minutes. ``--peers`` adds other servers, each installed from PyPI into an environment of its own
 (about 20 minutes more); ``--all`` adds the other measuring scripts (about 15). What was found is kept in `.benchmarks`; ``--report`` writes
-docs/benchmarks.md and its plot from all that is there. Needs Linux and wrk.
+docs/benchmarks.md, the pages beneath it and the plot from all that is there. Needs Linux and wrk.
 """
 
 import argparse

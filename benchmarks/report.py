@@ -1,4 +1,4 @@
-"""docs/benchmarks.md and its plot, from the saved results. Measures nothing."""
+"""docs/benchmarks.md, the pages beneath it and the plot, from the saved results. Measures nothing."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -9,23 +9,29 @@ from benchmarks.servers import EMPTY, FITSERVE
 from benchmarks.side_by_side import DEADLINE_S
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
+FOLDER: Final = "benchmarks"  # in `docs`, of the pages beneath the first one
 COMMAND: Final = "python -m benchmarks --peers --all --report"
-#: What each further script measures: the heading of its section.
+#: What each further script measures: the title of its page.
 SECTIONS: Final = {
-    "chaos": "RestartBackoff and changes under load",
+    "chaos": "Killed processes and new versions under load",
     "many_models": "Many models",
-    "big_bodies": "Big bodies",
-    "neighbour": "A hungry neighbour",
+    "big_bodies": "Large bodies",
+    "neighbour": "A model that uses all the CPU it can get",
     "limits": "How well limits hold",
-    "children": "Scoring children beside fresh interpreters",
+    "children": "Scoring processes compared with fresh interpreters",
     "register": "From a registration to its first answer",
-    "scoring_paths": "What the shorter ways to an answer gain",
-    "adapters": "What the dialects cost",
+    "scoring_paths": "What the faster scoring paths gain",
+    "adapters": "What the protocols cost",
+}
+#: The pages of the comparison with other servers.
+COMPARISON: Final = {
+    "empty_app": f"Compared with the {EMPTY.name}",
+    "servers": "Compared with other servers",
+    "open_loop": "Open loop: a fixed request rate",
+    "method": "How it was measured, and what that hides",
 }
 METHOD: Final = f"""\
-## How it was measured, and what that hides
-
-- Everything runs on the one machine named above, and the one who asks shares its cores with the server. That costs the fast ones most. Compare
+- Everything runs on one machine, and the load generator shares its cores with the server. That costs the fast servers most. Compare
   ratios of one run, not absolute numbers, nor ratios of different machines.
 - Closed loop: wrk, one thread, 50 different single rows in turn, `predict_proba`. Medians of all windows; latencies as wrk sees them. Ours and the empty
   app alternate window by window; of the peers one runs at a time. Before any time is taken each server's answers are held against scikit-learn's: single
@@ -42,23 +48,50 @@ METHOD: Final = f"""\
 
 
 def page(saved: Saved, printed: dict[str, str]) -> str:
-    side = saved.get("side_by_side")
+    """The first page: the figures, and where the measurements behind them are."""
     parts = [
-        f"# Benchmarks\n\nWritten by `{COMMAND}` (`make bench`) from what it measured; `python -m benchmarks` alone is the short way."
+        f"# Benchmarks\n\n`{COMMAND}` (`make bench`) writes these pages from what it measured; `python -m benchmarks` alone is the quick run.\n",
+        figures.table(saved),
     ]
-    if side is not None:
+    if (side := saved.get("side_by_side")) is not None:
         machine = "; ".join(f"{key} {value}" for key, value in side["machine"].items())
-        taken = f"Side by side: {side['taken']} UTC, load average {side['load_before']:.1f} before it began, `{side['command']}`."
-        parts.append(f"\n{taken}\n\n{machine}.\n")
-    parts += ["\n## Figures to reach\n", figures.table(saved)]
-    if side is not None:
+        parts.append(
+            f"Measured {side['taken']} UTC, load average {side['load_before']:.1f} before, with `{side['command']}`.\n\nMachine: {machine}.\n"
+        )
+    found = list(details(saved, printed))
+    if found:
+        rows = [f"| [{_TITLES[name]}]({FOLDER}/{name}.md) | {_taken(saved, name)} |" for name in found]
+        parts += ["| measurements | taken (UTC) |\n|---|---|", *rows, ""]
+    return "\n".join(parts)
+
+
+_TITLES: Final = COMPARISON | SECTIONS
+
+
+def _taken(saved: Saved, name: str) -> str:
+    result = saved.get("side_by_side" if name in COMPARISON else name, {})
+    return str(result.get("taken", ""))
+
+
+def details(saved: Saved, printed: dict[str, str]) -> dict[str, str]:
+    """The pages beneath the first one, by the name of their file."""
+    found: dict[str, str] = {}
+    if (side := saved.get("side_by_side")) is not None:
         tasks: dict[str, dict[str, Any]] = side["tasks"]
-        parts += [ours(saved, tasks), peers(tasks), open_loops(tasks), METHOD, version_list(tasks)]
-    for name, title in SECTIONS.items():
+        versions = version_list(tasks)
+        found["empty_app"] = ours(saved, tasks)
+        found["servers"] = peers(tasks) + (f"\n{versions}" if versions else "")
+        found["open_loop"] = open_loops(tasks)
+        found["method"] = METHOD
+    for name in SECTIONS:
         if name in printed:
             when = f" Taken {saved[name]['taken']} UTC." if name in saved else ""
-            parts.append(f"## {title}\n\n`python -m benchmarks.{name}`.{when}\n\n{_printed(printed[name])}")
-    return "\n".join(parts)
+            found[name] = f"`python -m benchmarks.{name}`.{when}\n\n{_printed(printed[name])}"
+    return {
+        name: f"# {_TITLES[name]}\n\n[All benchmarks](../benchmarks.md)\n\n{text.strip()}\n"
+        for name, text in found.items()
+        if text.strip()
+    }
 
 
 def _printed(text: str) -> str:
@@ -80,7 +113,6 @@ def _printed(text: str) -> str:
 
 def ours(saved: Saved, tasks: dict[str, Any]) -> str:
     lines = [
-        f"## Beside the {EMPTY.name}\n",
         f"| model | connections | requests/s | {EMPTY.name} | ratio | p50 ms | p99 ms | CPU, µs a request | scoring path |",
         "|---" * 9 + "|",
     ]
@@ -102,16 +134,16 @@ def ours(saved: Saved, tasks: dict[str, Any]) -> str:
 
 
 def peers(tasks: dict[str, Any]) -> str:
-    parts = ["## Beside other servers\n"]
+    parts: list[str] = []
     if any(len(servers) > 1 for servers in tasks.values()):
-        parts.append("![requests a second at 32 connections](benchmarks.svg)\n")
+        parts.append("![requests a second at 32 connections](../benchmarks.svg)\n")
     for task, servers in tasks.items():
         if len(servers) < 2:
             continue
         counts = list(servers[FITSERVE.name]["closed"])
         heads = " | ".join(f"requests/s at {count}" for count in counts)
         titles = f"| server | {heads} | ours is | p50, p99 ms at 32 | CPU, µs a request | failed | cold start s | memory MB | empty app then |"
-        lines = [f"### {task}\n", titles, "|---" * (titles.count("|") - 1) + "|"]
+        lines = [f"## {task}\n", titles, "|---" * (titles.count("|") - 1) + "|"]
         mine = median(servers[FITSERVE.name]["closed"]["32"], "rate")
         for name, told in servers.items():
             if "closed" not in told:
@@ -132,12 +164,11 @@ def peers(tasks: dict[str, Any]) -> str:
             ]
             lines.append(f"| {name} | {' | '.join(cells)} |")
         parts.append("\n".join(lines) + "\n")
-    return "\n".join(parts) if len(parts) > 1 else ""
+    return "\n".join(parts)
 
 
 def open_loops(tasks: dict[str, Any]) -> str:
     lines = [
-        "## Open loop\n",
         "| model | server | × capacity | asked/s | goodput/s | of peak | p50 ms | p99 ms of accepted | refused/s | not sent/s | failed | late ms, generator's CPU |",
         "|---" * 12 + "|",
     ]
@@ -151,7 +182,7 @@ def open_loops(tasks: dict[str, Any]) -> str:
                 cells += [f"{each['refused']:,.0f}", f"{each['unsent']:,.0f}", f"{each['failed']:,}"]
                 cells += [f"{each['late_ms']:.1f}, {each['cpu']:.0%}"]
                 lines.append(f"| {task} | {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n" if len(lines) > 3 else ""
+    return "\n".join(lines) + "\n" if len(lines) > 2 else ""
 
 
 def version_list(tasks: dict[str, Any]) -> str:
@@ -189,6 +220,16 @@ def plot(saved: Saved, connections: str = "32") -> str:
 
 
 def write(saved: Saved, printed: dict[str, str], docs: Path = DOCS) -> None:
-    (docs / "benchmarks.md").write_text(page(saved, printed))
+    """Pages of what was not measured are taken away."""
+    (docs / "benchmarks.md").write_text(page(saved, printed), encoding="utf-8")
+    folder = docs / FOLDER
+    folder.mkdir(exist_ok=True)
+    pages = details(saved, printed)
+    for name in _TITLES:
+        file = folder / f"{name}.md"
+        if name in pages:
+            file.write_text(pages[name], encoding="utf-8")
+        else:
+            file.unlink(missing_ok=True)
     if "side_by_side" in saved:
-        (docs / "benchmarks.svg").write_text(plot(saved))
+        (docs / "benchmarks.svg").write_text(plot(saved), encoding="utf-8")

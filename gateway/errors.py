@@ -257,9 +257,12 @@ class NoScoringMethod(ModelError):
         )
 
 
-_PATH: Final = re.compile(r"(?<![\w.:/])/[\w.+-]+(?:/[\w.+-]*)+")
+_URL_OR_PATH: Final = re.compile(
+    r"(?P<url>\b(?!(?:[\w+]*\+)?file:)[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+)"
+    r"|(?:\b(?:[\w+]*\+)?file://)?(?<![\w.])/[\w.+-]+(?:/[\w.+-]*)+"
+)
 
 
 def redact_paths(sentence: str) -> str:
     """Remove paths of this machine from a sentence that a model or a loader wrote. URLs stay."""
-    return _PATH.sub("…", sentence)
+    return _URL_OR_PATH.sub(lambda found: found["url"] or "…", sentence)

@@ -1,23 +1,52 @@
 """One frozen `Settings` with every option of the gateway; the CLI options and the table in the docs are made from it.
 
-Precedence of values: a command-line flag, ``FITSERVE_<NAME>`` in the environment, ``settings.toml`` in the workspace, the default
-below.
+Precedence of values: a command-line flag, ``FITSERVE_<NAME>`` in the environment, ``settings.toml`` in the workspace,
+the default below.
 """
 
+import difflib
 import ipaddress
 import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, cast, get_args
+from typing import Any, Final, Literal, Self, TypeVar, cast, get_args
 
 from registry.errors import InvalidArgument
 
 Start = Literal["ahead", "first-use"]
 Swap = Literal["together", "stop-first"]
 
+
+#: Variables beside those of the options.
+OTHER_VARIABLES: Final = frozenset(
+    f"FITSERVE_{name}"
+    for name in [
+        "ARTIFACTS",
+        "CONDA",
+        "DEBUG",
+        "KEY",
+        "LIMITS",
+        "PYTHON_DOWNLOADS",
+        "RPC",
+        "RUN_DIR",
+        "RUN_OF_RPC",
+        "SCOPE",
+        "SNAPSHOT_MAX_FILES",
+        "SNAPSHOT_MAX_MB",
+        "STRICT_PYTHON",
+        "USER_PYTHONPATH",
+        "WORKSPACE",
+        "WORKSPACE_FOLDER",
+        *("IMAGE", "MEMORY", "PORTS"),  # of compose.yaml
+        *("BENCHMARK", "BENCHMARKS"),  # of our own benchmarks
+    ]
+)
+_SERVICE_LINK: Final = re.compile(r"(?:^|_)SERVICE_(?:HOST|PORT(?:_\w+)?)$|(?:^|_)PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?$")
+_LINKED: Final = re.compile(r"(?:tcp|udp|sctp)://")
 
 T = TypeVar("T")
 
@@ -89,14 +118,18 @@ class Settings:
         """Settings from flags (None means not given), the environment and `file` (``settings.toml``).
 
         Raises:
-            InvalidArgument: a value is not of its option's type or range, or the file has a key that is no option.
+            InvalidArgument: a value is not of its option's type or range, the file has a key that is not an option, or
+                the environment has a variable FITSERVE_… that means nothing.
         """
         values: dict[str, object] = {}
         known = {option.name: option for option in fields(cls)}
         if file is not None and file.exists():
             values.update(_from_toml(file, known))
+        _check_names(environ, known)
         for name, option in known.items():
             text = environ.get(f"FITSERVE_{name.upper()}")
+            if text is not None and _is_service_link(name, text):
+                continue
             if text is not None:
                 values[name] = _parse(option, text, f"FITSERVE_{name.upper()}")
         values.update({name: value for name, value in (flags or {}).items() if value is not None and name in known})
@@ -135,6 +168,23 @@ def option_table() -> list[tuple[str, str, str, str]]:
         )
         for option in fields(Settings)
     ]
+
+
+def _check_names(environ: Mapping[str, str], known: Mapping[str, object]) -> None:
+    """Raises InvalidArgument."""
+    variables = {f"FITSERVE_{name.upper()}" for name in known} | OTHER_VARIABLES
+    for name in sorted(environ):
+        rest = name.removeprefix("FITSERVE_")
+        if rest == name or name in variables or rest.startswith("TEST_") or _is_service_link(rest, environ[name]):
+            continue
+        close = difflib.get_close_matches(rest, [each.removeprefix("FITSERVE_") for each in variables], 1, 0.7)
+        there = f"did you mean FITSERVE_{close[0]}?" if close else f"there is: {', '.join(sorted(variables))}"
+        raise InvalidArgument(name, f"no such variable; {there}")
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    """Kubernetes tells every pod of the services beside it by such variables, also of one whose name begins with fitserve."""
+    return _SERVICE_LINK.search(name) is not None or _LINKED.match(value) is not None
 
 
 def _from_toml(file: Path, known: Mapping[str, Field[Any]]) -> dict[str, object]:

@@ -21,6 +21,7 @@ __all__ = [
     "GoldenInput",
     "Recording",
     "Table",
+    "answer_forms",
     "check_expected",
     "compare",
     "expected_answers",
@@ -91,6 +92,42 @@ class Recording:
         if len(recording.inputs) != len(recording.answers):
             raise InvalidArgument("golden rows", "they hold another number of inputs than of answers")
         return recording
+
+
+def answer_forms(recording: "Recording") -> dict[str, list[Json]]:
+    """What the recorded answers look like, by method: ``[[dtype, shape], …]``, one for each array that the method gives.
+
+    Of a shape -1 stands for the rows, and for what differed from one input to another; of a dtype "object" stands for that.
+    """
+    forms: dict[str, list[tuple[str, list[int]] | None]] = {}
+    for answers in recording.answers:
+        for method, answer in answers.items():
+            seen = [_form_of(array) for array in _arrays_of(answer)]
+            known = forms.setdefault(method, list(seen))
+            forms[method] = [_joined(one, other) for one, other in zip(known, seen, strict=False)]
+    return {method: [list(form) for form in found if form is not None] for method, found in forms.items()}
+
+
+def _arrays_of(answer: Any) -> list[Array]:
+    if _is_table(answer):
+        return [answer.array]
+    if isinstance(answer, list | tuple):
+        return [array for part in answer for array in _arrays_of(part)]
+    return [np.asarray(answer)]
+
+
+def _form_of(array: Array) -> tuple[str, list[int]]:
+    numbers = array.dtype == object and array.size and all(isinstance(value, int | float) for value in array.flat)
+    return "<f8" if numbers else array.dtype.str, [-1, *array.shape[1:]]
+
+
+def _joined(one: tuple[str, list[int]] | None, other: tuple[str, list[int]] | None) -> tuple[str, list[int]] | None:
+    if one is None or other is None:
+        return one or other
+    dtype = one[0] if one[0] == other[0] else "|O" if "U" in one[0] + other[0] else "<f8"
+    if len(one[1]) != len(other[1]):
+        return dtype, [-1]
+    return dtype, [a if a == b else -1 for a, b in zip(one[1], other[1], strict=True)]
 
 
 def check_expected(data: bytes) -> dict[str, list[Any]]:

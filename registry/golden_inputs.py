@@ -200,7 +200,9 @@ def _from_sample(description: Mapping[str, Json], sample: SampleRows) -> GoldenI
         return GoldenInput("list", values=tuple(rows))
     if not sample.table:
         rows = [[row] for row in rows]
-    keys = _keys(description) or list(sample.names or map(str, range(len(rows[0]))))
+    unused = description.get("unused") or ()
+    keys = [key for key in _keys(description) if key not in unused or key in (sample.names or (key,))]
+    keys = keys or list(sample.names or map(str, range(len(rows[0]))))
     positions = _positions(description, sample, keys, len(rows[0]))
     types = description.get("column_types") or {}
     columns = [_typed([row[at] for row in rows], types.get(key)) for key, at in zip(keys, positions, strict=True)]

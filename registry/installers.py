@@ -146,6 +146,18 @@ def _files(wanted: Wanted, folder: Path) -> list[str]:
     return arguments
 
 
+_UV_CONFLICT: Final = re.compile(r"Because (\S+) depends on (\S+) and you require ([^\s,]+), we can conclude")
+_PIP_REQUESTED: Final = re.compile(r"\s+The user requested (?:\(constraint\) )?(.+)")
+_PIP_DEPENDS: Final = re.compile(r"\s+(\S+ \S+) depends on (.+)")
+_MOST_NEEDS: Final = 3  # that a sentence about a conflict names
+
+
+def _conflict(asked: Sequence[str], needs: Sequence[tuple[str, str]]) -> str:
+    """Which requirements exclude each other: those of a person, and those of packages."""
+    parts = [f"you asked for {' and '.join(dict.fromkeys(asked))}"] if asked else []
+    return "; ".join([*parts, *(f"{package} needs {needed}" for package, needed in needs[:_MOST_NEEDS])])
+
+
 def uv_problem(lines: Sequence[str]) -> str:
     """uv says what failed, then the chain of causes, each wrapped over several lines, then what a build printed."""
     text = "\n".join(lines)
@@ -154,6 +166,10 @@ def uv_problem(lines: Sequence[str]) -> str:
     what, *causes = re.split(r"\n[\s├╰─▶│]*(?:cause: |─▶ )", said[start.end() :] if start else said)
     if "build" in what:
         return one_line(f"{what}: {last_line(printed) or causes[-1]}" if causes else what)
+    conflict = _UV_CONFLICT.match(one_line(causes[-1], len(said))) if causes else None
+    if conflict is not None:
+        package, needed, asked = conflict.groups()
+        return one_line(_conflict([asked], [(re.sub("[=>]=", " ", package, count=1), needed)]))
     return one_line(causes[-1] if causes else what)
 
 
@@ -168,5 +184,9 @@ def pip_problem(lines: Sequence[str]) -> str:
         ]
         printed = "\n".join(lines).partition("[end of output]")[0]
         return one_line(f"Failed to build {taken[-1] if taken else 'a package'}: {last_line(printed)}")
+    if any(error.startswith("ResolutionImpossible") for error in errors):
+        asked = [found.group(1) for line in lines if (found := _PIP_REQUESTED.fullmatch(line))]
+        needs = [(found.group(1), found.group(2)) for line in lines if (found := _PIP_DEPENDS.fullmatch(line))]
+        return one_line(_conflict(asked, needs) or errors[0])
     told = errors or [line for line in lines if line.strip()]
     return one_line(told[-1]) if told else ""

@@ -97,7 +97,9 @@ class Registration:
                 description=self.description,
                 tags=self.tags,
                 properties=self.properties,
-                resource_configuration=self.resource_configuration or ResourceConfiguration(),
+                resource_configuration=(self.resource_configuration or ResourceConfiguration()).fitting(
+                    artifact.size, facts.compressor is not None
+                ),
                 run_id=self.run_id,
                 experiment_name=self.experiment_name or (run.experiment if run else None),
                 created_by=user_name(),

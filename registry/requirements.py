@@ -90,11 +90,13 @@ def _lines(path: Path, depth: int) -> list[str]:
     if depth > _DEEPEST:
         raise InvalidArgument(path.name, "it includes itself by -r")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
+        # PowerShell's `pip freeze > requirements.txt` writes UTF-16.
+        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except OSError as error:
         raise InvalidArgument(path.name, f"it cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InvalidArgument(path.name, "it is not a text file in UTF-8") from None
+        raise InvalidArgument(path.name, "it is not a text file in UTF-8 or UTF-16") from None
     lines: list[str] = []
     for line in _joined(text.splitlines()):
         included = re.fullmatch(r"(?:-r|--requirement)[\s=]*(\S.*)", line)

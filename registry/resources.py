@@ -10,6 +10,7 @@ from registry.errors import InvalidResource
 GB: Final = 2**30
 DEFAULT_CPU: Final = 1.0
 DEFAULT_MEMORY_IN_GB: Final = 0.5
+AUTO_MEMORY_MAX_GB: Final = 2.0  # chosen where nobody named a limit
 
 _UNITS: Final = {"": GB, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?", re.IGNORECASE)
@@ -49,12 +50,25 @@ class ResourceConfiguration:
     gpu: int | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_memory_is_named", self.memory_in_gb is not None)
         object.__setattr__(self, "cpu", _positive("cpu", self.cpu, DEFAULT_CPU, 0.01, 4096))
         object.__setattr__(
             self, "memory_in_gb", _positive("memory_in_gb", self.memory_in_gb, DEFAULT_MEMORY_IN_GB, 0.01, 2**20)
         )
         if self.gpu not in (None, 0):
             raise InvalidResource("gpu", self.gpu, "None or 0: scikit-learn models are served on CPUs")
+
+    def fitting(self, file_bytes: int, compressed: bool = False) -> "ResourceConfiguration":
+        """These limits, with memory for a model file of that size where nobody named a limit.
+
+        Loading takes up to twice the bytes of a pickle, four times those of a compressed one. At least the default, at most
+        `AUTO_MEMORY_MAX_GB`: whoever needs more has to say so.
+        """
+        if self._memory_is_named:  # type: ignore[attr-defined]
+            return self
+        needed = 0.15 + file_bytes / GB * (4.4 if compressed else 2.2)
+        chosen = min(AUTO_MEMORY_MAX_GB, max(DEFAULT_MEMORY_IN_GB, math.ceil(2 * needed) / 2))
+        return ResourceConfiguration(self.cpu, chosen, self.gpu)
 
     @property
     def cores(self) -> float:

@@ -14,8 +14,9 @@ Progress = Callable[[str], None]
 # Variables of the caller's own Python or installer that must not reach into another one.
 _DROPPED: Final = re.compile(
     r"PYTHON(?!IOENCODING).*|VIRTUAL_ENV|CONDA_PREFIX|__PYVENV_LAUNCHER__|PIP_(TARGET|PREFIX|ROOT|USER|REQUIRE_VIRTUALENV|PYTHON)"
-    r"|UV_(PYTHON|SYSTEM_PYTHON|PROJECT|WORKING_DIR|REQUIRE_HASHES|PROJECT_ENVIRONMENT|BREAK_SYSTEM_PACKAGES)"
+    r"|FORCE_COLOR|CLICOLOR_FORCE|UV_(PYTHON|SYSTEM_PYTHON|PROJECT|WORKING_DIR|REQUIRE_HASHES|PROJECT_ENVIRONMENT|BREAK_SYSTEM_PACKAGES)"
 )
+_ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")  # colours, links
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]+@")
 _KEPT_LINES: Final = 20_000
 
@@ -58,7 +59,7 @@ def run_tool(
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                clean = _CREDENTIALS.sub("", line.rstrip())
+                clean = _CREDENTIALS.sub("", _ESCAPES.sub("", line).rstrip())
                 lines.append(clean)
                 if clean.strip() and not clean.startswith("Using Python "):
                     progress(clean)

@@ -1,5 +1,6 @@
 """Settings: flag before environment before file before default, and a sentence for each wrong value."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -36,6 +37,35 @@ def test_a_wrong_value_is_named(values: dict[str, object], said: str) -> None:
 def test_a_wrong_environment_variable_is_named() -> None:
     with pytest.raises(InvalidArgument, match="FITSERVE_PORT"):
         Settings.load({}, {"FITSERVE_PORT": "eighty"})
+
+
+def test_an_unknown_variable_is_named_with_what_is_meant() -> None:
+    with pytest.raises(InvalidArgument, match=r"FITSERVE_PROT: no such variable; did you mean FITSERVE_PORT\?"):
+        Settings.load({}, {"FITSERVE_PROT": "8081"})
+    with pytest.raises(InvalidArgument, match=r"FITSERVE_COLOUR: no such variable; there is: .*FITSERVE_ACCESS_LOG"):
+        Settings.load({}, {"FITSERVE_COLOUR": "red"})
+
+
+def test_every_variable_that_our_sources_name_is_known() -> None:
+    root = Path(__file__).parent.parent
+    sources = [path for package in ("registry", "trainer", "gateway") for path in (root / package).rglob("*.py")]
+    sources += [root / "compose.yaml", root / "Dockerfile"]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    named = set(re.findall(r"\bFITSERVE_[A-Z][A-Z_]*[A-Z]\b", text))
+    assert len(named) > 20
+    Settings.load({}, dict.fromkeys(named - {variable for _, variable, _, _ in option_table()}, "1"))
+
+
+def test_variables_by_which_kubernetes_names_services_are_none_of_ours() -> None:
+    links = {
+        "FITSERVE_SERVICE_HOST": "10.0.0.7",
+        "FITSERVE_SERVICE_PORT_HTTP": "8080",
+        "FITSERVE_PORT": "tcp://10.0.0.7:8080",
+        "FITSERVE_PORT_8080_TCP_ADDR": "10.0.0.7",
+        "FITSERVE_IRIS_PORT": "tcp://10.0.0.8:8080",
+        "FITSERVE_IRIS_SERVICE_HOST": "10.0.0.8",
+    }
+    assert Settings.load({}, links) == Settings()
 
 
 def test_an_unknown_key_of_the_file_is_named_with_what_there_is(tmp_path: Path) -> None:

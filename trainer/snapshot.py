@@ -76,11 +76,40 @@ def take_snapshot(
     return Snapshot({name: _copy(source / name, target / name) for name in names})
 
 
+def left_out(source: Path, most: int = 1_000) -> tuple[str, list[str]]:
+    """The name of the ignore file and the files that stay out of a snapshot because of it, data files as often as not.
+
+    What no snapshot takes along (environments, caches) is not listed. At most `most` names; nothing of a folder that is ignored whole
+    but its own name.
+    """
+    file, ignored = ignore_file(source), read_ignore(source)
+    found: list[str] = []
+    if file is None:
+        return "", found
+    for folder, folders, files in os.walk(source):
+        prefix = "" if Path(folder) == source else Path(folder).relative_to(source).as_posix() + "/"
+        kept = [
+            name
+            for name in folders
+            if _goes_along(folder, prefix, name, lambda _: False, None) and not name.startswith(".")
+        ]
+        found += [f"{prefix}{name}/" for name in kept if ignored(f"{prefix}{name}/")]
+        found += [prefix + name for name in files if not name.startswith(".") and ignored(prefix + name)]
+        folders[:] = [name for name in kept if not ignored(f"{prefix}{name}/")]
+        if len(found) >= most:
+            break
+    return file.name, sorted(found)[:most]
+
+
+def ignore_file(source: Path) -> Path | None:
+    """``.amlignore`` if it exists, else ``.gitignore``."""
+    return next((path for name in (".amlignore", ".gitignore") if (path := source / name).is_file()), None)
+
+
 def read_ignore(source: Path) -> Ignore:
     """A predicate for relative paths from the source folder's ignore file; folders end with a slash."""
-    for name in (".amlignore", ".gitignore"):
-        path = source / name
-        if path.is_file():
+    for path in (ignore_file(source),):
+        if path is not None:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
             if any(line.strip() and not line.startswith("#") for line in lines):
                 import pathspec  # late: start-up time; most folders have no ignore file

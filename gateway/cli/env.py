@@ -6,6 +6,7 @@ from typing import Any, Final
 import click
 
 from gateway.cli.client import GatewayClient, running
+from gateway.cli.group import HelpfulGroup
 from gateway.cli.models import tell_versions
 from gateway.cli.options import pairs, strict_python_option
 from gateway.cli.output import print_json, print_table
@@ -22,7 +23,7 @@ _ARGUMENT: Final = "ENVIRONMENT"
 AUTO: Final = "auto"
 
 
-@click.group()
+@click.group(cls=HelpfulGroup)
 def env() -> None:
     """List, build and show environments, and change the one that a model is served in."""
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import click
 
+from gateway.cli.group import HelpfulGroup
 from registry.errors import FitserveError
 
 COMMANDS: Final = {
@@ -32,7 +33,7 @@ COMMANDS: Final = {
     "models": ("gateway.cli.models:models", "List the registered models, or one with its versions."),
     "delete": ("gateway.cli.models:delete", "Delete a model or one of its versions."),
     "env": ("gateway.cli.env:env", "List, build and show environments; change the one a model is served in."),
-    "runs": ("gateway.cli.train:runs", "List the runs, or show one with its metrics and files."),
+    "runs": ("gateway.cli.runs:runs", "List the runs with their metrics, or show one with its files."),
     "logs": ("gateway.cli.logs:logs", "Show the log of a run or of a served model."),
     "score": ("gateway.cli.score:score", "Send rows to a served model and print its answer."),
     "prune": ("gateway.cli.prune:prune", "Free artifacts, interpreters and run folders that nothing needs."),
@@ -44,7 +45,7 @@ COMMANDS: Final = {
 HIDDEN: Final = {"rpc": "gateway.cli.rpc:rpc", "run-package": "gateway.cli.package:run_package"}  # not for people
 
 
-class LazyGroup(click.Group):
+class LazyGroup(HelpfulGroup):
     """A group whose commands are a table: name → "module:attribute" and the line for `--help`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -63,13 +64,13 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
-_EXIT_CODES: Final = (
+EXIT_CODES: Final = (
     "Exit codes: 0 done; 1 the script or the model failed; 2 a wrong argument; 3 the machine or the workspace is not as it "
     "should be; 4 what was named is not there; 130 interrupted."
 )
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXIT_CODES)
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.version_option(version("fitserve"), prog_name="fitserve")
 @click.option(
     "--workspace",
@@ -91,7 +92,7 @@ def cli(context: click.Context, workspace: str | None, debug: bool) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point: what a person can mend is one line and an exit code, see `_EXIT_CODES`; the rest is a traceback."""
+    """Entry point: what a person can mend is one line and an exit code, see `EXIT_CODES`; the rest is a traceback."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if os.getpid() == 1:  # in a container: the kernel ignores a SIGTERM that the first process has no handler for
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

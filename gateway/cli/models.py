@@ -1,6 +1,7 @@
 """`fitserve register`, `fitserve models` and `fitserve delete`."""
 
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from registry.composition.plan import PLAN
 from registry.errors import FitserveError, InvalidArgument, ModelError
 from registry.model import Model
 from registry.requirements import checked
+from registry.resources import DEFAULT_MEMORY_IN_GB
 from registry.serving_environment import WITH
 from registry.units import memory_text
 from registry.workspace import Workspace
@@ -97,7 +99,12 @@ def register(
             raise InvalidArgument("FILE", f"{file} does not exist")
     with Workspace.open(obj["workspace"]) as workspace:
         model = _register(workspace, files, name, run_id, given)
-        click.echo(f"registered {model.id}")
+        limits = model.resource_configuration
+        chosen = given["memory"] is None and limits.memory_in_gb != DEFAULT_MEMORY_IN_GB
+        click.echo(
+            f"registered {model.id}"
+            + (f", with {memory_text(limits.memory_in_gb)} for a file of its size" if chosen else "")
+        )
         if as_default:
             workspace.metadata.set_value("default_service", name)
         if not no_wait:
@@ -327,8 +334,21 @@ def delete(obj: dict[str, Any], model: str, yes: bool) -> None:
             Model(workspace, name=name)
         what = ", ".join(m.id for m in found)
         if not yes:
-            click.confirm(f"delete {what}?", abort=True)
+            _confirm(what)
         for each in found:
             each.delete()
         wait_until_in_force(workspace)
         click.echo(f"deleted {what}")
+
+
+def _confirm(what: str) -> None:
+    """Raises InvalidArgument: there is nobody to ask. click.Abort: the answer is no."""
+    try:
+        agreed = click.confirm(f"delete {what}?")
+    except click.Abort:
+        if sys.stdin.isatty():  # Ctrl-C
+            raise
+        click.echo(err=True)
+        raise InvalidArgument("--yes", f"nobody answered whether {what} is to be deleted; give --yes") from None
+    if not agreed:
+        raise click.Abort

@@ -9,6 +9,7 @@ import click
 
 from gateway.settings import Settings
 from registry.errors import InvalidArgument
+from registry.limits import machine_cores
 from registry.resources import DEFAULT_CPU, DEFAULT_MEMORY_IN_GB, ResourceConfiguration, parse_memory
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -34,7 +35,35 @@ def resource_options(prefix: str = "", what: str = "the model") -> Callable[[Com
 
 
 def resources(cpu: float | None, memory: float | None) -> ResourceConfiguration:
-    return ResourceConfiguration(cpu=cpu, memory_in_gb=memory)
+    asked = ResourceConfiguration(cpu=cpu, memory_in_gb=memory)
+    warn_of_cores(cpu)
+    return asked
+
+
+def warn_of_cores(cpu: float | None) -> None:
+    """Say what is in force where more cores are asked for than there are. Another machine, which may serve, may have them."""
+    cores = machine_cores()
+    if cpu is not None and cpu > cores:
+        click.echo(f"warning: {cpu:g} cores are asked for; on this machine at most {cores:g} are in force", err=True)
+
+
+class SettingOption(click.Option):
+    """An option of the gateway, which `up` lists apart from its own."""
+
+
+class GroupedCommand(click.Command):
+    """A command whose help lists its own options first and the gateway's in a group below them."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own: list[tuple[str, str]] = []
+        settings: list[tuple[str, str]] = []
+        for option in self.get_params(ctx):
+            if (record := option.get_help_record(ctx)) is not None:
+                (settings if isinstance(option, SettingOption) else own).append(record)
+        for title, records in (("Options", own), ("Options of the gateway, as in `fitserve serve`", settings)):
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
 
 
 def settings_options(command: Command) -> Command:
@@ -46,12 +75,11 @@ def settings_options(command: Command) -> Command:
         help_ = f"{text[0].upper()}{text[1:]}.{default}"
         choices: tuple[str, ...] = option.metadata["choices"]
         if isinstance(option.default, bool):
-            made = click.option(f"{flag}/--no-{option.name.replace('_', '-')}", default=None, help=help_)
-            if option.name.startswith("no_"):
-                made = click.option(flag, is_flag=True, default=None, help=help_)
+            both = flag if option.name.startswith("no_") else f"{flag}/--no-{option.name.replace('_', '-')}"
+            made = click.option(both, cls=SettingOption, is_flag=True, default=None, help=help_)
         else:
             kind: Any = click.Choice(choices) if choices else type(option.default)
-            made = click.option(flag, type=kind, default=None, help=help_)
+            made = click.option(flag, cls=SettingOption, type=kind, default=None, help=help_)
         command = made(command)
     return command
 

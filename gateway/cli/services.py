@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.options import pairs
+from gateway.cli.options import pairs, warn_of_cores
 from gateway.cli.output import age, print_json, print_table
 from gateway.client.daemon import stop_gateway
 from gateway.client.webservice import Webservice
@@ -56,6 +56,7 @@ def deploy(
             return
         if model is None:
             raise click.UsageError("Missing argument 'MODEL'.")
+        warn_of_cores(cpu)
         service = Webservice.deploy(
             workspace,
             name,

@@ -1,7 +1,6 @@
-"""`fitserve train` and `fitserve runs`."""
+"""`fitserve train`."""
 
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -9,7 +8,6 @@ from typing import Any, Final
 import click
 
 from gateway.cli.options import pairs, resource_options, resources, strict_python_option
-from gateway.cli.output import age, print_json, print_table
 from gateway.cli.progress import status_line
 from registry.environment import Environment
 from registry.errors import EnvironmentNotFound, FitserveError, InvalidArgument, InvalidName
@@ -18,9 +16,9 @@ from registry.packages import package_of
 from registry.requirements import normalized, package_name
 from registry.workspace import Workspace
 from trainer import Experiment, Run, ScriptRunConfig
-from trainer.completion import settle
-from trainer.errors import NoModelInRun, SeveralModelsInRun
+from trainer.errors import ActivityFailed, NoModelInRun, SeveralModelsInRun
 from trainer.script_imports import missing_imports
+from trainer.snapshot import left_out
 
 _LONGEST_FILE_NAME: Final = 255  # asking the system for a longer one is an error, not a no
 
@@ -58,7 +56,7 @@ def script_path(script: str) -> Path:
     if not path.is_file():
         near = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
         hint = f"; in that folder: {', '.join(near[:8])}" if near else ""
-        raise InvalidArgument("SCRIPT", f"there is no file {script}{hint}")
+        raise InvalidArgument("SCRIPT", f"{script} does not exist{hint}")
     return path
 
 
@@ -88,10 +86,21 @@ def run_script(
         strict_python=strict_python,
         resource_configuration=resources(*limits) if limits != (None, None) else None,
     )
+    ignore, stayed = left_out(path.resolve().parent)
+    if stayed:
+        several = f"{len(stayed):,} files and folders stay" if len(stayed) > 1 else "1 file stays"
+        click.echo(f"{several} out because of {ignore}: {', '.join(stayed[:8])}{' …' if len(stayed) > 8 else ''}")
     run = Experiment(workspace, experiment or _experiment_name(path)).submit(config, tags=tags)
     try:
         with status_line(run):
             run.wait_for_completion(show_output=True)
+    except ActivityFailed as failure:
+        text = str(failure)
+        missed = [name for name in stayed if name.rstrip("/") in text]
+        if missed and "No such file" in text:
+            hint = f"{', '.join(missed[:8])} stayed out of the run because of {ignore}: take it out of that file, or add an .amlignore"
+            failure.args = (f"{text}\n{hint}", *failure.args[1:])
+        raise
     except KeyboardInterrupt:
         run.cancel()
         raise
@@ -277,49 +286,3 @@ def how_to_register(run: Run, what: str = "the model") -> str:
 
 def _experiment_name(script: Path) -> str:
     return "".join(c if c.isalnum() and c.isascii() else "-" for c in script.stem).strip("-") or "script"
-
-
-@click.command()
-@click.argument("run_id", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--most", type=click.IntRange(1), default=20, show_default=True, help="How many runs to list.")
-@click.pass_obj
-def runs(obj: dict[str, Any], run_id: str | None, as_json: bool, most: int) -> None:
-    """List the runs, newest first; or show RUN_ID with its metrics and files."""
-    with Workspace.open(obj["workspace"], create=False) as workspace:
-        if run_id is not None:
-            _show(Run.get(workspace, run_id), as_json)
-            return
-        records = [settle(workspace, record) for record in workspace.metadata.list_runs()[:most]]
-        if as_json:
-            print_json(
-                [{"id": r.id, "status": r.status, "created": r.created_time, "script": r.script} for r in records]
-            )
-            return
-        print_table(
-            ("RUN", "STATUS", "SCRIPT", "CREATED", "ERROR"),
-            [
-                (r.id, r.status, r.script or "", age(r.created_time), (r.error or "").partition("\n")[0][:60])
-                for r in records
-            ],
-            empty="no runs yet: fitserve train SCRIPT",
-        )
-
-
-def _show(run: Run, as_json: bool) -> None:
-    details = run.get_details()
-    metrics, files = run.get_metrics(), run.get_file_names()
-    if as_json:
-        print_json({**details, "metrics": metrics, "files": files})
-        return
-    for key in ("runId", "status", "startTimeUtc", "endTimeUtc", "target"):
-        if details.get(key) is not None:
-            click.echo(f"{key}: {details[key]}")
-    if details.get("error"):
-        click.echo(f"error: {details['error']}", file=sys.stdout)
-    click.echo("metrics:")
-    for name, value in metrics.items():
-        click.echo(f"  {name}: {value}")
-    click.echo("files:")
-    for name in files:
-        click.echo(f"  {name}")

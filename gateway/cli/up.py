@@ -13,7 +13,14 @@ from gateway.cli.client import GatewayClient, running
 from gateway.cli.compose import register_from_run
 from gateway.cli.errors import ScoringRefused
 from gateway.cli.models import announce, settings_of_model
-from gateway.cli.options import resource_options, resources, settings_from, settings_options, take_settings
+from gateway.cli.options import (
+    GroupedCommand,
+    resource_options,
+    resources,
+    settings_from,
+    settings_options,
+    take_settings,
+)
 from gateway.cli.scope import enter_own_scope
 from gateway.cli.serve import serve_here
 from gateway.cli.train import ScriptCommand, run_script, script_options, script_path
@@ -30,7 +37,11 @@ from trainer import Run
 SAMPLE_NAMES = ("sample.csv", "sample.json", "sample.parquet", "sample.npy")
 
 
-@click.command(cls=ScriptCommand)
+class UpCommand(ScriptCommand, GroupedCommand):
+    """Arguments for the script follow ``--``; the gateway's options are a group of their own in the help."""
+
+
+@click.command(cls=UpCommand)
 @click.argument("script")
 @click.argument("script_args", nargs=-1)
 @script_options
@@ -106,6 +117,7 @@ def up(
                 "settings": settings_of_model({**given, "strict_python": strict_python}),
             },
         )
+        wanted = model.resource_configuration
         cores = "core" if wanted.cpu == 1 else "cores"
         click.echo(
             f"\nregistered {model.id} from {model_path}: {wanted.cpu:g} {cores}, {memory_text(wanted.memory_in_gb)}"

@@ -234,7 +234,10 @@ class Answers:
         if self.body is None:
             self.body = body
             if isinstance(body, dict):
-                self._several = {key: isinstance(part, list) and len(part) != rows for key, part in body.items()}
+                self._several = {
+                    key: isinstance(part, list) and len(part) != rows and all(isinstance(array, list) for array in part)
+                    for key, part in body.items()
+                }
             return
         if isinstance(body, list):
             self.body.extend(body)

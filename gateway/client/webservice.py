@@ -165,7 +165,7 @@ class Webservice(Described[ServiceRecord]):
 
     @property
     def limits(self) -> ResourceConfiguration:
-        """What its processes may use."""
+        """What its processes may use: of the cores that are asked for at most those of the gateway's machine."""
         if self._limits is not None:
             return ResourceConfiguration(cpu=self._limits["cpu"], memory_in_gb=self._limits["memory_in_gb"])
         return services.own_version(self._record, self.models[0].record).resource_configuration
@@ -249,7 +249,7 @@ class Webservice(Described[ServiceRecord]):
         """Whether the gateway has taken over the limits, script and environment that the record asks for."""
         own = self._record.settings.get(services.RESOURCES) or {}
         asked = {name: value for name, value in own.items() if value is not None}
-        self._limits = told["limits"]
+        self._limits = {**told["limits"], "cpu": told.get("cpu_in_force", told["limits"]["cpu"])}
         content = True
         if INFERENCE in self._record.settings:
             record = Model(self.workspace, told["model"], version=told["version"]).record

@@ -1,14 +1,15 @@
-"""Adaptive batching: requests wait, travel in frames, and their answers go back to their callers. Knows no HTTP, JSON or sockets.
+"""Adaptive batching: requests wait, travel in frames, and their answers go back to their callers. Knows no HTTP, JSON
+or sockets.
 
-There is one `VersionQueue` per model version, and no timer: requests that arrive while a child computes share its next frame, a
-child has at most two frames outstanding, and a request that finds a child idle is sent at once. Each request has a future that is
-resolved once, whatever happens to the other requests of its frame:
+There is one `VersionQueue` per model version, and no timer: requests that arrive while a child computes share its next
+frame, a child has at most two frames outstanding, and a request that finds a child idle is sent at once. Each request
+has a future that is resolved once, whatever happens to the other requests of its frame:
 
 - requests whose client is gone or whose deadline has passed are dropped when a frame is formed;
 - when a child refuses a frame, its requests are sent again one by one, so that only the faulty one fails;
-- when a child dies, the requests of the frame that it computed are sent again alone, at most `MAX_DEATHS` times. A lone request
-  that exceeded the memory limit fails at once. The child records the frame's number in shared memory (`Link.computed`), since
-  other HTTP processes use it too.
+- when a child dies, the requests of the frame that it computed are sent again alone, at most `MAX_DEATHS` times. A
+  lone request that exceeded the memory limit fails at once. The child records the frame's number in shared memory
+  (`Link.computed`), since other HTTP processes use it too.
 """
 
 import asyncio
@@ -166,7 +167,8 @@ class VersionQueue:
         self._release_retired()
 
     def _free_link(self) -> Link | None:
-        """The child with the fewest outstanding frames, if it may take one more. Retired ones only finish waiting requests."""
+        """The child with the fewest outstanding frames, if it may take one more. Retired ones only finish waiting
+        requests."""
         best, fewest = None, MAX_FRAMES
         for link in self.links or self.retired:
             if len(link.frames) < fewest:
@@ -203,7 +205,8 @@ class VersionQueue:
         self.counters.wait.add(max(0.0, now - oldest.deadline + oldest.timeout_ms / 1000))
 
     def _stands_alone(self, pending: Pending) -> bool:
-        """Make an array of this request's rows, so that it shares frames only with arrays of the same type and width."""
+        """Make an array of this request's rows, so that it shares frames only with arrays of the same type and
+        width."""
         try:
             settle_alone(pending.request)
         except FitserveError as error:
@@ -279,7 +282,8 @@ class VersionQueue:
         return ModelFailed(self.entry.name)
 
     def asked(self, link: Link, frames: Sequence[Frame]) -> bool:
-        """Whether a child lost with these `frames` outstanding was computing one, or had run out of memory over a request."""
+        """Whether a child lost with these `frames` outstanding was computing one, or had run out of memory over a
+        request."""
         return link.id in self._leaving or self._begun(link, frames) is not None
 
     def lost(self, link: Link, frames: Sequence[Frame]) -> None:
@@ -360,8 +364,8 @@ class VersionQueue:
             self._resolve_suspended(None)
 
     def refuse(self, error: Callable[[Pending], BaseException | None]) -> None:
-        """Fail waiting requests with what `error` gives for each; None keeps one waiting. Suspended requests that must not be sent
-        again fail with their own error."""
+        """Fail waiting requests with what `error` gives for each; None keeps one waiting. Suspended requests that must
+        not be sent again fail with their own error."""
 
         def keep(pending: Pending) -> bool:
             reason = error(pending)

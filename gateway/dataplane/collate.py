@@ -1,4 +1,5 @@
-"""Combines the inputs of several requests into the input of one frame, and tells whether an answer can be split again."""
+"""Combines the inputs of several requests into the input of one frame, and tells whether an answer can be split
+again."""
 
 import itertools
 from collections.abc import Sequence

@@ -1,4 +1,5 @@
-"""Connections to scoring children: frames out, frames in. Both ends of the wire are defined in `gateway.worker.wire`."""
+"""Connections to scoring children: frames out, frames in. Both ends of the wire are defined in
+`gateway.worker.wire`."""
 
 import asyncio
 import logging
@@ -60,8 +61,8 @@ class ChildLink(asyncio.BufferedProtocol):
     async def open(
         cls, child_id: int, socket_path: str, on_answer: Answered, on_lost: Lost, largest: int = wire.MAX_BODY
     ) -> "ChildLink":
-        """`largest`: bytes of the largest answer. Raises OSError when the child does not listen any more; `on_lost` is not called
-        then."""
+        """`largest`: bytes of the largest answer. Raises OSError when the child does not listen any more; `on_lost` is
+        not called then."""
         loop = asyncio.get_running_loop()
         note = wire.Note.read(socket_path)  # first: once this connection breaks, the child's files may be gone
         _, link = await loop.create_unix_connection(
@@ -159,7 +160,8 @@ def _answer(header: dict[str, Any], body: bytearray | memoryview) -> tuple[int, 
 
 
 class RawResult(FrameResult):
-    """An answer as received, a description and the bytes of its arrays. It is decoded on demand, since it may be passed on as it is."""
+    """An answer as received, a description and the bytes of its arrays. It is decoded on demand, since it may be
+    passed on as it is."""
 
     __slots__ = ("_output", "body", "described")
 

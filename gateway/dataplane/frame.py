@@ -20,8 +20,8 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An error reply from a worker. `kind`: input, model, memory or method, as the worker says (see gateway.worker.scoring); large: the
-    answer exceeds the size limit."""
+    """An error reply from a worker. `kind`: input, model, memory or method, as the worker says (see
+    gateway.worker.scoring); large: the answer exceeds the size limit."""
 
     kind: str
     type: str
@@ -36,7 +36,8 @@ class Link(Protocol):
 
     @property
     def computed(self) -> int | None:
-        """Id of the frame that the child began last, from any connection; also after its death. None: it cannot be read."""
+        """Id of the frame that the child began last, from any connection; also after its death. None: it cannot be
+        read."""
 
     def send(self, frame: Frame, method: str, inputs: ReadyInputs, checked: bool) -> None: ...
 

@@ -1,4 +1,5 @@
-"""A service-time estimator: it learns how long frames take, so that a request that cannot meet its deadline is refused at once.
+"""A service-time estimator: it learns how long frames take, so that a request that cannot meet its deadline is refused
+at once.
 
 Without it, an overloaded queue fills up with requests that have expired by the time they are computed.
 """
@@ -10,8 +11,8 @@ _ENOUGH: Final = 3  # frames before the first estimate
 
 
 class ServiceTimeEstimator:
-    """A frame of r rows takes `start` + r * `each` seconds. While only single rows were seen, further rows are assumed to cost
-    nothing, in the caller's favour.
+    """A frame of r rows takes `start` + r * `each` seconds. While only single rows were seen, further rows are assumed
+    to cost nothing, in the caller's favour.
     """
 
     __slots__ = ("_count", "_product", "_rows", "_seconds", "_squares", "each", "seen", "start")

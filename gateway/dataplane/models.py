@@ -31,7 +31,8 @@ log = logging.getLogger("fitserve.http")
 
 
 class Version:
-    """One version: its entry, what protocols need to know of it, and its queue. It exists as long as it is in the table."""
+    """One version: its entry, what protocols need to know of it, and its queue. It exists as long as it is in the
+    table."""
 
     def __init__(self, entry: VersionEntry, target: Target, queue: VersionQueue) -> None:
         self.entry, self.target, self.queue = entry, target, queue
@@ -265,8 +266,8 @@ class ModelTable:
         model.wake()
 
     def _connect_again_later(self, model: Model, version: Version, child: ChildAddress) -> None:
-        """A dead child leaves the table soon. One that stays is alive: connecting failed for another reason, such as too many
-        open files."""
+        """A dead child leaves the table soon. One that stays is alive: connecting failed for another reason, such as
+        too many open files."""
 
         def again() -> None:
             if child in version.entry.children and child.id in version.links:
@@ -283,7 +284,8 @@ class ModelTable:
     # requests that wait for a child
 
     async def opened(self, model: Model, number: int | None, deadline: float, timeout_ms: float, size: int) -> Version:
-        """A version that takes requests, as soon as there is one. `size` counts against the bounds of the model's queue.
+        """A version that takes requests, as soon as there is one. `size` counts against the bounds of the model's
+        queue.
 
         Raises:
             ModelNotFound · ModelUnavailable · StartRefused · DeadlineExceeded · QueueFull

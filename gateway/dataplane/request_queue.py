@@ -1,4 +1,5 @@
-"""Waiting requests: what is known of each, how many may wait, and which ones share the next frame. Knows no children."""
+"""Waiting requests: what is known of each, how many may wait, and which ones share the next frame. Knows no
+children."""
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator

@@ -156,6 +156,7 @@ class Admin:
             "ready": version.open,
             "loaded": entry.description is not None,
             "limits": {"cpu": entry.cpu, "memory_in_gb": entry.memory_in_gb},
+            "cpu_in_force": entry.cpu_in_force,
             "alone": service is not None and service.alone,
             "content": entry.content,
         }

@@ -374,7 +374,7 @@ def _data(schema: ModelSchema, version: str) -> dict[str, Json]:
             "format": "pandas.DataFrame:records",
             "items": {
                 "type": "object",
-                "required": list(schema.names),
+                "required": list(schema.needed.names),
                 "properties": {column.name: _column(column, schema, version) for column in schema.columns},
             },
         }

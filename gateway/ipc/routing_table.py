@@ -62,7 +62,8 @@ class VersionEntry:
     model_description: str | None = None  # the text given at registration
     tags: Mapping[str, str] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
-    cpu: float = 1.0
+    cpu: float = 1.0  # as asked for
+    cpu_in_force: float = 1.0  # at most the machine's
     memory_in_gb: float = 0.5
     unverified: bool = False  # no golden rows could be made
     last_death: LastDeath | None = None  # set from a death until the next child is live
@@ -75,7 +76,7 @@ class VersionEntry:
     def to_json(self) -> dict[str, Json]:
         data: dict[str, Json] = {key: getattr(self, key) for key in self.__dataclass_fields__}
         data["children"] = [{"id": child.id, "socket": child.socket} for child in self.children]
-        data["limits"] = {"cpu": data.pop("cpu"), "memory_in_gb": data.pop("memory_in_gb")}
+        data["limits"] = {name: data.pop(name) for name in ("cpu", "cpu_in_force", "memory_in_gb")}
         if self.last_death is not None:
             death = self.last_death
             data["last_death"] = {key: getattr(death, key) for key in death.__dataclass_fields__}

@@ -15,7 +15,7 @@ from gateway.errors import InvalidJson, InvalidRequest, UnsupportedMediaType
 from gateway.types import Call
 
 _SPACED_KEY: Final = re.compile(rb'"\s+:')
-_JSON = frozenset({b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"})
+JSON_TYPES = frozenset({b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def check_json_type(call: Call) -> None:
         UnsupportedMediaType: it is another type, or none is given.
     """
     given = call.headers.get(b"content-type")
-    if given in _JSON:
+    if given in JSON_TYPES:
         return
     text = (given or b"").split(b";", 1)[0].strip().lower()
     if text != b"application/json" and not (text.startswith(b"application/") and text.endswith(b"+json")):

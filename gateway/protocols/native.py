@@ -9,7 +9,7 @@ from typing import Any, Final
 from gateway.errors import InvalidRequest
 from gateway.protocols import forms
 from gateway.protocols.azure import ABSENT, Azure
-from gateway.protocols.body import call_object, json_body, options
+from gateway.protocols.body import JSON_TYPES, call_object, json_body, options
 from gateway.protocols.mlflow import csv_request
 from gateway.protocols.script import is_script
 from gateway.schema.csv_reader import column_values
@@ -34,7 +34,10 @@ class Native(Azure):
     )
 
     def parse(self, call: Call, target: Target) -> ScoreRequest:
-        kind = (call.headers.get(b"content-type") or b"").split(b";", 1)[0].strip().lower()
+        given = call.headers.get(b"content-type")
+        if given in JSON_TYPES or given is None:
+            return super().parse(call, target)
+        kind = given.split(b";", 1)[0].strip().lower()
         if kind == b"text/csv" and call.verb == "POST" and not is_script(target):
             return csv_request(target.schema or ANY, self._method(call, target), bytes(call.body), options(call.query))
         if kind in forms.TYPES and call.verb == "POST" and not is_script(target):

@@ -8,9 +8,10 @@ import orjson
 from gateway.errors import InvalidRequest
 from gateway.protocols.body import json_object
 from gateway.protocols.open_inference_stats import statistics
+from gateway.protocols.tensors import datatype_name
 from gateway.schema.columns import Column
 from gateway.schema.methods import METHODS
-from gateway.schema.schema import ANY, ModelSchema
+from gateway.schema.schema import ANY, FREE_METHODS, ModelSchema
 from gateway.types import Answer, Asked, Catalogue, Known, Target, View
 
 EXTENSIONS: Final = ("binary_tensor_data", "classification", "model_repository", "model_configuration", "statistics")
@@ -141,8 +142,24 @@ def inputs_of(schema: ModelSchema) -> list[dict[str, Any]]:
 
 
 def outputs_of(target: Target) -> list[dict[str, Any]]:
-    """One a method; -1 where a size is not known before it ran."""
-    return [_output(target, method) for method in METHODS if method in target.methods]
+    """What each method gives, as the recorded answers have it; -1 stands for a size that is not known before.
+
+    Methods that take other inputs than the model's own are not listed beside others, and neither is one that refused the recorded rows.
+    """
+    listed = [method for method in METHODS if method in target.methods]
+    own = [method for method in listed if method not in FREE_METHODS] or listed
+    seen = target.description.get("answers")
+    if not seen:
+        return [_output(target, method) for method in own]
+    return [output for method in own if method in seen for output in _seen_outputs(method, seen[method])]
+
+
+def _seen_outputs(method: str, forms: Any) -> list[dict[str, Any]]:
+    names = [method] if len(forms) == 1 else [f"{method}-{index}" for index in range(len(forms))]
+    return [
+        {"name": name, "datatype": datatype_name("<f4" if dtype == "<f2" else dtype), "shape": list(shape)}
+        for name, (dtype, shape) in zip(names, forms, strict=True)
+    ]
 
 
 def _output(target: Target, method: str) -> dict[str, Any]:

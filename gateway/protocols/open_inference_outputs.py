@@ -29,6 +29,7 @@ class AskedOutput:
     name: str
     binary: bool
     best: int = 0
+    part: int | None = None  # of a method that gives several arrays: only this one
 
 
 def asked_outputs(outputs: Any, path_method: str | None, target: Target, binary: bool) -> tuple[AskedOutput, ...]:
@@ -47,8 +48,9 @@ def asked_outputs(outputs: Any, path_method: str | None, target: Target, binary:
         raise InvalidRequest("outputs must be a list of objects with a name")
     asked = tuple(_asked(output, target, binary) for output in outputs)
     names = [output.name for output in asked]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    places = [(output.name, output.part) for output in asked]
+    if len(set(places)) != len(places):
+        twice = next(name for name, part in places if places.count((name, part)) > 1)
         raise InvalidRequest(f"output {quoted(twice)} is asked for twice")
     if names == [CLASSES]:
         raise InvalidRequest(f"output '{CLASSES}' comes beside that of a method: {', '.join(target.methods)}")
@@ -72,6 +74,9 @@ def _asked(output: Mapping[str, Any], target: Target, binary: bool) -> AskedOutp
     best = parameters.get("classification", 0)
     if type(best) is not int or best < 0:
         raise InvalidRequest("the parameter classification of an output is a number of classes")
+    method, dash, index = str(name).rpartition("-")
+    if dash and method in target.methods and index.isdigit() and len(index) < 5:
+        return AskedOutput(method, form, best, int(index))
     return AskedOutput(check_method(name, target.methods), form, best)
 
 
@@ -83,8 +88,8 @@ def with_classes(asked: tuple[AskedOutput, ...], target: Target) -> tuple[AskedO
 
 
 def methods_of(asked: Sequence[AskedOutput]) -> list[str]:
-    """In the order in which they were asked for; at least one."""
-    return [output.name for output in asked if output.name != CLASSES]
+    """In the order in which they were asked for, each once; at least one."""
+    return list(dict.fromkeys(output.name for output in asked if output.name != CLASSES))
 
 
 def written(asked: Sequence[AskedOutput], given: Output, target: Target) -> tuple[list[dict[str, Any]], list[bytes]]:
@@ -96,6 +101,10 @@ def written(asked: Sequence[AskedOutput], given: Output, target: Target) -> tupl
     binary: list[bytes] = []
     for output in asked:
         named = _labels(target) if output.name == CLASSES else _arrays(output.name, answers[output.name])
+        if output.part is not None:
+            if output.part >= len(named):
+                raise InvalidRequest(f"output {output.name} has {len(named)} arrays, counted from 0")
+            named = [named[output.part]]
         for name, array in named:
             shown = _best(array, output, target) if output.best else array
             outputs.append(_written(name, shown, output.binary, binary))

@@ -5,7 +5,7 @@ Rows ``[[…], …]``, records ``[{…}, …]``, split ``{"columns": […], "dat
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,8 @@ def named_request(
     if schema.names and method not in FREE_METHODS:
         if schema.blanks_as is not None:
             names = [name.replace(" ", schema.blanks_as) for name in names]
+        if schema.unused is not None and tuple(names) != schema.names:
+            return _needed_request(schema, method, names, rows, extra)
         order = column_order(schema, names)
         if order is not None:
             rows = _in_order(rows, len(names), order)
@@ -85,6 +87,36 @@ def named_request(
         if schema.kind != "list"
         else _rows(schema, method, rows, "data", extra)
     )
+
+
+def _needed_request(
+    schema: ModelSchema, method: str, names: Sequence[str], rows: list[list[Any]] | types.Array, extra: Any
+) -> ScoreRequest:
+    """Rows for a model that looks at some columns and ignores all others.
+
+    Raises:
+        SchemaMismatch: a column that it looks at is missing, or one that it does not know looks like one that is missing.
+    """
+    if isinstance(rows, np.ndarray):
+        raise ListsWanted
+    needed = schema.needed
+    check_needed(schema, names)
+    places = {name: index for index, name in enumerate(names)}
+    if len(places) != len(names):
+        column_order(needed, names)
+    return _rows(needed, method, _in_order(rows, len(names), [places[name] for name in needed.names]), "data", extra)
+
+
+def check_needed(schema: ModelSchema, given: Collection[str]) -> None:
+    """Raises SchemaMismatch unless `given` has what the model looks at, and nothing that may be a column misspelt."""
+    missing = [name for name in schema.names if name not in given]
+    unknown = [name for name in given if name not in schema.positions]
+    candidates = [name for name in missing[:200] if len(name) <= 100]
+    misspelt = [name for name in unknown if len(name) <= 100 and difflib.get_close_matches(name, candidates, 1)]
+    missing = [name for name in missing if name not in (schema.unused or ())]
+    if missing or misspelt:
+        sentence = _difference(missing, misspelt or unknown, schema.names, candidates)
+        raise SchemaMismatch(f"{sentence}; the model takes {listed(schema.needed.names)}")
 
 
 def column_order(schema: ModelSchema, names: Sequence[str]) -> list[int] | None:
@@ -111,6 +143,8 @@ def array_request(schema: ModelSchema, method: str, array: types.Array, extra: A
     if not schema.numeric or array.dtype.kind not in "biuf" or method in FREE_METHODS:
         return table_request(schema, method, array.tolist(), "the input", extra)
     if array.ndim != 2 or (schema.width is not None and array.shape[1] != schema.width):
+        if array.ndim == 1 and schema.flat:
+            return array_request(schema, method, array.reshape(-1, 1), extra)
         if array.ndim == 1:
             raise InvalidRequest(_flat_sentence("the input", schema))
         schema.rows.check_widths(array[:1].tolist())
@@ -187,6 +221,8 @@ def _values(schema: ModelSchema, method: str, values: list[Any], what: str, extr
     if schema.kind != "list":
         if schema.columns and schema.width == 1 and schema.columns[0].type == "string":
             return _rows(schema, method, [[value] for value in values], what, extra)
+        if schema.flat:
+            return table_request(schema, method, [[value] for value in values], what, extra)
         raise InvalidRequest(_flat_sentence(what, schema, values))
     wanted = {"text": str, "record": dict}.get(schema.item or "")
     for index, value in enumerate(values) if wanted else ():
@@ -261,6 +297,8 @@ def _records(schema: ModelSchema, records: list[Any]) -> tuple[Sequence[str], li
     if schema.blanks_as is not None:
         records = [_as_fitted(schema, record) for record in records]
     names = tuple(records[0])
+    if schema.unused is not None and {*names} != schema.positions.keys():
+        return schema.needed.names, _needed_records(schema, records)
     if schema.names and names != schema.names:
         column_order(schema, names)
         names = schema.names
@@ -274,6 +312,8 @@ def _records(schema: ModelSchema, records: list[Any]) -> tuple[Sequence[str], li
         except KeyError:
             row = []
         if len(row) != count or len(record) != count:
+            if schema.unused is not None:
+                return schema.needed.names, _needed_records(schema, records)
             raise SchemaMismatch(f"row {index} (counted from 0): {_odd_record_sentence(names, record)}")
         if not schema.names and tuple(record) != names:
             raise SchemaMismatch(
@@ -282,6 +322,21 @@ def _records(schema: ModelSchema, records: list[Any]) -> tuple[Sequence[str], li
             )
         rows.append(row)
     return names, rows
+
+
+def _needed_records(schema: ModelSchema, records: list[Any]) -> list[list[Any]]:
+    names, checked, rows = schema.needed.names, None, []
+    for index, record in enumerate(records):
+        if type(record) is not dict:
+            raise SchemaMismatch(f"row {index} (counted from 0): expected an object, got {types.described(record)}")
+        if record.keys() != checked:
+            try:
+                check_needed(schema, record)
+            except SchemaMismatch as error:
+                raise SchemaMismatch(f"row {index} (counted from 0): {error}") from None
+            checked = record.keys()
+        rows.append([record[name] for name in names])
+    return rows
 
 
 def _as_fitted(schema: ModelSchema, record: Any) -> Any:
@@ -304,12 +359,15 @@ def _names_sentence(schema: ModelSchema, given: Any) -> str:
     return f"{_difference(missing, unknown, schema.names)}; the model takes {listed(schema.names)}"
 
 
-def _difference(missing: Sequence[str], unknown: Sequence[str], names: Sequence[str]) -> str:
+def _difference(
+    missing: Sequence[str], unknown: Sequence[str], names: Sequence[str], candidates: list[str] | None = None
+) -> str:
     parts = []
     if missing:
         parts.append(f"missing column{'s' if len(missing) > 1 else ''} {listed(missing)}")
     if unknown:
-        candidates = [name for name in (missing or names)[:200] if len(name) <= 100]
+        if candidates is None:
+            candidates = [name for name in (missing or names)[:200] if len(name) <= 100]
         hints = [_with_hint(name, candidates) for name in unknown[:5]]
         more = f", and {len(unknown) - 5:,} more" if len(unknown) > 5 else ""
         parts.append(f"unknown column{'s' if len(unknown) > 1 else ''} {', '.join(hints)}{more}")
@@ -332,7 +390,8 @@ def _check_lengths(rows: list[Any], width: int) -> None:
 def _flat_sentence(what: str, schema: ModelSchema, values: Sequence[Any] = ()) -> str:
     shown = ""
     if values and len(values) <= 10 and all(isinstance(value, int | float) for value in values):
-        shown = f": [[{', '.join(map(repr, values))}]]"
+        one_each = schema.width == 1
+        shown = f": [[{('], [' if one_each else ', ').join(map(repr, values))}]]"
     return f"{what} must be a list of rows, each a list of values{shown or _example(schema)}"
 
 

@@ -88,7 +88,12 @@ def _narrowed(data: Array, shape: tuple[int, ...], datatype: str) -> Array:
 
 def datatype_of(array: Array) -> str:
     """The datatype that an answer's array is sent as; BYTES for text and whatever else is no number."""
-    return _NAMES.get(array.dtype.str, "BYTES")
+    return datatype_name(array.dtype.str)
+
+
+def datatype_name(dtype: str) -> str:
+    """As `datatype_of`, of a dtype as numpy writes it."""
+    return _NAMES.get(dtype, "BYTES")
 
 
 def sendable(array: Array, binary: bool) -> Array:

@@ -1,8 +1,8 @@
-"""Which gateway serves a workspace: ``gateway.lock``, held while a gateway runs, ``gateway.json``, its address, and the runtime
-directory with its sockets.
+"""Which gateway serves a workspace: ``gateway.lock``, held while a gateway runs, ``gateway.json``, its address, and
+the runtime directory with its sockets.
 
-The lock is an ``flock``, so it ends with its process however that ends. Files that a killed gateway left behind are recognised by
-the free lock, never by a pid.
+The lock is an ``flock``, so it ends with its process however that ends. Files that a killed gateway left behind are
+recognised by the free lock, never by a pid.
 """
 
 import contextlib
@@ -36,8 +36,8 @@ class AlreadyServed(OperatorError):
 class GatewayState:
     """Where the gateway of a workspace answers. `started` is ISO 8601, UTC.
 
-    `token` is a key of this one run, for the commands of the workspace's owner; empty if no key is required. `place` identifies
-    the PID namespace of `pid`: containers that share a workspace see another process under that number.
+    `token` is a key of this one run, for the commands of the workspace's owner; empty if no key is required. `place`
+    identifies the PID namespace of `pid`: containers that share a workspace see another process under that number.
     """
 
     pid: int
@@ -132,8 +132,8 @@ def workspace_tag(root: Path) -> str:
 def make_runtime_dir(root: Path) -> Path:
     """A fresh directory of mode 0700 for the sockets of the gateway of `root`, whose lock the caller holds.
 
-    Its path is short, since that of a Unix socket has at most 107 bytes. Directories left by earlier gateways of the same workspace
-    are removed.
+    Its path is short, since that of a Unix socket has at most 107 bytes. Directories left by earlier gateways of the
+    same workspace are removed.
     """
     prefix = f"fitserve-{os.getuid()}-{workspace_tag(root)}-"
     base = _runtime_base()

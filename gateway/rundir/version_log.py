@@ -41,7 +41,8 @@ def service_log(workspace: Workspace, service: ServiceRecord) -> Path:
 class VersionLog:
     """`log_name` in the workspace's log folder; when it is full it is renamed to end in ``.1``.
 
-    If the log cannot be written (the disk is full), lines are dropped silently: a model must not fail because of its output.
+    If the log cannot be written (the disk is full), lines are dropped silently: a model must not fail because of its
+    output.
     """
 
     def __init__(self, folder: Path, name: str, version: int, largest: int = LARGEST) -> None:

@@ -65,7 +65,7 @@ class Column:
 def quick_numbers(values: list[Any]) -> Array | None:
     """`values` as float64 (n,) when they are plain numbers, finite and small enough to be exact. Never raises.
 
-    The common case, at the price of one look at each value. None is no verdict but a reason to look closer.
+    The common case, at the cost of one look at each value. None means that the values need a closer look.
     """
     try:
         # Unlike numpy, array.array takes no text, no null and no nested list, and cannot be made to allocate more.
@@ -158,7 +158,7 @@ def column_array(column: Column, values: list[Any], where: Where, allows_nan: bo
 
 
 def guessed(values: list[Any], where: Where) -> Array:
-    """A column about which nothing is known: numbers if all values are, true and false if all are, else as they are."""
+    """A column of unknown type: numbers if all values are numbers, booleans if all are booleans, else objects."""
     kinds = set(map(type, values)) - {type(None)}
     if kinds <= {int, float, bool}:
         return np.array(values, np.bool_) if kinds == {bool} and None not in values else numbers(values, where)
@@ -176,7 +176,7 @@ def objects(values: Sequence[Any]) -> Array:
 
 
 def described(value: Any) -> str:
-    """`value` for a sentence: what kind of JSON it is, and the value itself where it is short."""
+    """`value` for an error message: its JSON type, and the value itself if it is short."""
     if value is None:
         return "null"
     if isinstance(value, str):
@@ -189,12 +189,12 @@ def described(value: Any) -> str:
 
 
 def expected(column: Column) -> str:
-    """What a column takes, for a sentence."""
+    """What a column takes, for an error message."""
     return _EXPECTED[column.type] if column.type else "a value"
 
 
 def _check_categories(known: tuple[Any, ...], values: list[Any], where: Where) -> None:
-    """Raises SchemaMismatch at the first value that is no category; missing ones are somebody else's question."""
+    """Raises SchemaMismatch at the first value that is not a known category; missing values are checked elsewhere."""
     try:
         strange = {*values} - {*known, None}
     except TypeError:  # something that is no single value has been refused already, or is the model's to refuse
@@ -211,7 +211,7 @@ def _check_categories(known: tuple[Any, ...], values: list[Any], where: Where) -
     )
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     raise SchemaMismatch(
-        f"{where(index)}: {shown(given, 40)} is no category that the model knows{hint}; it knows {listed}"
+        f"{where(index)}: {shown(given, 40)} is not a category that the model knows{hint}; it knows {listed}"
     )
 
 

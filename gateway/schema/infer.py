@@ -1,4 +1,4 @@
-"""The schema of a model: from what the fitted model says of itself, widened by a registered sample."""
+"""Infers the schema of a model from its description, completed by a registered sample."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -51,6 +51,7 @@ def _described(description: Mapping[str, Json]) -> ModelSchema:
         allows_nan=description.get("allows_nan"),
         blanks_as=description.get("blanks_as"),
         classes=tuple(classes) if isinstance(classes, list) else None,
+        unused=tuple(unused) if isinstance(unused := description.get("unused"), list) else None,
         flat=bool(description.get("flat")),
         n_outputs=description.get("n_outputs"),
         output_dtype=description.get("output_dtype"),
@@ -74,13 +75,13 @@ def _described_column(description: Mapping[str, Json], key: str, named: bool) ->
 
 
 def _with_time_dtype(description: Mapping[str, Json], column: Column) -> Column:
-    """Times in the unit that the pandas of the model's environment gives to those it reads."""
+    """`column` of times, in the unit in which the pandas of the model's environment parses them."""
     dtype: str | None = description.get("time_dtype")
     return replace(column, dtype=dtype) if column.type == "datetime" and column.dtype is None else column
 
 
 def _made_up(schema: ModelSchema) -> tuple[Any, ...]:
-    """One row that has the right form; its values are the least surprising ones."""
+    """A made-up example row of the right form."""
     if schema.kind == "list":
         return (
             ("some text",)

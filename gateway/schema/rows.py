@@ -1,4 +1,4 @@
-"""Rows of numbers → one array: the reader that the batcher uses once a frame (`protocols.base.RowReader`)."""
+"""Rows of numbers → one array: the reader that the batcher uses once per frame (`gateway.types.RowReader`)."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -65,7 +65,7 @@ class NumberRows:
         return result if self.dtype is None else result.astype(self.dtype)
 
     def _carefully(self, rows: list[list[Any]]) -> Array:
-        """For what is unusual or wrong: the array, or the sentence."""
+        """The slow path for unusual or wrong rows: the array, or an error with its place."""
         if self.width is None and type(rows[0]) is list and rows[0] and type(rows[0][0]) is list:
             return _nested(rows)
         width = self.check_widths(rows)
@@ -115,7 +115,7 @@ class NumberRows:
 
 
 def _nested(rows: list[Any]) -> Array:
-    """Rows that are matrices (images, patches), for a model that does not tell what it takes."""
+    """Rows that are matrices (images, patches), for a model whose input is unknown."""
     shape, level = [len(rows)], rows
     while type(level[0]) is list:
         width = len(level[0])
@@ -129,19 +129,19 @@ def _nested(rows: list[Any]) -> Array:
 
 
 def place(row: int, column: int, names: Sequence[str]) -> str:
-    """Where a value is, for a sentence."""
+    """The place of a value, for an error message."""
     name = f"'{names[column]}'" if column < len(names) else str(column)
     return f"row {row}, column {name} (counted from 0)"
 
 
 def listed(names: Sequence[str], limit: int = 20) -> str:
-    """Names for a sentence, the first `limit` of them."""
+    """The first `limit` names, for an error message."""
     more = f", and {len(names) - limit:,} more" if len(names) > limit else ""
     return ", ".join(quoted(name) for name in names[:limit]) + more
 
 
 def quoted(name: str) -> str:
-    """A name that a stranger may have chosen, short enough for a sentence."""
+    """A name from a caller, shortened for an error message."""
     return f"'{name}'" if len(name) <= 100 else f"'{name[:99]}…'"
 
 

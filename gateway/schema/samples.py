@@ -74,12 +74,12 @@ class Sample:
         return not self.table and all(isinstance(value, int | float) for value in self.rows)
 
     def told(self) -> dict[str, Json]:
-        """What it tells the model's process of the input that the model was fitted on; see `gateway.worker.describe.describe`."""
+        """The facts for the model's process about the input at fitting; see `gateway.worker.describe.describe`."""
         return {"dtypes": {name: dict(spec) for name, spec in self.dtypes.items()}, "flat": self.flat}
 
 
 def read_sample(content: bytes, name: str) -> Sample:
-    """The sample in `content`; its format is told by the ending of `name`.
+    """The sample in `content`; the suffix of `name` tells its format.
 
     Raises:
         BadSample: it is in no known format, empty, or ragged.
@@ -110,21 +110,23 @@ def _with_doubts(sample: Sample) -> Sample:
 
 
 def has_offsets(values: Sequence[Any]) -> bool:
-    """Whether all that is there are times as text, some with an offset from UTC."""
+    """Whether all values that are not missing are times as text, some of them with an offset from UTC."""
     present = [value for value in values if value is not None]
     times = bool(present) and all(isinstance(value, str) and _TIME.fullmatch(value) for value in present)
     return times and any(_OFFSET.search(value) for value in present)
 
 
 def widened(schema: ModelSchema, sample: Sample) -> ModelSchema:
-    """`schema` with the names, types and rows of `sample` where the model itself said nothing.
+    """`schema` with the names, types and rows of `sample` where the model itself tells nothing.
 
     Raises:
-        BadSample: it has not the columns that the model takes.
+        BadSample: its columns are not those of the model.
     """
     if schema.kind == "list":
         return _widened_list(schema, sample)
     if not sample.table:
+        if schema.width is None and not schema.columns and all(isinstance(value, str) for value in sample.rows):
+            return _widened_list(replace(schema, kind="list"), sample)
         if schema.width not in (None, 1):
             raise BadSample(sample.name, "it holds single values, and the model takes rows")
         sample = replace(sample, rows=[[value] for value in sample.rows], table=True)
@@ -181,6 +183,8 @@ def _widened_list(schema: ModelSchema, sample: Sample) -> ModelSchema:
 
 def _in_order(schema: ModelSchema, sample: Sample) -> Sample:
     """The sample's columns in the model's order."""
+    if schema.unused is not None and sample.names is not None:
+        sample = _as_needed(schema, sample)
     if schema.width is not None and sample.width != schema.width:
         raise BadSample(sample.name, f"it has {sample.width} columns, and the model takes {schema.width}")
     if schema.blanks_as is not None and sample.names is not None:
@@ -193,6 +197,14 @@ def _in_order(schema: ModelSchema, sample: Sample) -> Sample:
         )
     order = [sample.names.index(name) for name in schema.names]
     return replace(sample, names=schema.names, rows=[[row[index] for index in order] for row in sample.rows])
+
+
+def _as_needed(schema: ModelSchema, sample: Sample) -> Sample:
+    """Without the columns that the model ignores, and with null in those that it does not look at."""
+    places = {name: index for index, name in enumerate(sample.names or ())}
+    names = tuple(name for name in schema.names if name in places or name in (schema.unused or ()))
+    rows = [[row[places[name]] if name in places else None for name in names] for row in sample.rows]
+    return replace(sample, names=names, rows=rows)
 
 
 def _type_of(values: Sequence[Any]) -> ColumnType | None:

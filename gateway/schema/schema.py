@@ -5,7 +5,7 @@ The supervisor makes it once a version (`gateway.schema.infer`), it travels as J
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final, Literal
 
@@ -38,6 +38,7 @@ class ModelSchema:
         blanks_as: what stands for blanks in the names that the model knows, where it changed them; None: nothing.
         classes: labels in the order of `predict_proba`'s columns; of a multi-output model a list of such lists.
         example: a few rows to be sent as ``data``, records where the model knows names; empty where none can be made.
+        unused: columns that may be absent, where columns beyond the model's are ignored too; None: all are wanted, and no others.
         flat: whether rows are single values, in an array of one dimension.
         sample: the documentation of the registered sample's rows by inference-schema, or None.
     """
@@ -53,6 +54,7 @@ class ModelSchema:
     n_outputs: int | None = None
     output_dtype: str | None = None
     example: tuple[Any, ...] = ()
+    unused: tuple[str, ...] | None = None
     flat: bool = False
     sample: Mapping[str, Json] | None = field(default=None, hash=False)
 
@@ -71,6 +73,8 @@ class ModelSchema:
 
         A DataFrame of float64 columns is made of such an array by the child.
         """
+        if self.kind == "columns" and not self.columns:
+            return True  # rows without names: nothing is known of them
         if self.kind == "array":
             return not any(column.type in ("string", "datetime") or column.dtype == OBJECT for column in self.columns)
         return (
@@ -81,6 +85,12 @@ class ModelSchema:
                 for column in self.columns
             )
         )
+
+    @cached_property
+    def needed(self) -> "ModelSchema":
+        """The same without the columns that may be absent."""
+        columns = tuple(column for column in self.columns if column.name not in (self.unused or ()))
+        return replace(self, columns=columns, width=len(columns), unused=None)
 
     @cached_property
     def rows(self) -> NumberRows:
@@ -102,6 +112,8 @@ class ModelSchema:
                 data[key] = getattr(self, key)
         if self.classes is not None:
             data["classes"] = list(self.classes)
+        if self.unused is not None:
+            data["unused"] = list(self.unused)
         if self.flat:
             data["flat"] = True
         if self.example:
@@ -125,6 +137,8 @@ class ModelSchema:
             )
             for column in values.get("columns", ())
         )
+        if values.get("unused") is not None:
+            values["unused"] = tuple(values["unused"])
         values["example"] = tuple(values.get("example", ()))
         if values.get("classes") is not None:
             values["classes"] = tuple(values["classes"])

@@ -1,7 +1,7 @@
 """Restart back-off: deaths of a version's children in a row, the pause before the next start, and when to stop trying.
 
-A child may die because of the one request that it computes. So if a version is known to answer others, such deaths only delay the
-next start a little, and never lead to quarantine.
+A child may die because of the one request that it computes. So if a version is known to answer others, such deaths
+only delay the next start a little, and never lead to quarantine.
 """
 
 from collections import Counter
@@ -35,7 +35,8 @@ class RestartBackoff:
         return min(longest, 0.1 * 2.0 ** min(self.in_a_row - 2, 10))
 
     def against(self, *, proven: bool) -> int:
-        """Deaths in a row that count against the version. `proven`: it is known to answer, so requests may be the cause."""
+        """Deaths in a row that count against the version. `proven`: it is known to answer, so requests may be the
+        cause."""
         return self.in_a_row - self.over_requests if proven else self.in_a_row
 
     def note(self, death: LastDeath | None, *, sound: bool = False, child: int | None = None) -> None:

@@ -1,7 +1,8 @@
 """Baseline recording: golden rows are recorded in the environment in which a version was trained, else registered.
 
-A version that is first loaded in another environment, because its service names one or another was chosen after the run, would
-otherwise only be compared with itself. So it is loaded once in its own environment, recorded and ended before.
+A version that is first loaded in another environment, because its service names one or another was chosen after the
+run, would otherwise only be compared with itself. So it is loaded once in its own environment, recorded and ended
+before.
 """
 
 import logging

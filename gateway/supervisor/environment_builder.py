@@ -1,7 +1,8 @@
-"""A process that builds one interpreter: ``python -m gateway.supervisor.environment_builder ROOT WANTED``, started by `gateway.supervisor.environments`.
+"""A process that builds one interpreter: ``python -m gateway.supervisor.environment_builder ROOT WANTED``, started by
+`gateway.supervisor.environments`.
 
-WANTED is JSON: an environment's ``spec`` and ``name``, what it was resolved to (``frozen``, or null), ``strict``. Progress goes to the error output; the last line of the output is JSON, or a sentence
-when the exit code is not 0.
+WANTED is JSON: an environment's ``spec`` and ``name``, what it was resolved to (``frozen``, or null), ``strict``.
+Progress goes to the error output; the last line of the output is JSON, or a sentence when the exit code is not 0.
 """
 
 import ctypes

@@ -1,12 +1,13 @@
 """Golden rows in the supervisor: recorded by the first limited child of a version, replayed at every load.
 
-`registry.golden` makes inputs and compares answers; this module asks the child. Golden answers count neither as use of the model
-nor as a sign that the child is sound.
+`registry.golden` makes inputs and compares answers; this module asks the child. Golden answers count neither as use of
+the model nor as a sign that the child is sound.
 """
 
 import asyncio
 import logging
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,12 @@ _MOST_REPORTED: Final = 2  # methods whose largest difference is reported
 _BATCH_ULP: Final = 4
 _BATCH_ROWS: Final = 8
 _BATCH_BUDGET_S: Final = 1.0
+_FITTED_ATTRIBUTE: Final = re.compile(r"has no attribute '[a-z]\w*_'")
+_NEVER_THE_ROWS: Final = frozenset({"ImportError", "ModuleNotFoundError"})
+_PROBES: Final = (
+    GoldenInput("array", np.zeros((1, 1))),
+    GoldenInput("list", values=("a",)),
+)  # for a model of unknown width
 _VERSIONS: Final = ("python", "sklearn", "numpy")
 
 
@@ -43,8 +50,8 @@ _VERSIONS: Final = ("python", "sklearn", "numpy")
 class Report:
     """Result of the golden rows at one load.
 
-    `difference` describes the largest difference, None if all answers were right. `unverified` says why there was nothing to
-    compare with, None if there was. `implausible` describes an answer that no model of its kind gives.
+    `difference` describes the largest difference, None if all answers were right. `unverified` says why there was
+    nothing to compare with, None if there was. `implausible` describes an answer that no model of its kind gives.
     """
 
     difference: str | None = None
@@ -166,14 +173,17 @@ class GoldenRows:
             return Report(unverified=str(error))
         if record.settings.get("expected"):
             return await self._checked(record, child, client, inputs)
-        if not inputs:
-            return Report(unverified="the model does not tell enough of its input; register it with a sample")
         recorded_in = {name: child.description.get(name) for name in _VERSIONS}
-        recording = await _recorded(client, inputs, child.description["methods"], recorded_in)
+        if not inputs:
+            unfitted = await _unfitted(client, child.description)
+            if unfitted is not None:
+                return Report(recorded_in=recorded_in, implausible=unfitted)
+            return Report(unverified="the model does not tell enough of its input; register it with a sample")
+        recording, refusals = await _recorded(client, inputs, child.description["methods"], recorded_in)
+        if refusals:
+            return _refused(child.description, refusals, recorded_in, sampled=sample is not None)
         if not recording.inputs:
-            return Report(
-                unverified="the model took none of the rows that were made for it, or answers differently each time"
-            )
+            return Report(unverified="the model answers differently each time, or more than is recorded")
         implausible = _implausible(record, child, recording)
         if implausible is not None:
             return Report(recorded_in=recorded_in, implausible=implausible)
@@ -199,18 +209,24 @@ class GoldenRows:
 
 async def _recorded(
     client: ScoringClient, inputs: Sequence[GoldenInput], methods: Sequence[str], recorded_in: Mapping[str, Json]
-) -> Recording:
-    """All successful answers that are the same when asked twice."""
+) -> tuple[Recording, list[tuple[str, ScoringError]]]:
+    """All successful answers that are the same when asked twice. If there was no successful answer at all, also the errors by
+    method."""
     until = time.monotonic() + _BUDGET_S
     kept: list[tuple[GoldenInput, dict[str, Any]]] = []
     steady: dict[str, bool] = {}
+    refusals: list[tuple[str, ScoringError]] = []
+    answered = False
     for given in inputs:
         asked = [(m, again) for m in methods if steady.get(m) is not False for again in _times(m, steady)]
-        told = await _ask(client, given, [method for method, _ in asked], until)
+        replies = await _ask(client, given, [method for method, _ in asked], until)
         found: dict[str, Any] = {}
-        for (method, again), answer in zip(asked, told, strict=False):
+        for (method, again), answer in zip(asked, replies, strict=False):
             if isinstance(answer, ScoringError):
+                refusals.append((method, answer))
+                answered = answered or answer.type == "AnswerRefused"  # it is only too large to be sent
                 continue
+            answered = True
             if again:
                 steady[method] = compare(found[method], answer) is None if method in found else True
             else:
@@ -218,7 +234,58 @@ async def _recorded(
         answers = {m: found[m] for m in found if steady.get(m) and _size(found[m]) <= _MOST_VALUES}
         if answers:
             kept.append((given, answers))
-    return Recording(recorded_in, tuple(given for given, _ in kept), tuple(answers for _, answers in kept))
+    recording = Recording(recorded_in, tuple(given for given, _ in kept), tuple(answers for _, answers in kept))
+    return recording, [] if answered else refusals
+
+
+async def _unfitted(client: ScoringClient, description: Mapping[str, Json]) -> str | None:
+    """Why a model is not fitted, None if it seems to be. scikit-learn's check alone is not enough, since it takes estimators
+    of others for unfitted: the methods have to fail too."""
+    if description.get("fitted", True):
+        return None
+    replies = [answer for given in _PROBES for answer in await _ask(client, given, description["methods"])]
+    errors = [answer for answer in replies if isinstance(answer, ScoringError)]
+    said = next(filter(_is_unfitted, errors), None)
+    if said is not None:
+        return f"is not fitted: {said.message}"
+    if description.get("any_row") and errors and len(errors) == len(replies):
+        return f"is not fitted: {errors[0].message}"
+    return None
+
+
+def _is_unfitted(error: ScoringError) -> bool:
+    """scikit-learn's error, one that a library derived from it, or a missing attribute of those that `fit` sets."""
+    if error.type == "AttributeError":
+        return _FITTED_ATTRIBUTE.search(error.message) is not None
+    return error.type.endswith("NotFittedError")
+
+
+def _refused(
+    description: Mapping[str, Json],
+    refusals: Sequence[tuple[str, ScoringError]],
+    recorded_in: Mapping[str, Json],
+    *,
+    sampled: bool,
+) -> Report:
+    """The model answered none of its golden rows: it cannot be served, unless the rows themselves may be at fault."""
+    method, error = refusals[0]
+    unfitted = next((each for _, each in refusals if _is_unfitted(each)), None)
+    if unfitted is not None and (unfitted.type != "AttributeError" or not description.get("fitted", True)):
+        return Report(recorded_in=recorded_in, implausible=f"is not fitted: {unfitted.message}")
+    what = "none of the rows of its sample" if sampled else "none of the rows that were made for it"
+    sentence = f"answers {what}: {method} fails with {error}"
+    if sampled or error.type in _NEVER_THE_ROWS or (description.get("any_row") and not _guessed(description)):
+        return Report(recorded_in=recorded_in, implausible=sentence)
+    return Report(unverified=f"the model {sentence}")
+
+
+def _guessed(description: Mapping[str, Json]) -> bool:
+    """Whether a column, or a transformer of labels, takes certain values only that may be missing in the rows made for it."""
+    if description.get("item") == "label":
+        return True
+    types = description.get("column_types") or {}
+    closed = description.get("closed_categories") or ()
+    return any(types.get(column) not in {"number", "string", "boolean"} for column in closed)
 
 
 def _times(method: str, steady: Mapping[str, bool]) -> tuple[bool, ...]:
@@ -250,8 +317,9 @@ def _difference(method: str, expected: Any, got: Any) -> tuple[str | None, float
 
 
 async def unbatchable(client: ScoringClient, recording: Recording) -> dict[str, Json]:
-    """Methods that answer batched rows differently than single ones, with the difference (None: in a label) in units in the last
-    place of the row's largest value. Differences up to `_BATCH_ULP` are ignored: BLAS picks its kernels by batch size."""
+    """Methods that answer batched rows differently than single ones, with the difference (None: in a label) in units
+    in the last place of the row's largest value. Differences up to `_BATCH_ULP` are ignored: BLAS picks its kernels by
+    batch size."""
     until = time.monotonic() + _BATCH_BUDGET_S
     found: dict[str, Json] = {}
     for given, answers in zip(recording.inputs, recording.answers, strict=True):

@@ -1,4 +1,5 @@
-"""The HTTP processes: started, sent the routing table, restarted when they die, drained at the end. They share one socket."""
+"""The HTTP processes: started, sent the routing table, restarted when they die, drained at the end. They share one
+socket."""
 
 import asyncio
 import json
@@ -114,7 +115,8 @@ class HttpProcesses:
             await self._change()
 
     async def counted(self, timeout: float) -> dict[str, Any]:
-        """The counters of all processes, including ended ones; the last known ones of a process that does not answer in time."""
+        """The counters of all processes, including ended ones; the last known ones of a process that does not answer
+        in time."""
         peers = self._peers()
         if peers:
             await asyncio.wait([asyncio.ensure_future(peer.count()) for peer in peers], timeout=timeout)

@@ -1,6 +1,7 @@
 """Starts the processes of a version: files, interpreters, nurseries, limit groups, children.
 
-It decides nothing: `gateway.supervisor.models` says what to start, `gateway.supervisor.version` what to do when that fails.
+It decides nothing: `gateway.supervisor.models` says what to start, `gateway.supervisor.version` what to do when that
+fails.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
 from typing import Final
@@ -24,13 +26,15 @@ from gateway.supervisor.environments import OWN, Interpreters, Ready
 from gateway.supervisor.golden import GoldenRows
 from gateway.supervisor.log_tail import LogTail, Sink
 from gateway.supervisor.model_dir import offer
-from gateway.supervisor.nursery import Nursery, NurseryFailed
+from gateway.supervisor.nursery import NurseryFailed
+from gateway.supervisor.nursery_pool import NurseryPool
 from gateway.supervisor.reaper import Reaper
 from gateway.supervisor.replicas import Child, FailureKind, OnDeath, ReplicaSet, StartFailed
 from gateway.supervisor.version_state import VersionState
 from gateway.supervisor.worker_process import ChildFailed, ChildHandle, start_child
 from registry.composition.plan import PLAN
 from registry.errors import FitserveError
+from registry.golden import answer_forms
 from registry.inference import FOLDER_OF_MODELS
 from registry.limits.base import Backend
 from registry.records import Json, ModelVersion
@@ -42,7 +46,6 @@ from registry.workspace import Workspace
 log = logging.getLogger("fitserve.supervisor")
 
 _SECONDS_PER_GB: Final = 10.0
-_SOUND_NURSERY_S: Final = 0.5  # a nursery that died sooner is restarted only when it is needed
 _PROOF_S: Final = 60.0
 _IMPORTS: Final = 40  # modules imported before a fork
 _KINDS: Final[dict[str, FailureKind]] = {"digest": "digest", "load": "load", "memory": "memory", "timeout": "timeout"}
@@ -76,14 +79,13 @@ class WorkerLauncher:
         self._interpreters = Interpreters(workspace.interpreters_dir, reaper)
         self._own = Own.here()
         self._golden = GoldenRows(workspace, settings.max_compute_s)
-        self._nurseries: dict[str | None, asyncio.Task[Nursery]] = {}
+        self._nurseries = NurseryPool(reaper)
         self._loads = asyncio.Semaphore(max(2, round(cores) * 2))  # more at once would only compete
         self._ids = itertools.count(1)
         self._files: dict[str, tuple[Files, Ready]] = {}  # by key of the replica set
         self._proofs: dict[tuple[str | int | None, ...], dict[str, Json]] = {}  # by `_proof_key`
         self._logs: dict[str, VersionLog] = {}
         self._tails: dict[str, LogTail] = {}
-        self._closing = False
 
     def log_of(self, version: VersionState) -> VersionLog:
         if version.id not in self._logs:
@@ -92,13 +94,13 @@ class WorkerLauncher:
 
     @property
     def nursery_pids(self) -> list[int]:
-        started = [task.result() for task in self._nurseries.values() if task.done() and not task.cancelled()]
-        return [nursery.pid for nursery in started if nursery.alive]
+        return self._nurseries.pids
 
     async def warm(self, records: Iterable[ModelVersion]) -> None:
-        """Start the nursery of the gateway's own interpreter ahead of its first use, with the modules that these versions import."""
+        """Start the nursery of the gateway's own interpreter ahead of its first use, with the modules that these
+        versions import."""
         try:
-            nursery = await self._nursery(OWN)
+            nursery = await self._nurseries.get(OWN)
             await nursery.bring(islice(dict.fromkeys(chain(*map(_imports, records))), _IMPORTS))
         except NurseryFailed as error:
             log.warning("models start in fresh interpreters, which is slower: %s", error)
@@ -133,8 +135,8 @@ class WorkerLauncher:
             return await self._start(version, replicas)
 
     async def prove(self, version: VersionState, replicas: ReplicaSet, child: Child) -> None:
-        """Find out how a child may be asked, and put it into its description: which methods have shortcuts, and which answer
-        batched rows differently. Until then callers are answered by the public methods, one request at a time.
+        """Find out how a child may be asked, and put it into its description: which methods have shortcuts, and which
+        answer batched rows differently. Until then callers are answered by the public methods, one request at a time.
 
         The result of an earlier child with the same bytes in the same environment is reused.
         """
@@ -173,13 +175,8 @@ class WorkerLauncher:
 
     async def close(self) -> None:
         """End the nurseries."""
-        self._closing = True
         await self._golden.close()
-        for task in self._nurseries.values():
-            task.cancel()
-            await asyncio.wait([task])
-            if not task.cancelled() and task.exception() is None:
-                await task.result().close()
+        await self._nurseries.close()
         for version_log in self._logs.values():
             version_log.close()
 
@@ -252,7 +249,19 @@ class WorkerLauncher:
             handle.kill()
             raise
         log.info("%s: child %d serves within %g GB", replicas.what, handle.pid, replicas.limits.memory_in_gb)
+        self._log_start(version, replicas, child)
         return child
+
+    def _log_start(self, version: VersionState, replicas: ReplicaSet, child: Child) -> None:
+        """A line in the version's log, which is empty otherwise where a model prints nothing."""
+        found = child.description
+        libraries = f"Python {found.get('python')}" + (f", scikit-learn {v}" if (v := found.get("sklearn")) else "")
+        limits = f"{replicas.limits.cores:g} cores, {memory_text(replicas.limits.memory_in_gb)}"
+        now = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
+        line = f"{now} {replicas.what}: process {child.pid} loaded the model ({libraries}; {limits}) and serves\n"
+        version_log = self.log_of(version)
+        version_log.write(line.encode())
+        version_log.close()  # a thousand quiet models should not hold a descriptor each
 
     async def _forked(self, version: VersionState, ready: Ready) -> ChildHandle:
         """A child that waits for its order: forked from a nursery if possible, else in a fresh interpreter."""
@@ -260,7 +269,7 @@ class WorkerLauncher:
         imports = _imports(version.record)[:_IMPORTS]
         for _ in range(2):  # a nursery may have died since it was used last
             try:
-                nursery = await self._nursery(ready)
+                nursery = await self._nurseries.get(ready)
                 return await nursery.fork(log=tail, imports=imports)
             except NurseryFailed as error:
                 log.warning("%s: no fork from the nursery: %s", version.id, error)
@@ -270,26 +279,6 @@ class WorkerLauncher:
             )
         except OSError as error:
             raise _no_process(f"{ready.python.name} could not be started: {error.strerror}") from None
-
-    async def _nursery(self, ready: Ready) -> Nursery:
-        task = self._nurseries.get(ready.digest)
-        if task is None or (task.done() and (task.cancelled() or task.exception() or not task.result().alive)):
-            task = self._nurseries[ready.digest] = asyncio.create_task(self._start_nursery(ready))
-        return await asyncio.shield(task)
-
-    async def _start_nursery(self, ready: Ready) -> Nursery:
-        """Start a nursery that is replaced when it dies, so that the next start of a model need not wait for imports."""
-        nursery = await Nursery.start(ready.python, self._reaper, variables=ready.variables)
-        since = time.monotonic()
-        nursery.exited.add_done_callback(lambda _: self._nursery_died(ready, since))
-        return nursery
-
-    def _nursery_died(self, ready: Ready, since: float) -> None:
-        if self._closing or time.monotonic() - since < _SOUND_NURSERY_S:
-            return
-        log.warning("a nursery died, starting another")
-        self._nurseries[ready.digest] = again = asyncio.create_task(self._start_nursery(ready))
-        again.add_done_callback(_ignore)  # the next user tries again and reports
 
     def _order(self, replicas: ReplicaSet, files: Files, listen: str) -> dict[str, Json]:
         artifact = files.record.artifact  # as the replica set was opened; the record may have changed since
@@ -312,7 +301,8 @@ class WorkerLauncher:
         }
 
     def _script_order(self, record: ModelVersion, files: Files, script: str) -> dict[str, Json]:
-        """The scoring script, and a folder with its model laid out as in Azure's containers: `<name>/<version>/<model>`."""
+        """The scoring script, and a folder with its model laid out as in Azure's containers:
+        `<name>/<version>/<model>`."""
         root = self._runtime / f"app-{record.artifact.digest[:16]}"
         several = bool(record.settings.get(FOLDER_OF_MODELS))
         models = root / "azureml-models" if several else root / "azureml-models" / record.name / str(record.version)
@@ -333,6 +323,8 @@ class WorkerLauncher:
             version.schema = await self._schema(version, child)
         sample = await asyncio.to_thread(self._rows, record) if record.sample and not record.golden else None
         report = await self._golden.check(record, child, sample, replicas.unrecorded)
+        if child.recording is not None:
+            child.description["answers"] = answer_forms(child.recording)
         if report.problem is None or not version.children:
             self._adopt(version, replicas)
             version.description = child.description
@@ -407,7 +399,8 @@ def _notes(serving: ServingEnvironment, ready: Ready) -> list[str]:
 
 
 def _proof_key(record: ModelVersion, replicas: ReplicaSet, ready: Ready) -> tuple[str | int | None, ...]:
-    """Everything that decides how a model answers (bytes, code, interpreter, threads), and the rows it was proved with."""
+    """Everything that decides how a model answers (bytes, code, interpreter, threads), and the rows it was proved
+    with."""
     return record.artifact.digest, record.code, ready.digest, replicas.limits.threads, record.sample
 
 
@@ -418,7 +411,8 @@ def _imports(record: ModelVersion) -> list[str]:
 
 
 def _join(replicas: ReplicaSet, handle: ChildHandle) -> list[str]:
-    """Put a child into its limit group before it loads anything; gives the files by which it joins by itself, if it must."""
+    """Put a child into its limit group before it loads anything; gives the files by which it joins by itself, if it
+    must."""
     if handle.threads == 1:
         return list(replicas.group.expect(handle.pid))
     replicas.group.add(handle.pid)
@@ -428,11 +422,6 @@ def _join(replicas: ReplicaSet, handle: ChildHandle) -> list[str]:
 def _no_process(sentence: str) -> StartFailed:
     """The machine lacked a resource that may be available later: retry as after a death."""
     return StartFailed("machine", sentence, LastDeath("no process", sentence))
-
-
-def _ignore(done: "asyncio.Task[Nursery]") -> None:
-    if not done.cancelled():
-        done.exception()
 
 
 def _since(began: float) -> float:

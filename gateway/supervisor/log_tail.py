@@ -52,7 +52,8 @@ class LogTail:
 
 
 class LogPipe:
-    """A pipe whose writing end a child gets, and whose reading end this loop drains into a tail until the last writer closes.
+    """A pipe whose writing end a child gets, and whose reading end this loop drains into a tail until the last writer
+    closes.
 
     A child that prints more than `RATE` bytes a second waits for its own lines, not the loop for them.
     """

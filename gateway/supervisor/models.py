@@ -1,7 +1,7 @@
 """All models in the supervisor: kept in step with the registry, published to the HTTP processes, and given memory.
 
-Versions start ahead if their memory can be promised, or at first use. To make room for a requested version, the least recently
-used of the idle ones are stopped.
+Versions start ahead if their memory can be promised, or at first use. To make room for a requested version, the least
+recently used of the idle ones are stopped.
 """
 
 import asyncio
@@ -145,7 +145,8 @@ class ModelManager:
             self._mark(name)
 
     def _runs(self, name: str, own: OwnModel) -> list[int]:
-        """All versions where the service follows the live one; else the one it names, and the one that answers until then."""
+        """All versions where the service follows the live one; else the one it names, and the one that answers until
+        then."""
         if own.asked is None:
             return list(own.records)
         model = self.models.get(name)
@@ -337,8 +338,8 @@ class ModelManager:
     # room
 
     async def _make_room(self, version: VersionState, key: str) -> None:
-        """Promise memory to a new group, stopping other versions where allowed. The limits may change meanwhile; those in force when
-        this returns are promised.
+        """Promise memory to a new group, stopping other versions where allowed. The limits may change meanwhile; those
+        in force when this returns are promised.
 
         Raises:
             NoRoomNow: it does not fit beside what is promised.

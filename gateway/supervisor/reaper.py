@@ -1,7 +1,7 @@
 """Reaps the supervisor's children in one place: those it started, those it adopted, and what these left behind.
 
-A process that calls `become_subreaper` adopts orphans, so nobody else may wait for single pids (no `asyncio.subprocess`, no
-`Popen.wait`): everything is started through, or watched by, one `Reaper`.
+A process that calls `become_subreaper` adopts orphans, so nobody else may wait for single pids (no
+`asyncio.subprocess`, no `Popen.wait`): everything is started through, or watched by, one `Reaper`.
 """
 
 import asyncio
@@ -41,7 +41,8 @@ class Exit:
 
 
 def become_subreaper() -> bool:
-    """Called in the supervisor: orphans below this process become its children. False where the kernel cannot (not Linux)."""
+    """Called in the supervisor: orphans below this process become its children. False where the kernel cannot (not
+    Linux)."""
     if not sys.platform.startswith("linux"):
         return False
     libc = ctypes.CDLL(None, use_errno=True)
@@ -88,7 +89,8 @@ class Reaper:
         preexec: Callable[[], None] | None = None,
         **options: Any,
     ) -> "tuple[int, asyncio.Future[Exit]]":
-        """Start a program; gives its pid and its end. Call on the main thread: a parent-death signal follows the thread.
+        """Start a program; gives its pid and its end. Call on the main thread: a parent-death signal follows the
+        thread.
 
         Raises:
             OSError: it could not be started.

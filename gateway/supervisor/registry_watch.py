@@ -36,8 +36,8 @@ def read_registered(workspace: Workspace) -> Registered:
 
 
 class _Identity:
-    """Detects that a workspace's folder or database file was replaced. SQLite itself goes on with deleted files, and does not
-    notice that a file was copied over."""
+    """Detects that a workspace's folder or database file was replaced. SQLite itself goes on with deleted files, and
+    does not notice that a file was copied over."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._root = workspace.root

@@ -108,7 +108,8 @@ class ReplicaSet:
         self.group.set_cpu(limits.cores)
 
     def can_change_limits(self, limits: ResourceConfiguration, size: int) -> bool:
-        """False where a restart is needed: threads and rlimits are fixed for a process's life, and less memory may be too little."""
+        """False where a restart is needed: threads and rlimits are fixed for a process's life, and less memory may be
+        too little."""
         same = (limits.threads, size) == (self.limits.threads, self.wanted_size)
         return same and not self.group.rlimits() and limits.memory_bytes >= self.limits.memory_bytes
 

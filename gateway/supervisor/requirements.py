@@ -1,4 +1,5 @@
-"""The resource requirements of a version's record: number of children, size, and everything that decides how it runs."""
+"""The resource requirements of a version's record: number of children, size, and everything that decides how it
+runs."""
 
 import functools
 import math
@@ -8,7 +9,7 @@ from registry.errors import FitserveError
 from registry.inference import content_of
 from registry.limits import machine_cores
 from registry.records import Json, ModelVersion
-from registry.resources import GB
+from registry.resources import GB, ResourceConfiguration
 from registry.units import memory_text
 
 MOST_CHILDREN: Final = 1000
@@ -25,17 +26,30 @@ class TooLargeForLimit(FitserveError):
 
 
 @functools.cache
-def most_cores() -> int:
-    """The largest number of children by cores: those of the machine."""
-    return math.ceil(machine_cores())
+def most_cores() -> float:
+    """Cores that this machine, or the container, has for all models."""
+    return machine_cores()
+
+
+def cores_in_force(limits: ResourceConfiguration) -> float:
+    """As many as are asked for, at most the machine's."""
+    return min(limits.cores, most_cores())
+
+
+def note_of_cores(limits: ResourceConfiguration) -> list[str]:
+    """What a person should know where more is asked for than there is."""
+    if limits.cores <= most_cores():
+        return []
+    return [f"{limits.cores:g} cores are asked for; on this machine at most {most_cores():g} are in force"]
 
 
 def children_of(record: ModelVersion) -> int:
-    """How many children it should have: as many as were registered, else one for each whole core, at most the machine's."""
+    """How many children it should have: as many as were registered, else one for each whole core, at most the
+    machine's."""
     children = record.settings.get("children")
     if isinstance(children, int | float) and 1 <= children <= MOST_CHILDREN:  # registration takes no others
         return int(children)
-    return max(1, min(int(record.resource_configuration.cores), most_cores()))
+    return max(1, min(int(record.resource_configuration.cores), math.ceil(most_cores())))
 
 
 def check_size(what: str, record: ModelVersion) -> None:

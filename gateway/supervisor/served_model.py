@@ -14,8 +14,8 @@ log = logging.getLogger("fitserve.supervisor")
 
 
 class ServedModel:
-    """One model, or a service's own copy of one. `live` is the version that answers when a request names none; None until there
-    is one."""
+    """One model, or a service's own copy of one. `live` is the version that answers when a request names none; None
+    until there is one."""
 
     def __init__(self, name: str, settings: Settings, service: str | None = None) -> None:
         self.name = name
@@ -79,7 +79,8 @@ class ServedModel:
                 self.versions[number].start()
 
     async def unload(self) -> None:
-        """Stop all versions until `load`, or until a new one is registered. Returns when accepted requests are answered."""
+        """Stop all versions until `load`, or until a new one is registered. Returns when accepted requests are
+        answered."""
         for version in self.versions.values():
             version.unload()
         await asyncio.gather(*(version.stopped() for version in self.versions.values()))

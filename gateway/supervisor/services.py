@@ -15,7 +15,8 @@ log = logging.getLogger("fitserve.supervisor")
 class OwnModel:
     """A model as one service has it: under the service's limits, in children of its own.
 
-    `asked` is the version that the service names, None for whichever proves right last. `records` are those that may run.
+    `asked` is the version that the service names, None for whichever proves right last. `records` are those that may
+    run.
     """
 
     service: str
@@ -26,7 +27,8 @@ class OwnModel:
 def read_services(
     deployed: Sequence[ServiceRecord], models: Sequence[ModelVersion]
 ) -> tuple[list[ServiceEntry], dict[str, OwnModel]]:
-    """The entries of all services with valid records, and the models that run for one service alone, by their name in the table."""
+    """The entries of all services with valid records, and the models that run for one service alone, by their name in
+    the table."""
     by_name: dict[str, list[ModelVersion]] = {}
     for version in models:
         by_name.setdefault(version.name, []).append(version)

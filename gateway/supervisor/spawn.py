@@ -39,7 +39,8 @@ ENVIRONMENT: Final = frozenset(
 def clean_environment(
     variables: Mapping[str, str] | None = None, environ: Mapping[str, str] = os.environ, threads: int = 1
 ) -> dict[str, str]:
-    """The environment of nurseries and children: an allow-list, the model environment's own `variables`, thread counts."""
+    """The environment of nurseries and children: an allow-list, the model environment's own `variables`, thread
+    counts."""
     kept = {name: value for name, value in environ.items() if name in ENVIRONMENT or name.startswith("LC_")}
     kept.update(variables or {})
     kept.update({name: str(threads) for name in THREAD_VARIABLES})

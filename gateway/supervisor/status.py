@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from gateway.ipc.routing_table import LastDeath
 from gateway.rundir.version_log import VersionLog
 from gateway.supervisor.models import ModelManager
+from gateway.supervisor.requirements import cores_in_force, note_of_cores
 from gateway.supervisor.served_model import ServedModel
 from gateway.supervisor.version_state import VersionState
 from registry.limits.base import Enforcement, Usage
@@ -71,7 +72,7 @@ def version_status(version: VersionState, log: VersionLog, enforcement: Enforcem
         "state": version.shown[0],
         "reason": version.shown[1],
         "limits": {
-            "cpu": limits.cores,
+            "cpu": cores_in_force(limits),
             "memory_in_gb": limits.memory_in_gb,
             "asked": {"cpu": version.limits.cores, "memory_in_gb": version.limits.memory_in_gb},
             "enforcement": enforcement if replicas is None else replicas.group.enforcement,
@@ -90,7 +91,7 @@ def version_status(version: VersionState, log: VersionLog, enforcement: Enforcem
         "answers": version.answers,
         "golden": version.golden,
         "unverified": version.unverified,
-        "notes": version.notes,
+        "notes": [*version.notes, *note_of_cores(version.limits)],
         "environment": record.environment,
         "progress": version.progress,
         "facts": {

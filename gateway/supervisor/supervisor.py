@@ -1,7 +1,7 @@
 """The supervisor: one process that owns the socket, the HTTP processes, the scoring children and their limits.
 
-It decides and starts; it never answers a scoring call and never unpickles. One thread runs one loop, another watches the
-registry. Signal handlers only set flags.
+It decides and starts; it never answers a scoring call and never unpickles. One thread runs one loop, another watches
+the registry. Signal handlers only set flags.
 """
 
 import asyncio
@@ -147,7 +147,8 @@ class Supervisor:
             reaper.stop()
 
     async def _started(self, on_ready: Callable[[str], None] | None, also: Iterable[asyncio.Task[None]]) -> None:
-        """Wait until all HTTP processes accept connections and `also` is done, or until a signal; then announce the gateway."""
+        """Wait until all HTTP processes accept connections and `also` is done, or until a signal; then announce the
+        gateway."""
         starting = asyncio.create_task(self._ready(also))
         noted = asyncio.create_task(self._signalled.wait())
         await asyncio.wait([starting, noted], return_when=asyncio.FIRST_COMPLETED)

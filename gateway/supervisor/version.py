@@ -7,8 +7,9 @@
                           ▼             ▼  └ death ┘  (back-off; `quarantine_after` in a row without an answer: quarantined)
                         failed        failed
 
-A task per version takes one step at a time and decides anew after each one. Whatever happens during a step is therefore only
-recorded. What a step needs of the rest of the supervisor is behind `gateway.supervisor.version_host.Host`.
+A task per version takes one step at a time and decides anew after each one. Whatever happens during a step is
+therefore only recorded. What a step needs of the rest of the supervisor is behind
+`gateway.supervisor.version_host.Host`.
 """
 
 import asyncio
@@ -134,7 +135,8 @@ class VersionController(VersionState):
         self.last_used = time.monotonic()
 
     def child_answered(self, child: int) -> bool:
-        """Record a child's first answer to a caller, also when its death was reported first. False: not a child of this version."""
+        """Record a child's first answer to a caller, also when its death was reported first. False: not a child of
+        this version."""
         if self.replicas is None or child not in self.replicas.children:
             return self.backoff.answered(child)
         self.replicas.children[child].answered = True
@@ -142,8 +144,8 @@ class VersionController(VersionState):
         return True
 
     def child_lost(self, child: int) -> bool:
-        """Record that a child died while it computed a request, also when its death was reported first. False: not a child of
-        this version."""
+        """Record that a child died while it computed a request, also when its death was reported first. False: not a
+        child of this version."""
         if self.replicas is None or child not in self.replicas.children:
             return self.backoff.over_request(child)
         self.replicas.children[child].over_request = True
@@ -282,7 +284,8 @@ class VersionController(VersionState):
 
     @contextlib.contextmanager
     def _giving_up_when_stopped(self) -> Iterator[None]:
-        """Let `stop` cancel this: who stops this version to make room may hold the lock that the new replica set waits for."""
+        """Let `stop` cancel this: who stops this version to make room may hold the lock that the new replica set waits
+        for."""
         self._trying = True
         try:
             yield

@@ -1,14 +1,14 @@
 """What the supervisor knows of one model version, and how HTTP processes see it."""
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
+from gateway.errors import redact_paths
 from gateway.ipc.routing_table import OF_SERVICE, State, VersionEntry
 from gateway.supervisor.backoff import RestartBackoff
 from gateway.supervisor.replicas import Child, ReplicaSet
-from gateway.supervisor.requirements import children_of
+from gateway.supervisor.requirements import children_of, cores_in_force
 from registry.inference import content_of
 from registry.records import Json, ModelVersion
 from registry.resources import ResourceConfiguration
@@ -16,12 +16,12 @@ from registry.serving_environment import ServingEnvironment
 
 RESTING: Final = frozenset({"failed", "quarantined"})
 UNLOADED: Final = "`load` of the Open Inference protocol starts it again"
-_PATH: Final = re.compile(r"(?<![\w.])/[\w.+-]+(?:/[\w.+-]*)+")  # callers must not learn where files lie here
 
 
 class VersionState:
-    """Attributes of a version and what follows from them. `VersionController` is the only one that changes them, except for
-    `description`, `schema`, `golden`, `unverified`, `serving`, `progress`, `notes` and `start_ms`, which the launcher fills in."""
+    """Attributes of a version and what follows from them. `VersionController` is the only one that changes them,
+    except for `description`, `schema`, `golden`, `unverified`, `serving`, `progress`, `notes` and `start_ms`, which
+    the launcher fills in."""
 
     def __init__(self, record: ModelVersion, service: str | None = None) -> None:
         self.record = record
@@ -98,7 +98,7 @@ class VersionState:
             name=self.model,
             version=record.version,
             state=state,
-            reason=None if reason is None else _PATH.sub("…", reason),
+            reason=None if reason is None else redact_paths(reason),
             children=tuple(child.address for child in self.children),
             description=self.description,
             schema=self.schema,
@@ -110,6 +110,7 @@ class VersionState:
             tags=dict(record.tags),
             properties=dict(record.properties),
             cpu=limits.cores,
+            cpu_in_force=cores_in_force(limits),
             memory_in_gb=limits.memory_in_gb or 0.0,
             unverified=self.unverified,
             last_death=self.backoff.last,

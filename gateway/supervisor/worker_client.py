@@ -107,7 +107,8 @@ class ScoringClient:
     async def ask_all(self, questions: Sequence[Question], until: float = math.inf) -> list[Any]:
         """The answers, or the ScoringErrors, in order; fewer when the time `until` (time.monotonic) has come.
 
-        The more travel together the quicker the model answers, so that a slow one is not asked much that nobody waits for.
+        The more travel together the quicker the model answers, so that a slow one is not asked much that nobody waits
+        for.
 
         Raises:
             ConnectionError: the child died.

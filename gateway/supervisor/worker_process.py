@@ -1,7 +1,7 @@
 """A scoring child as the supervisor sees it: start, orders, events, log, end.
 
-Knows no models, limits or restarts: `gateway.supervisor.version` decides, this carries out. It runs on the supervisor's main
-thread, in its loop.
+Knows no models, limits or restarts: `gateway.supervisor.version` decides, this carries out. It runs on the
+supervisor's main thread, in its loop.
 """
 
 import asyncio
@@ -35,7 +35,8 @@ class ChildFailed(Exception):
 class ChildHandle:
     """One scoring child. `exited` is done when it has ended and been reaped; its last messages were received before.
 
-    Order of calls: `hello`, then (after it has joined its group) `go`, then `send("serve")`; `send("exit")` or `kill` ends it.
+    Order of calls: `hello`, then (after it has joined its group) `go`, then `send("serve")`; `send("exit")` or `kill`
+    ends it.
     """
 
     def __init__(self, pid: int, control: socket.socket, pipe: LogPipe, log: LogTail, exited: "asyncio.Future[Exit]"):
@@ -68,8 +69,8 @@ class ChildHandle:
         return self.pid
 
     async def go(self, order: Mapping[str, Any], timeout: float) -> dict[str, Any]:
-        """Have it load the model; gives its description. `order` is as in child.py, with at least ``artifact, digest, format, listen,
-        methods``.
+        """Have it load the model; gives its description. `order` is as in child.py, with at least ``artifact, digest,
+        format, listen, methods``.
 
         Raises:
             ChildFailed: with the child's message, or how it ended, or that it took longer than `timeout` seconds.

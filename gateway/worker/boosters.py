@@ -1,4 +1,4 @@
-"""What the models of LightGBM, XGBoost and CatBoost know of their columns, each in its own way.
+"""Columns and categories of models of LightGBM, XGBoost and CatBoost, which keep them in attributes of their own.
 
 Runs inside the model's own Python (3.6 and later), beside child.py; imports none of the three.
 """
@@ -185,7 +185,7 @@ def _xgboost(model: Any) -> Any:
 
 
 def _called(item: Any, method: str, *arguments: Any) -> Any:
-    """What the method of somebody else's object gives; None where it has none, or fails."""
+    """The result of calling a method of an untrusted object; None if it is absent or raises."""
     try:
         return getattr(item, method)(*arguments)
     except Exception:

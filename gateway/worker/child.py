@@ -1,5 +1,5 @@
-"""The scoring child: one model in one process, arrays in, arrays out. It knows no HTTP, no registry and no limits beyond the
-rlimits it is told to set.
+"""The scoring child: one model in one process, arrays in, arrays out. It knows nothing of HTTP, the registry, or limits other than
+the rlimits in its order.
 
 Runs inside the model's own Python (3.6 and later) with the standard library and numpy, so neither it nor the files beside it
 import anything of ours or use newer syntax. They are a package of their own there, `fitserve_child`, without a parent.
@@ -30,13 +30,13 @@ def sibling(name: str) -> Any:
 
 
 def prepare() -> None:
-    """Import what a child needs before its model is known: called in the nursery, so that its children need not."""
+    """Import the modules that every child needs. Called in the nursery, so that forked children have them already."""
     for name in ("describe", "loading", "process_setup", "scoring", "server", "wire"):
         sibling(name)
 
 
 def run_child(control_fd: int) -> None:
-    """From the first word to the last: hello, go, load, describe, serve. Does not return."""
+    """The whole life of a child: hello, go, load, describe, serve. Does not return."""
     sys.dont_write_bytecode = True  # the folders of models are not for writing
     care, loading = sibling("process_setup"), sibling("loading")
     control = sibling("server").Control(control_fd)
@@ -84,7 +84,7 @@ def _start(control: "Control", order: "Header") -> "Server":
         raise loading.LoadFailed("memory", "the model does not fit into its memory limit") from None
     except loading.LoadFailed:
         raise
-    except Exception as error:  # somebody's class that raises when it is looked at
+    except Exception as error:  # a class of the model whose attributes raise
         text = "it was loaded but cannot be described: {}: {}".format(type(error).__name__, error)
         raise loading.LoadFailed("load", text[:500]) from error
     note = sibling("wire").Note.make(order["listen"])
@@ -101,7 +101,7 @@ def _start(control: "Control", order: "Header") -> "Server":
 
 
 def _model(order: "Header", threads: "Optional[int]") -> "Tuple[Any, Header]":
-    """What answers with the methods of the model that `order` names, and its description."""
+    """A scorer for the model that `order` names, and its description."""
     describe, loading, scoring, wire = [sibling(name) for name in ("describe", "loading", "scoring", "wire")]
     if order.get("plan"):
         model, caught = sibling("chain").load_chain(
@@ -121,7 +121,7 @@ def _model(order: "Header", threads: "Optional[int]") -> "Tuple[Any, Header]":
 
 
 def _script(order: "Header") -> "Tuple[Any, Header]":
-    """The same for a scoring script, which loads the model by itself from where Azure's variables point."""
+    """A scorer for an entry script, which loads the model itself from the path in Azure's variables."""
     sibling("loading").verify(order["artifact"], order["digest"], order["kind"])
     os.environ["AZUREML_MODEL_DIR"], os.environ["AML_APP_ROOT"] = order["model_dir"], order["app_root"]
     for folder in (os.path.dirname(order["script"]), order["code"]):

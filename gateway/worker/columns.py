@@ -1,4 +1,4 @@
-"""What a model knows of its columns: names, types, categories, which may be missing.
+"""What a model tells of its columns: names, types, categories, dtypes, and which may be missing.
 
 Runs inside the model's own Python (3.6 and later), beside child.py, with any scikit-learn since 0.19.
 """
@@ -10,7 +10,7 @@ import numpy as np
 
 from . import boosters
 from .frames import as_json, spec_of, type_of
-from .missing_values import allows_nan, encoder_allows_nan, passes_nan_on
+from .missing_values import allows_nan, encoder_allows_nan, passes_nan_on, refuses_unknown
 from .pipeline import (
     LABELS,
     MANY,
@@ -22,6 +22,7 @@ from .pipeline import (
     inputs,
     is_estimator,
     is_missing,
+    is_sklearn,
     nested,
     transformers,
 )
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-# Transformers of numbers that learn nothing which would tell.
+# Numeric transformers whose fitted attributes do not show that they take numbers.
 _NUMERIC = (
     "Binarizer",
     "IterativeImputer",
@@ -131,10 +132,10 @@ def columns_of(model: Any, names: "Optional[List[str]]") -> Known:
                     if len(values) <= MANY:
                         categories[column] = listed(as_json(values))
                     # Times and intervals can be written in several ways: the model itself refuses those that it does not know.
-                    if get(inner, "handle_unknown", "error") == "error" and not _converted(spec):
+                    if refuses_unknown(inner) and not _converted(spec):
                         closed.append(column)
             if (
-                _is_sklearn(inner) and get(inner, "missing_values", np.nan) is None
+                is_sklearn(inner) and get(inner, "missing_values", np.nan) is None
             ):  # an imputer's, which takes None alone for missing
                 for column in columns:
                     specs.setdefault(column, {"dtype": "object", "missing": "None"})
@@ -148,7 +149,7 @@ def columns_of(model: Any, names: "Optional[List[str]]") -> Known:
                 parts = [part for _, part, _ in transformers(inner) if is_estimator(part)]
                 refused_later = overall is False and all(allows_nan(part) for part in parts)
                 for _, part, chosen in transformers(inner):
-                    inside = _column_keys(chosen, columns)
+                    inside = column_keys(chosen, columns)
                     if is_estimator(part):
                         look(part, inside)
                         nullable.update(_nullable(part, inside, refused_later))
@@ -162,7 +163,7 @@ def columns_of(model: Any, names: "Optional[List[str]]") -> Known:
             own = boosters.names_of(inner)
             if own:
                 add({column: spec for column, spec in boosters.specs_of(inner, own).items() if column in keys})
-    except (KeyError, ValueError, IndexError, TypeError):  # an unusual choice of columns: nothing is known of them
+    except (KeyError, ValueError, IndexError, TypeError):  # an unusual column selection: nothing is known
         return Known({}, {}, [], {}, {}, {})
     for column, spec in specs.items():
         kind = type_of(spec)
@@ -177,14 +178,14 @@ def _converted(spec: "Optional[Dict[str, Any]]") -> bool:
 
 
 def blanks_as(model: Any, names: "Optional[List[str]]") -> "Optional[str]":
-    """What stands for blanks in `names`: LightGBM puts underscores there, and forgets the names that people gave."""
+    """The replacement of blanks in `names`: LightGBM writes underscores and forgets the original names."""
     if not names or any(" " in name for name in names):
         return None
     return "_" if any(type(step).__module__.startswith("lightgbm") for step in inputs(model)) else None
 
 
 def _names_in_transformers(model: Any) -> "Optional[List[str]]":
-    """Before scikit-learn 0.24 a ColumnTransformer kept no names but those it was told."""
+    """Before scikit-learn 0.24 a ColumnTransformer kept only the names in its column selections."""
     names: "List[str]" = []
     for _, _, columns in transformers(model):
         for column in [columns] if isinstance(columns, str) else columns if isinstance(columns, (list, tuple)) else []:
@@ -193,7 +194,7 @@ def _names_in_transformers(model: Any) -> "Optional[List[str]]":
     return names or None
 
 
-def _column_keys(columns: Any, keys: "List[str]") -> "List[str]":
+def column_keys(columns: Any, keys: "List[str]") -> "List[str]":
     """The names (or positions, as text) that a ColumnTransformer's `columns` stands for."""
     if isinstance(columns, str):
         return [columns]
@@ -222,7 +223,7 @@ def _nullable(part: Any, columns: "List[str]", refused_later: bool) -> "Dict[str
 
 
 def _keeps_columns(step: Any, width: int) -> bool:
-    """Whether what `step` gives has the columns that it got: it fills holes, or scales."""
+    """Whether the output of `step` has the same columns as its input: imputers and scalers."""
     fill = get(step, "statistics_")
     if fill is not None:
         kept = not any(is_missing(value) for value in np.asarray(fill, object).tolist())
@@ -231,17 +232,13 @@ def _keeps_columns(step: Any, width: int) -> bool:
 
 
 def _takes_numbers(estimator: Any) -> bool:
-    """True for scikit-learn's own that turn everything into numbers at once."""
-    if not _is_sklearn(estimator):
+    """Whether this is an estimator of scikit-learn that converts its input to numbers at once."""
+    if not is_sklearn(estimator):
         return False
     return any(is_a(estimator, name) for name in _NUMERIC) or any(
         get(estimator, name) is not None
         for name in ("mean_", "scale_", "coef_", "center_", "data_min_", "quantiles_", "tree_")
     )
-
-
-def _is_sklearn(estimator: Any) -> bool:
-    return type(estimator).__module__.startswith("sklearn.")
 
 
 def _type_of(values: Any, spec: "Optional[Dict[str, Any]]") -> "Optional[str]":
@@ -258,7 +255,7 @@ def _type_of(values: Any, spec: "Optional[Dict[str, Any]]") -> "Optional[str]":
 
 
 def _width_of_attributes(estimator: Any) -> "Optional[int]":
-    """Before 0.23 the number of columns shows only in the shape of what was learnt."""
+    """Before 0.23 the number of columns shows only in the shapes of fitted attributes."""
     shape = get(estimator, "shape_fit_")
     if shape is not None and len(shape) == 2:
         return int(shape[1])

@@ -1,11 +1,12 @@
-"""What a fitted model says of itself: methods, columns, types, categories, classes, missing values.
+"""Describes a fitted model: methods, columns, types, categories, classes, missing values.
 
-Runs inside the model's own Python (3.6 and later), beside child.py, with any scikit-learn since 0.19. All of it is read from
-attributes; where a model does not tell, the answer is None rather than a guess.
+Runs inside the model's own Python (3.6 and later), beside child.py, with any scikit-learn since 0.19. Everything is read from
+attributes; what a model does not tell is None rather than a guess.
 """
 
 import re
 import sys
+from itertools import chain
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -14,9 +15,14 @@ from .boosters import served_class
 from .columns import blanks_as, columns_of, feature_names, listed, n_features
 from .missing_values import allows_nan
 from .pipeline import LABELS, RECORDS, TEXT, get, has, inputs, is_estimator, nested
+from .selection import custom_first, takes_texts, unused_columns
 from .shortcut_base import is_a
 
-# Iterate until all rows together change little: a row's answer depends on the rows beside it.
+# Packages whose estimators take any row that fits the description; of others it is not known.
+_LIBRARIES = ("sklearn", "imblearn", "lightgbm", "xgboost")
+# Parameters that may hold an author's code.
+_CALLABLES = ("func", "inverse_func", "analyzer", "preprocessor", "tokenizer")
+# These iterate over all rows together, so that a row's answer depends on the rows beside it.
 _TOGETHER = ("NMF", "MiniBatchNMF")
 _KINDS = ("classifier", "regressor", "clusterer", "outlier_detector", "density_estimator")
 
@@ -35,8 +41,8 @@ def describe(
 
     Args:
         methods: the allow-list, in order.
-        caught: warnings that loading gave, of `warnings.catch_warnings(record=True)`.
-        sample: what the registered sample tells of the model's input: `dtypes` (a Spec by column, see frames.py) and `flat`.
+        caught: warnings that were caught while the model was loaded, by `warnings.catch_warnings(record=True)`.
+        sample: facts from the registered sample: `dtypes` (a Spec by column, see frames.py) and `flat`.
 
     Raises:
         NotScorable: the instance has none of `methods`.
@@ -70,9 +76,14 @@ def describe(
         "item": item,
         "estimator_type": _estimator_type(model),
         "batchable": _batchable(model),
+        "fitted": _fitted(model),
+        "any_row": _takes_any_row(model),
         "column_types": known.types,
         "categories": known.categories,
         "closed_categories": known.closed,  # columns whose unknown categories the model refuses
+        "unused": unused_columns(
+            model, names
+        ),  # may be absent, as others may be there too; null: all are wanted, and no others
         "dtypes": dtypes,  # per column, where the model got another dtype than JSON gives; see frames.py
         "flat": flat,  # one value a row, in an array of one dimension
         "time_dtype": _time_dtype(kind),
@@ -89,14 +100,54 @@ def methods_of(model: Any, methods: "Sequence[str]") -> "List[str]":
 
 
 def _batchable(model: Any) -> bool:
-    """Whether rows of different callers may be asked together without one seeing the other."""
+    """Whether rows of different callers can be batched without influencing each other."""
     if is_a(model, "BernoulliRBM"):  # `score_samples` draws by the row's place
         return False
     return not any(is_a(estimator, name) for estimator in nested(model) for name in _TOGETHER)
 
 
+def _fitted(model: Any) -> bool:
+    """False where scikit-learn's own check says "not fitted". It may be wrong about estimators of others."""
+    if get(model, "prefit") is True:
+        return True
+    try:
+        from sklearn.exceptions import NotFittedError
+        from sklearn.utils.validation import check_is_fitted
+    except ImportError:
+        return True
+    try:
+        check_is_fitted(model)
+    except NotFittedError:
+        return False
+    except Exception:  # not an estimator, or a scikit-learn before 0.22, which wants names of attributes
+        return True
+    return True
+
+
+def _takes_any_row(model: Any) -> bool:
+    """Whether any row that fits this description should be answered. Unknown, so False, where code that is not of `_LIBRARIES`
+    sees the rows, or a booster has categories of its own."""
+    for estimator in chain([model], nested(model)):
+        if type(estimator).__module__.split(".")[0] not in _LIBRARIES or _has_own_categories(estimator):
+            return False
+        if any(_is_authors(get(estimator, name)) for name in _CALLABLES):
+            return False
+    return True
+
+
+def _is_authors(function: Any) -> bool:
+    if not callable(function) or isinstance(function, np.ufunc):
+        return False
+    return str(getattr(function, "__module__", "")).split(".")[0] not in ("numpy",) + _LIBRARIES
+
+
+def _has_own_categories(estimator: Any) -> bool:
+    booster = get(estimator, "_Booster")
+    return bool(get(booster, "pandas_categorical")) or "c" in (get(booster, "feature_types") or ())
+
+
 def _time_dtype(kind: str) -> "Optional[str]":
-    """The unit in which pandas here reads times from text; None where no pandas is needed."""
+    """The unit in which this pandas parses times; None if pandas is not needed."""
     if kind != "columns":
         return None
     try:
@@ -131,7 +182,7 @@ def _dtypes(
 
 
 def _opaque(model: Any) -> bool:
-    """Whether somebody's own code sees the input."""
+    """Whether code outside of scikit-learn sees the input."""
     for estimator in nested(model):
         if not type(estimator).__module__.startswith("sklearn."):
             return True
@@ -151,13 +202,17 @@ def _kind(
             return "list", "record" if get(estimator, "input_type", "dict") == "dict" else None
         if any(is_a(estimator, name) for name in LABELS):
             return "list", "label"
+    if not names and takes_texts(model):
+        return "list", "text"
+    if not names and custom_first(model) and n_features(model) is None:
+        return "columns", None
     if names and (dtypes or _needs_frame(model, types)):
         return "columns", None
     return "array", None
 
 
 def _needs_frame(model: Any, types: "Dict[str, str]") -> bool:
-    """Whether a model that was fitted with names must get them again. scikit-learn's own numeric ones only compare them."""
+    """Whether a model that was fitted with names needs a DataFrame. scikit-learn's own numeric estimators only compare names."""
     if any(word != "number" for word in types.values()) or _opaque(model):
         return True
     for estimator in nested(model):
@@ -227,7 +282,7 @@ def _written_by(caught: "Sequence[Any]") -> "Optional[str]":
 
 
 def _notes(caught: "Sequence[Any]") -> "List[str]":
-    """What the loading warned of, each once."""
+    """The warnings of loading, each once."""
     notes: "List[str]" = []
     for warning in caught:
         text = " ".join(str(warning.message).split())[:300]

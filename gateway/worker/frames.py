@@ -50,7 +50,10 @@ def spec_of(values: "Array") -> "Optional[Spec]":
     if not present or all(isinstance(value, _PLAIN) for value in present):
         return dict(none, dtype="object") if none else None
     dtype = _dtype_of(present)
-    return {"lookup": True, **none} if dtype is None else {"dtype": str(dtype)}
+    if dtype is not None:
+        return {"dtype": str(dtype)}
+    text = {} if any(isinstance(value, Decimal) or isinstance(value, _PLAIN) for value in present) else {"text": True}
+    return dict(none, lookup=True, **text)
 
 
 def _dtype_of(present: "List[Any]") -> Any:
@@ -119,7 +122,7 @@ def _is_plain(spec: "Spec") -> bool:
     """Whether the wire's arrays have this dtype already."""
     if set(spec) != {"dtype"}:
         return "dtype" not in spec and "unsure" in spec
-    return bool(re.match(r"(u?int|float)\d+$|datetime64\[\w+\]$|bool$", spec["dtype"]))
+    return bool(re.match(r"(u?int|float)\d+$|bool$", spec["dtype"]))
 
 
 def _named(name: str, spec: "Spec", make: "Converter") -> "Converter":
@@ -143,7 +146,12 @@ def _converter(spec: "Spec", known: "Optional[Array]" = None) -> "Converter":
         return _categories(spec)
     if word == "object":
         return _objects(spec)
-    dtype = _resolved(word, known)
+    if word.startswith("datetime64[") and "," not in word:
+        return lambda values: _naive(values, word)
+    try:
+        dtype = _resolved(word, known)
+    except BadColumn as error:
+        return _refusing(str(error))
     if word.startswith("datetime64[") and "," in word:
         return lambda values: _zoned(values, dtype)
     if word.startswith("timedelta64"):
@@ -169,7 +177,8 @@ def _resolved(word: str, known: "Optional[Array]") -> Any:
     try:
         return pandas.Series([], dtype=word).dtype
     except (TypeError, ValueError, ImportError) as error:
-        return _refusing("the dtype {} that the model was fitted on cannot be made here: {}".format(word, error))
+        sentence = "the dtype {} that the model was fitted on cannot be made in its environment: {}"
+        raise BadColumn(sentence.format(word, error)) from None
 
 
 def _refusing(sentence: str) -> "Converter":
@@ -240,6 +249,13 @@ def _cast(values: Any, of: "Optional[str]") -> Any:
     if of is None:
         return values
     return _converter({"dtype": of})(objects(values) if isinstance(values, list) else values)
+
+
+def _naive(values: "Array", word: str) -> "Array":
+    """Times without a zone: as they are, or from the text or the numbers that they are among other objects."""
+    if values.dtype.kind == "M":
+        return values
+    return np.array(["NaT" if is_missing(value) else value for value in values.tolist()], word)
 
 
 def _zoned(values: "Array", dtype: Any) -> Any:

@@ -142,7 +142,7 @@ def _open_file(path: str, digest: str) -> "IO[bytes]":
 
 
 def _open_folder(path: str, digest: str) -> "Tuple[IO[bytes], str]":
-    """The one model file in a folder whose manifest is as registered, with its format."""
+    """The model file in a folder whose manifest is as registered, and its format."""
     names = _names(path)
     chosen = _model_file(names)
     listed: "Dict[str, List[Any]]" = {}
@@ -164,7 +164,7 @@ def _open_folder(path: str, digest: str) -> "Tuple[IO[bytes], str]":
 
 
 def _form_in_folder(name: str) -> str:
-    """Registration has read a file's content, a folder's not: what is called .pkl joblib may have written, which reads both."""
+    """Registration does not read the content of folders. joblib may have written a .pkl, and joblib reads both formats."""
     if name.endswith(".joblib"):
         return "joblib"
     try:
@@ -219,7 +219,7 @@ def _changed(expected: str, found: str) -> LoadFailed:
 
 
 def _joblib() -> Any:
-    """joblib, or the copy inside scikit-learn before 0.23; each reads what the other wrote."""
+    """joblib, or the copy inside scikit-learn before 0.23; each reads the other's files."""
     vendored = None
     try:
         with warnings.catch_warnings():

@@ -43,7 +43,7 @@ def _tag_allows_nan(model: Any) -> "Optional[bool]":
     if get(model, "missing_values", 0) is None:  # an imputer, to which None is missing: null reaches it as None
         return True
     categories = get(model, "categories_")
-    if isinstance(categories, list) and get(model, "handle_unknown") is not None:
+    if isinstance(categories, list):
         return _tag(model) or encoder_allows_nan(model, categories)
     return _tag(model)
 
@@ -69,12 +69,17 @@ def encoder_allows_nan(encoder: Any, categories: "List[Any]") -> "Optional[bool]
     """
     if any(any(map(is_missing, values.tolist())) for values in categories):
         return True
-    return False if get(encoder, "handle_unknown") == "error" else None
+    return False if refuses_unknown(encoder) else None
+
+
+def refuses_unknown(encoder: Any) -> bool:
+    """Whether an encoder refuses categories that it was not fitted with. A TargetEncoder gives them the mean."""
+    return get(encoder, "handle_unknown", "error") == "error" and not is_a(encoder, "TargetEncoder")
 
 
 def passes_nan_on(step: Any) -> bool:
     """Scalers keep NaN as NaN; what fills or encodes does not."""
-    if type(step).__module__.startswith("sklearn.impute") or is_a(step, "OneHotEncoder"):
+    if type(step).__module__.startswith("sklearn.impute") or is_a(step, "OneHotEncoder") or is_a(step, "TargetEncoder"):
         return False
     if is_a(step, "OrdinalEncoder"):  # before 1.1 a missing category was NaN, too
         return any(value != value for value in (get(step, "encoded_missing_value", np.nan), get(step, "unknown_value")))

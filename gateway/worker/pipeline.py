@@ -1,4 +1,4 @@
-"""What an estimator is made of, as its attributes tell: the estimators inside it, and the way of the input through them.
+"""Pipeline inspection: the estimators inside a model, and the path of the input through them, read from attributes.
 
 Runs inside the model's own Python (3.6 and later), beside child.py, with any scikit-learn since 0.19.
 """
@@ -15,7 +15,7 @@ MANY = 10000  # estimators, categories or names that are looked at
 TEXT = "build_analyzer"  # what Count-, Tfidf- and HashingVectorizer have and nothing else
 RECORDS = ("DictVectorizer", "FeatureHasher")
 LABELS = ("LabelBinarizer", "LabelEncoder", "MultiLabelBinarizer")
-# Give their input to each of `estimators_` unseen.
+# These pass their input to each of `estimators_` unchanged.
 PASSING = (
     "_BaseVoting",
     "_BaseStacking",
@@ -52,7 +52,7 @@ def nested(model: Any) -> "Iterator[Any]":
 
 
 def inputs(model: Any) -> "Iterator[Any]":
-    """`model`, then what its input goes to first, then what that gives it to, … one by one."""
+    """`model`, then the estimator inside it that gets its input first, then the one inside that, and so on."""
     for _ in range(50):
         yield model
         inner = first_inside(model)
@@ -89,7 +89,7 @@ def transformers(model: Any) -> "List[Tuple[str, Any, Any]]":
 
 
 def get(item: Any, name: str, default: Any = None) -> Any:
-    """An attribute of somebody else's object; one that raises counts as absent."""
+    """An attribute of an untrusted object; one that raises counts as absent."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -108,6 +108,10 @@ def attributes(item: Any) -> "Dict[str, Any]":
 
 def is_estimator(item: Any) -> bool:
     return hasattr(type(item), "get_params") and not isinstance(item, type)
+
+
+def is_sklearn(item: Any) -> bool:
+    return type(item).__module__.split(".")[0] == "sklearn"
 
 
 def does_something(step: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What a scoring child and the nursery do to their own process: session, signals, limits, threads, parents, the end.
+"""Process setup of scoring children and the nursery: session, signals, limits, threads, parent death, exit.
 
 Runs inside the model's own Python (3.6 and later), beside child.py, with the standard library alone.
 """
@@ -19,7 +19,7 @@ OUT_OF_MEMORY = 137
 
 
 def enter(doors: "Sequence[str]") -> None:
-    """Go into the limit group behind these files, in order; this process has one thread. Raises OSError."""
+    """Join the limit group by writing to these files, in order; this process has one thread. Raises OSError."""
     for door in doors:
         fd = os.open(door, os.O_WRONLY)
         try:
@@ -29,9 +29,9 @@ def enter(doors: "Sequence[str]") -> None:
 
 
 def confine(rlimits: "Dict[str, int]") -> None:
-    """No core dumps (they would hold callers' data), and the limits that the supervisor says.
+    """Disable core dumps, which would hold callers' data, and set the limits that the supervisor sent.
 
-    ``RLIMIT_X_EXTRA`` means that much beyond what is in use now; only RLIMIT_DATA knows its use.
+    ``RLIMIT_X_EXTRA`` means that much beyond the current use, which is known for RLIMIT_DATA only.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for name, value in rlimits.items():
@@ -93,7 +93,7 @@ def listen(path: str) -> socket.socket:
 
 
 def freeze() -> None:
-    """What lives now lives as long as the process: keep the collector from walking it again and again."""
+    """Exclude all current objects from garbage collection: they live as long as the process."""
     gc.collect()
     if hasattr(gc, "freeze"):  # Python 3.7
         gc.freeze()
@@ -107,7 +107,7 @@ def thread_count() -> "Optional[int]":
 
 
 def settle() -> None:
-    """Make this process nobody's terminal and nobody's heir: own session, plain signals, output by lines."""
+    """Detach from terminal and session, reset signal handlers, and write output line by line."""
     if os.getsid(0) != os.getpid():
         os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):
@@ -124,7 +124,7 @@ def settle() -> None:
 
 
 def _be_killed_first() -> None:
-    """When the machine itself runs out of memory: a model before the gateway."""
+    """Make the OOM killer prefer this process to the gateway."""
     try:
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write("500")
@@ -149,7 +149,7 @@ def die_with(parent: int, patience: float = 10.0) -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End without the clean-ups of Python and of libraries: after a fork they would belong to another process."""
+    """Exit without the clean-up handlers of Python and of libraries: after a fork they belong to another process."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -159,16 +159,16 @@ def leave(code: int) -> NoReturn:
 
 
 def memory_bytes(before: int = 0) -> int:
-    """Memory that this process has for itself, roughly and at once; the exact figure costs 5 ms with so many mappings.
+    """A quick estimate of this process's private memory; the exact figure costs 5 ms with so many mappings.
 
-    Small pages touched since it was forked or started, or what `resident` grew by since `before`, whichever is more.
+    The larger of: small pages touched since the start or the fork, and the growth of `resident` since `before`.
     """
     touched = resource.getrusage(resource.RUSAGE_SELF).ru_minflt * resource.getpagesize()
     return max(touched, resident() - before)
 
 
 def resident() -> int:
-    """Memory in use that is no file's, in bytes, shared with the nursery or not; 0 where the kernel does not tell."""
+    """Anonymous resident memory in bytes, shared with the nursery or not; 0 if the kernel does not report it."""
     try:
         with open("/proc/self/status") as lines:
             return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:")), 0)

@@ -40,7 +40,7 @@ class Scorer(object):
 
     Args:
         description: of the model; see describe.py.
-        shorter: whether to look for shorter ways, see `prove`.
+        shorter: whether to look for shortcuts, see `prove`.
         arrays_from, new_body: the wire's, from child.py.
     """
 
@@ -55,7 +55,7 @@ class Scorer(object):
     ) -> None:
         self._methods = {name: getattr(model, name) for name in description["methods"]}
         self._model, self._shorter = model, shorter
-        self._ways: "Dict[str, Any]" = {}  # in force; what has none goes through the public method
+        self._shortcuts: "Dict[str, Any]" = {}  # by method; a method without one goes through the public method
         self._golden: "List[Any]" = []
         self._golden_values = 0
         self._width = description.get("n_features")
@@ -66,6 +66,7 @@ class Scorer(object):
         self._unsure = {
             name: spec["unsure"] for name, spec in (description.get("dtypes") or {}).items() if "unsure" in spec
         }
+        self._series = False
         self._labels = description.get("item") == "label"
         self._arrays_from, self._new_body = arrays_from, new_body
         self._dense_limit = dense_limit
@@ -91,7 +92,13 @@ class Scorer(object):
         try:
             X = self._input(header["input"], body, header["method"])
             started = _clock()
-            result = self._called(header["method"], method, X, header)
+            try:
+                result = self._called(header["method"], method, X, header)
+            except AttributeError as error:
+                if type(X) is not list or "'list' object has no attribute" not in str(error):
+                    raise
+                self._series = True  # a custom step was written for a column of a DataFrame
+                result = self._called(header["method"], method, _pandas().Series(X), header)
             spent = _clock() - started
             answered = True
             output = self._output(result, out)
@@ -111,52 +118,57 @@ class Scorer(object):
             )
 
     def _said(self, error: BaseException) -> str:
-        """Its sentence, with the columns of which it is not known whether they are as they were at fitting."""
+        """The message of an error, with the columns whose dtype at fitting is not known."""
         notes = ["column '{}': {}".format(name, why) for name, why in self._unsure.items()]
         return "; ".join(notes + [_said(error)])
 
     def scoring(self) -> "Dict[str, Header]":
-        """By method, which way its answers go (`path`), what that gained with one row (`gain`, public time / own time), and the
-        way's number among the candidates."""
+        """By method: the code path of its answers (`path`), the gain for one row (`gain`, public time / own time), and the index of
+        the shortcut among the candidates (`way`)."""
         told: "Dict[str, Header]" = {name: {"path": "public"} for name in self._methods}
-        for name, way in self._ways.items():
-            told[name] = {"path": way.name, "gain": way.gain, "way": way.number, "dtypes": list(way.dtypes)}
+        for name, shortcut in self._shortcuts.items():
+            told[name] = {
+                "path": shortcut.name,
+                "gain": shortcut.gain,
+                "way": shortcut.number,
+                "dtypes": list(shortcut.dtypes),
+            }
         return told
 
     def prove(self, known: "Optional[Dict[str, Header]]" = None) -> "Iterator[None]":
-        """Find shorter ways, step by step; each is in force as soon as it is proved. `known`: see `Proof`."""
+        """Find shortcuts, step by step; each is used as soon as it is verified. `known`: see `Proof`."""
         if self._shorter:
             proof = Proof(self._model, self._methods, self._golden, known)
-            self._ways = proof.found
+            self._shortcuts = proof.found
             for _ in proof.steps():
                 yield
         self._golden = []
 
     def _several(self, header: "Header") -> "Optional[Callable[[Any], Any]]":
-        """What answers for methods joined with commas: a tuple of their answers for the same rows. None: it has not all of them."""
+        """A call for several methods joined by commas, which gives a tuple of answers; None if the model lacks one of them."""
         names = str(header["method"]).split(",")
         if len(names) < 2 or not all(name in self._methods for name in names):
             return None
-        # Each has rows of its own: a model may write into what it gets.
+        # Each method gets its own copy: a model may write into its input.
         return lambda X: tuple([self._called(name, self._methods[name], X.copy(), header) for name in names])
 
     def _called(self, name: str, public: "Callable[[Any], Any]", X: Any, header: "Header") -> Any:
-        """What the public method answers, by a shorter way where one is proved and `X` is what it was proved for."""
+        """The public method's answer, through a shortcut if one is verified for input like `X`."""
         if header.get("prove"):
             return self._remembered(name, public, X)
-        way = self._ways.get(name)
-        if way is None:
+        shortcut = self._shortcuts.get(name)
+        if shortcut is None:
             return public(X)
-        Z = X if self._fits(X) else self._widened(X, way.dtypes)
+        Z = X if self._fits(X) else self._widened(X, shortcut.dtypes)
         if Z is None or not (header.get("checked") or finite(Z)):
             return public(X)
         try:
-            return way.call(Z)
+            return shortcut.call(Z)
         except Unsupported:
             return public(X)
 
     def _widened(self, X: Any, dtypes: "Sequence[str]") -> "Optional[Array]":
-        """`X` as float64 where a way was proved for its dtype, and its numbers are the same as float32, too."""
+        """`X` as float64, if the shortcut was verified for its dtype and float32 holds the same numbers."""
         if type(X) is not np.ndarray or X.dtype.name not in dtypes:
             return None
         Z = X.astype(np.float64)
@@ -170,7 +182,7 @@ class Scorer(object):
         )
 
     def _remembered(self, name: str, public: "Callable[[Any], Any]", X: Any) -> Any:
-        """The public method's answer, kept until a shorter way has been held against it."""
+        """The public method's answer, kept until a shortcut has been compared with it."""
         if not self._shorter or not self._fits(X) or not finite(X):
             return public(X)
         answer = public(X.copy())
@@ -195,6 +207,8 @@ class Scorer(object):
         if kind == "columns":
             columns = [self._arrays_from(spec, body) for spec in given["columns"]]
             return self._columns(given["names"], columns)
+        if self._series:
+            return _pandas().Series(given["values"])
         return _labels(given["values"]) if self._labels else given["values"]
 
     def _columns(self, names: "List[str]", columns: "List[Array]") -> Any:
@@ -226,7 +240,7 @@ class Scorer(object):
         return made
 
     def _output(self, value: Any, out: Any) -> Any:
-        """The description T of `value` for the header; its arrays go to `out`."""
+        """The description of `value` for the header; its arrays go to `out`."""
         if isinstance(value, np.ndarray):
             if value.dtype.kind == "O" and any(isinstance(item, np.ndarray) for item in value.flat):
                 # radius_neighbors: rows of unequal length
@@ -360,7 +374,7 @@ def _size(answer: Any) -> int:
 
 
 def _said(error: BaseException) -> str:
-    """Its sentence; also of one whose class is broken, since that is a model's own."""
+    """The message of an error; a model's own error class may be broken."""
     try:
         return str(error)
     except Exception:

@@ -131,11 +131,11 @@ class Connection(object):
 
 
 class Server(object):
-    """Frames of all connections in order of arrival, one computed at a time, until the control socket closes.
+    """Computes the frames of all connections in order of arrival, one at a time, until the control socket closes.
 
-    `answer(header, body)` gives the header and arrays of the answer, and whether to end after it. `prove(known)` is work that is done
-    between frames when the supervisor says so, and `scoring()` tells afterwards which way each method's answers go. An answer whose
-    body has more than `largest` bytes is not sent. `note` is kept current.
+    `answer(header, body)` returns the header and arrays of the answer, and whether to exit after it. `prove(known)` is work that the
+    supervisor asks for and that is done between frames; `scoring()` then reports the code path of each method. An answer whose body
+    has more than `largest` bytes is not sent. `note` is kept current.
     """
 
     def __init__(
@@ -164,12 +164,12 @@ class Server(object):
             os.register_at_fork(after_in_child=self._let_go)
 
     def _let_go(self) -> None:
-        """Called in what the model forks: who waits at these sockets must see this process's death, whatever outlives it."""
+        """Called in processes that the model forks: peers must see this process's death even if a fork outlives it."""
         for sock in [connection.sock for connection in self.connections.values()] + [self.listener, self.control.sock]:
             sock.close()
 
     def run(self) -> None:
-        """Serve until the supervisor says "exit"; what lies in the sockets by then is still answered."""
+        """Serve until the supervisor sends "exit"; requests that are in the sockets by then are still answered."""
         while True:
             events = self.poll.poll(self._patience())
             for fd, event in events:
@@ -184,13 +184,13 @@ class Server(object):
                 self._prove_on(self.proof)
 
     def _patience(self) -> "Optional[int]":
-        """How long to wait for the next event, ms; None is for ever."""
+        """Milliseconds to wait for the next event; None waits forever."""
         if self.frames or self.control.pending or self.proof is not None:
             return 0
         return (10 if self._unsent() else 0) if self.ending else None
 
     def _prove_on(self, proof: "Iterator[None]") -> None:
-        """One step of the proof."""
+        """Do one step of the verification."""
         try:
             next(proof)
         except StopIteration:

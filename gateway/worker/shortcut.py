@@ -1,8 +1,9 @@
-"""Shorter ways to a model's answers: the same bits as the public method, without its checks, wrappers and thread pools.
+"""Shortcuts: the same bits as a public method, without its checks, wrappers and thread pools.
 
-For a frame of few rows scikit-learn spends most of its time on looking at the input, once per estimator inside the model, and on
-setting up parallel work. Here the arithmetic alone is done: `Scorer` takes a way only for float64 arrays of the right width whose
-values are all finite, so that the checks would have passed, and only after `proof.py` saw it give the public method's bits. Whatever is unknown, of another version, or one bit different goes through the public method.
+For a few rows, scikit-learn spends most of its time on checking the input, once per estimator inside the model, and on setting up
+parallel work. A shortcut does the arithmetic alone. `Scorer` uses it only for float64 arrays of the right width whose values are all
+finite, for which the checks would pass, and only after `shortcut_verify.py` saw it give the public method's bits. Unknown models,
+other versions and any difference in a bit go through the public method.
 
 scikit-learn's own switch, `assume_finite`, is not used: a pipeline whose step makes a NaN, or a number too large for
 float32, must end in the public method's error.
@@ -19,22 +20,22 @@ from . import shortcut_trees
 from .shortcut_base import Unsupported, finite, is_a, own, with_method
 
 if TYPE_CHECKING:
-    from .shortcut_base import Array, Way
+    from .shortcut_base import Array, FastCall
 
 
-def candidates(model: Any) -> "Tuple[int, List[Tuple[str, str, Way]]]":
-    """The number of columns, and (method, name of the way, way) that may be right, the best first for each method."""
+def candidates(model: Any) -> "Tuple[int, List[Tuple[str, str, FastCall]]]":
+    """The number of columns, and the candidates (method, display name, shortcut), the best first for each method."""
     if is_a(model, "Pipeline") and own(type(model)):
         return _of_pipeline(model)
     if not own(type(model)):
         return 0, []
-    for kind, ways in _KINDS:
+    for kind, make in _KINDS:
         if is_a(model, kind):
-            return width_of(model), list(ways(model))
+            return width_of(model), list(make(model))
     return 0, []
 
 
-def _of_pipeline(pipeline: Any) -> "Tuple[int, List[Tuple[str, str, Way]]]":
+def _of_pipeline(pipeline: Any) -> "Tuple[int, List[Tuple[str, str, FastCall]]]":
     steps = [step for _, step in pipeline.steps if step is not None and step != "passthrough"]
     scale = [_scaler(step) for step in steps[:-1]]
     if not scale or any(each is None for each in scale):
@@ -45,15 +46,15 @@ def _of_pipeline(pipeline: Any) -> "Tuple[int, List[Tuple[str, str, Way]]]":
         inner = [(name, "public", getattr(steps[-1], name)) for name in _LAST if hasattr(steps[-1], name)]
         width = width_of(steps[0])
 
-    def after(call: "Way") -> "Way":
-        def way(X: "Array") -> Any:
+    def after(call: "FastCall") -> "FastCall":
+        def fast(X: "Array") -> Any:
             for each in scale:
                 X = each(X)  # type: ignore[misc]
             if not finite(X):
                 raise Unsupported
             return call(X)
 
-        return way
+        return fast
 
     return width, [(method, "scaler + " + name, after(call)) for method, name, call in inner]
 
@@ -61,8 +62,8 @@ def _of_pipeline(pipeline: Any) -> "Tuple[int, List[Tuple[str, str, Way]]]":
 _LAST = ("predict", "predict_proba", "predict_log_proba", "decision_function", "transform")
 
 
-def _scaler(step: Any) -> "Optional[Way]":
-    """What `step` does to rows, where that is simple arithmetic; NaN and infinities stay what they are."""
+def _scaler(step: Any) -> "Optional[FastCall]":
+    """The arithmetic of `step` on rows, if it is simple; NaN and infinities pass through."""
     if not own(type(step)):
         return None
     if is_a(step, "StandardScaler"):
@@ -83,8 +84,8 @@ def _scaler(step: Any) -> "Optional[Way]":
     return None
 
 
-def _shifted(center: "Optional[Array]", scale: "Optional[Array]") -> "Way":
-    def way(X: "Array") -> Any:
+def _shifted(center: "Optional[Array]", scale: "Optional[Array]") -> "FastCall":
+    def fast(X: "Array") -> Any:
         if center is None:
             return X if scale is None else X / scale
         X = X - center
@@ -92,13 +93,13 @@ def _shifted(center: "Optional[Array]", scale: "Optional[Array]") -> "Way":
             X /= scale
         return X
 
-    return way
+    return fast
 
 
 # ---------------------------------------------------------------- linear models and support vectors
 
 
-def _linear_classifier(model: Any) -> "Iterator[Tuple[str, str, Way]]":
+def _linear_classifier(model: Any) -> "Iterator[Tuple[str, str, FastCall]]":
     coef, intercept, classes = model.coef_, model.intercept_, model.classes_
     coef_t = coef.T
     if not isinstance(coef, np.ndarray) or coef.ndim != 2:
@@ -140,24 +141,24 @@ def _linear_classifier(model: Any) -> "Iterator[Tuple[str, str, Way]]":
     if hasattr(model, "predict_proba"):
         from scipy.special import expit
 
-        for way in (softmax, one_by_one) if len(classes) > 2 else (one_by_one, softmax):
-            yield "predict_proba", "linear", way
-            yield "predict_log_proba", "linear", lambda X, way=way: np.log(way(X))  # type: ignore[misc]
+        for fast in (softmax, one_by_one) if len(classes) > 2 else (one_by_one, softmax):
+            yield "predict_proba", "linear", fast
+            yield "predict_log_proba", "linear", lambda X, fast=fast: np.log(fast(X))  # type: ignore[misc]
 
 
-def _linear_regressor(model: Any) -> "Iterator[Tuple[str, str, Way]]":
+def _linear_regressor(model: Any) -> "Iterator[Tuple[str, str, FastCall]]":
     coef, intercept = model.coef_, model.intercept_
     if isinstance(coef, np.ndarray) and coef.ndim <= 2:
         turned = coef.T
         yield "predict", "linear", lambda X: X @ turned + intercept
 
 
-def _support_vectors(model: Any) -> "Iterator[Tuple[str, str, Way]]":
+def _support_vectors(model: Any) -> "Iterator[Tuple[str, str, FastCall]]":
     """libsvm itself, as the public methods call it."""
     if model._sparse or callable(model.kernel) or model.kernel == "precomputed":
         return
     libsvm = getattr(sys.modules.get("sklearn.svm._base"), "libsvm", None)
-    raw: "Way" = model._dense_predict
+    raw: "FastCall" = model._dense_predict
     if libsvm is not None and hasattr(model, "_n_support") and hasattr(model, "_probA"):
         known = (
             model.support_, model.support_vectors_, model._n_support, model._dual_coef_, model._intercept_,
@@ -184,7 +185,7 @@ def _support_vectors(model: Any) -> "Iterator[Tuple[str, str, Way]]":
         yield "predict", "libsvm", raw
 
 
-def _signed(model: Any, distances: "Way") -> "Iterator[Way]":
+def _signed(model: Any, distances: "FastCall") -> "Iterator[FastCall]":
     """`distances` in the form in which the public method gives them."""
     count = len(getattr(model, "classes_", ()))
     whole = getattr(sys.modules.get("sklearn.svm._base"), "_ovr_decision_function", None)
@@ -204,7 +205,7 @@ def _signed(model: Any, distances: "Way") -> "Iterator[Way]":
 # ---------------------------------------------------------------- others: their own code without the checks
 
 
-def _neighbours(model: Any) -> "Iterator[Tuple[str, str, Way]]":
+def _neighbours(model: Any) -> "Iterator[Tuple[str, str, FastCall]]":
     """The tree of the rows that it was fitted with, asked directly."""
     if model._fit_method not in ("kd_tree", "ball_tree"):
         return
@@ -217,17 +218,17 @@ def _neighbours(model: Any) -> "Iterator[Tuple[str, str, Way]]":
     yield from with_method(model, "kneighbors", kneighbors, "neighbours")
 
 
-def _naive_bayes(model: Any) -> "Iterator[Tuple[str, str, Way]]":
+def _naive_bayes(model: Any) -> "Iterator[Tuple[str, str, FastCall]]":
     return with_method(model, "_check_X", lambda X: X, "naive Bayes")
 
 
-def _layers(model: Any) -> "Iterator[Tuple[str, str, Way]]":
+def _layers(model: Any) -> "Iterator[Tuple[str, str, FastCall]]":
     forward = model._forward_pass_fast
     return with_method(model, "_forward_pass_fast", lambda X, **_: forward(X, check_input=False), "layers")
 
 
 #: Bases and classes of scikit-learn, by name; the first that fits counts.
-_KINDS: "Tuple[Tuple[str, Callable[[Any], Iterator[Tuple[str, str, Way]]]], ...]" = (
+_KINDS: "Tuple[Tuple[str, Callable[[Any], Iterator[Tuple[str, str, FastCall]]]], ...]" = (
     ("BaseLibSVM", _support_vectors),
     ("BaseForest", shortcut_trees.forest),
     ("DecisionTreeClassifier", shortcut_trees.tree),

@@ -1,4 +1,4 @@
-"""Small words that the shorter ways share (see shortcut.py). Runs inside the model's own Python (3.6 and later), beside child.py."""
+"""Helpers shared by the shortcuts (see shortcut.py). Runs inside the model's own Python (3.6 and later), beside child.py."""
 
 import copy
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Tuple
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
-    Way = Callable[[Array], Any]
+    FastCall = Callable[[Array], Any]
 
 
 class Unsupported(Exception):
-    """A way raises this where only the public method knows what to do."""
+    """Raised by a shortcut for input that it cannot handle; the public method answers instead."""
 
 
 def finite(X: "Array") -> bool:
@@ -21,7 +21,7 @@ def finite(X: "Array") -> bool:
 
 
 def narrow(X: "Array") -> Any:
-    """As trees want it. Raises NotHere where float32 cannot hold a value."""
+    """`X` as float32, which trees compare. Raises Unsupported where float32 cannot hold a value."""
     with np.errstate(over="ignore"):
         Z = X.astype(np.float32)
     if not finite(Z):
@@ -29,20 +29,22 @@ def narrow(X: "Array") -> Any:
     return Z
 
 
-def with_method(model: Any, method: str, way: "Callable[..., Any]", name: str) -> "Iterator[Tuple[str, str, Way]]":
-    """`way` for `method`, and the model's other methods on a copy of it that has `way` in that method's place."""
+def with_method(
+    model: Any, method: str, fast: "Callable[..., Any]", name: str
+) -> "Iterator[Tuple[str, str, FastCall]]":
+    """`fast` for `method`, and the model's other methods on a copy of the model whose `method` is replaced by `fast`."""
     other = copy.copy(model)
-    setattr(other, method, way)
+    setattr(other, method, fast)
     for each in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
         if hasattr(model, each):
             yield each, name, getattr(other, each)
 
 
 def own(kind: type) -> bool:
-    """scikit-learn's very class: one derived from it may do anything."""
+    """Whether the class is scikit-learn's own. A class derived from one may do anything."""
     return kind.__module__.startswith("sklearn.")
 
 
 def is_a(item: Any, name: str) -> bool:
-    """By name, so that nothing has to be imported: the class or one of its bases in scikit-learn is called that."""
+    """Whether the class of `item`, or one of its bases, is the class of scikit-learn with this name. Nothing is imported."""
     return any(base.__name__ == name and base.__module__.startswith("sklearn.") for base in type(item).__mro__)

@@ -1,4 +1,4 @@
-"""Rows to hold shorter ways against the public methods with (see proof.py). Runs inside the model's own Python (3.6 and later)."""
+"""Probe rows for comparing shortcuts with the public methods (see shortcut_verify.py). Runs inside the model's own Python (3.6 and later)."""
 
 from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 
@@ -13,7 +13,7 @@ SIZES = (1, 2, 7, 33)  # rows of each
 
 
 def probes(model: Any, width: int) -> "List[Array]":
-    """Rows in the regions that the model knows: half of them at random, half out of values that it decides by."""
+    """Rows in the model's input region: half of the values are random, half are values at which the model decides."""
     random = np.random.RandomState(0)
     total = sum(SIZES)
     low, high, known = np.zeros(width), np.ones(width), None
@@ -34,7 +34,7 @@ def probes(model: Any, width: int) -> "List[Array]":
 
 
 def _region(part: Any, width: int) -> "Optional[Tuple[Array, Array, Optional[List[Array]]]]":
-    """Lowest and highest of each column, and values of each column where the model turns."""
+    """Minimum and maximum of each column, and the values of each column at which the model decides."""
     vectors = getattr(part, "support_vectors_", None)
     if isinstance(vectors, np.ndarray) and vectors.ndim == 2 and len(vectors):
         return vectors.min(axis=0), vectors.max(axis=0), [vectors[:, at] for at in range(width)]

@@ -1,4 +1,4 @@
-"""Shorter ways through trees and forests (see shortcut.py). Runs inside the model's own Python (3.6 and later), beside child.py."""
+"""Shortcuts for trees and forests (see shortcut.py). Runs inside the model's own Python (3.6 and later), beside child.py."""
 
 import sys
 from typing import TYPE_CHECKING, Any, Iterator, Sequence, Tuple
@@ -8,7 +8,7 @@ import numpy as np
 from .shortcut_base import Unsupported, is_a, narrow, with_method
 
 if TYPE_CHECKING:
-    from .shortcut_base import Array, Way
+    from .shortcut_base import Array, FastCall
 
 MANY_NODES = 500 * 1000  # a larger forest is not packed: that costs memory inside the model's limit
 _STEPS = 128  # rows times depth up to which packed trees beat one call for each tree
@@ -82,7 +82,7 @@ def summed(values: "Array") -> Any:
     return np.add.accumulate(values, axis=0)[-1]
 
 
-def forest(model: Any) -> "Iterator[Tuple[str, str, Way]]":
+def forest(model: Any) -> "Iterator[Tuple[str, str, FastCall]]":
     """The trees without 100 set-ups of parallel work; few rows through all trees at once."""
     if model.n_outputs_ != 1:
         return
@@ -99,7 +99,7 @@ def forest(model: Any) -> "Iterator[Tuple[str, str, Way]]":
             table = packed.values(held)
         by_tree = None if held is not values else [tree.predict for tree in trees]
 
-        def way(X: "Array", packed: Any = packed, table: Any = table, by_tree: Any = by_tree) -> Any:
+        def fast(X: "Array", packed: Any = packed, table: Any = table, by_tree: Any = by_tree) -> Any:
             Z = narrow(X)
             if packed is not None and (len(Z) * packed.depth <= _STEPS or by_tree is None):
                 leaves = packed.leaves(Z)
@@ -116,7 +116,7 @@ def forest(model: Any) -> "Iterator[Tuple[str, str, Way]]":
             total /= count
             return total
 
-        yield from with_method(model, method, way if classifies else (lambda X, way=way: way(X)[:, 0]), "trees")
+        yield from with_method(model, method, fast if classifies else (lambda X, fast=fast: fast(X)[:, 0]), "trees")
 
 
 def _shares(counts: "Array") -> Any:
@@ -125,7 +125,7 @@ def _shares(counts: "Array") -> Any:
     return counts / total
 
 
-def tree(model: Any) -> "Iterator[Tuple[str, str, Way]]":
+def tree(model: Any) -> "Iterator[Tuple[str, str, FastCall]]":
     if model.n_outputs_ != 1:
         return
     tree = model.tree_
@@ -144,7 +144,7 @@ def tree(model: Any) -> "Iterator[Tuple[str, str, Way]]":
         yield "predict_log_proba", "tree", lambda X, shares=shares: np.log(shares(X))  # type: ignore[misc]
 
 
-def boosting(model: Any) -> "Iterator[Tuple[str, str, Way]]":
+def boosting(model: Any) -> "Iterator[Tuple[str, str, FastCall]]":
     """HistGradientBoosting: all its trees at once; the rest is its own code, with this in place of its loop."""
     rounds = model._predictors
     nodes = [tree.nodes for each in rounds for tree in each]
@@ -174,7 +174,7 @@ def _hist_tree(nodes: "Array") -> "Tuple[Array, Array, Array, Array]":
     return nodes["feature_idx"].astype(np.intp), nodes["num_threshold"], left, right
 
 
-def gradient_boosting(model: Any) -> "Iterator[Tuple[str, str, Way]]":
+def gradient_boosting(model: Any) -> "Iterator[Tuple[str, str, FastCall]]":
     """All trees at once; each adds its share to what the constant first guess gives."""
     trees = [each.tree_ for each in model.estimators_.ravel()]
     rounds, per_round = model.estimators_.shape
@@ -224,7 +224,7 @@ def _by_loss(model: Any) -> Any:
     return getattr(loss, "predict_proba", None) or getattr(loss, "_raw_prediction_to_proba", None)
 
 
-def isolation_forest(model: Any) -> "Iterator[Tuple[str, str, Way]]":
+def isolation_forest(model: Any) -> "Iterator[Tuple[str, str, FastCall]]":
     """How deep each row comes to lie, all trees at once."""
     average = getattr(sys.modules.get("sklearn.ensemble._iforest"), "_average_path_length", None)
     trees = [each.tree_ for each in model.estimators_]

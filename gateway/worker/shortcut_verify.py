@@ -1,8 +1,8 @@
-"""Shorter ways held against the public methods, one call at a time, while a child has nothing else to do.
+"""Verifies shortcuts against the public methods, one call at a time, while the worker is idle.
 
-Until a method's way is proved its public method answers. A way is proved when it gives the same bits on all probe rows, which are
-drawn from where the model decides, and on all golden rows; and when it is quicker. Counted is this process's own CPU time, so a
-busy machine changes nothing.
+The public method answers until its shortcut is verified. A shortcut is verified when it is faster and gives the same bits on all
+golden rows and on all probe rows, which are drawn near the model's decision boundaries. Only this process's own CPU time counts, so
+the load of the machine does not change the result.
 
 Runs inside the model's own Python (3.6 and later), beside child.py.
 """
@@ -18,37 +18,37 @@ from .shortcut_base import Unsupported
 from .shortcut_probes import probes
 
 if TYPE_CHECKING:
-    from .shortcut_base import Array, Way
+    from .shortcut_base import Array, FastCall
 
     Asked = Tuple[str, Array, Any]  # a method, its input, and what the public method answered
 
-PATIENCE_S = 2.0  # CPU time for all methods of a model; what is not proved by then is public
+PATIENCE_S = 2.0  # CPU time for all methods of a model; methods not verified by then stay public
 OTHERS = ("int64", "float32", "int32")  # dtypes of inputs, beside float64
-_SLOW_S = 0.25  # a public method that takes this long for one row gains nothing by less wrapping
-_MARGIN = 1.05  # a way that gains less is not worth its risk
+_SLOW_S = 0.25  # above this time for one row, skipping the wrappers gains nothing
+_MARGIN = 1.05  # the least gain that is worth the risk
 
 
 class Shortcut(object):
-    """One method's shorter way: `name` for people, `gain` as measured with one row (public time / own time).
+    """A verified shortcut of one method: its display `name`, and its `gain` for one row (public time / own time).
 
-    `number` is its place among the candidates for such a model: the same in each process that loads the same bytes. `dtypes` are those of
-    inputs that it may be given after they were turned into float64.
+    `number` is its index among the candidates, which is the same in every process that loads the same bytes. `dtypes` are the input
+    dtypes that may be converted to float64 for it.
     """
 
     __slots__ = ("call", "dtypes", "gain", "name", "number")
 
-    def __init__(self, name: str, call: "Way", gain: float, number: int) -> None:
+    def __init__(self, name: str, call: "FastCall", gain: float, number: int) -> None:
         self.name, self.call, self.gain, self.number = name, call, gain, number
         self.dtypes: "Tuple[str, ...]" = ("float64",)
 
 
 class Proof(object):
-    """Proves ways for the public `methods` (bound, by name) of a model; `found` holds those in force.
+    """Verifies shortcuts for the public `methods` (bound, by name) of a model; `found` holds those in use.
 
     Args:
-        golden: what was asked already, with the public methods' answers.
-        known: what another process found for the same bytes in the same environment, as `Scorer.scoring` tells it; then only
-            golden rows are asked again.
+        golden: inputs that were scored already, with the public methods' answers.
+        known: the result of `Scorer.scoring` from another process with the same bytes and environment; then only the golden rows
+            are scored again.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Proof(object):
         self._expected: "Dict[str, Tuple[List[Asked], float]]" = {}
 
     def steps(self) -> "Iterator[None]":
-        """Each step is one call, or one preparation; between two of them callers may be answered."""
+        """Each step is one call or one preparation. Requests can be answered between two steps."""
         work, spent = self._work(), 0.0
         while spent < PATIENCE_S:
             began = time.process_time()
@@ -71,8 +71,8 @@ class Proof(object):
                 next(work)
             except StopIteration:
                 return
-            except Exception as error:  # an attribute that this version has not: no way is lost that was there
-                sys.stderr.write("no shorter way to this model's answers: {}: {}\n".format(type(error).__name__, error))
+            except Exception as error:  # this version lacks an attribute; shortcuts found so far stay
+                sys.stderr.write("no shortcut for this model: {}: {}\n".format(type(error).__name__, error))
                 return
             spent += time.process_time() - began
             yield
@@ -97,14 +97,14 @@ class Proof(object):
             if (yield from self._agrees(call, golden, always=False)):
                 self.found[method] = Shortcut(name, call, round(gain, 1), number)
             else:
-                sys.stderr.write("a shorter way to {} differs on golden rows and is not used\n".format(method))
+                sys.stderr.write("the shortcut for {} differs on golden rows and is not used\n".format(method))
         if self.found:
             others = (yield from self._others(rows)) if self._known is None else None
-            for method, way in self.found.items():
-                way.dtypes = others or tuple((self._known or {})[method]["dtypes"])
+            for method, fast in self.found.items():
+                fast.dtypes = others or tuple((self._known or {})[method]["dtypes"])
 
-    def _gain(self, method: str, call: "Way", rows: "List[Array]") -> "Generator[None, None, Optional[float]]":
-        """How many times quicker `call` is with one row; None unless all its answers have the public method's bits."""
+    def _gain(self, method: str, call: "FastCall", rows: "List[Array]") -> "Generator[None, None, Optional[float]]":
+        """How many times faster `call` is for one row; None unless all its answers equal the public method's bit by bit."""
         if method not in self._expected:
             yield from self._ask(method, rows)
         asked, public_s = self._expected[method]
@@ -113,29 +113,29 @@ class Proof(object):
         return public_s / max(min(_timed(call, rows[0])[1] for _ in range(3)), 1e-9)
 
     def _others(self, rows: "List[Array]") -> "Generator[None, None, Tuple[str, ...]]":
-        """The dtypes of inputs for which all ways give the public methods' bits when they come as float64.
+        """The input dtypes for which all shortcuts give the public methods' bits on the float64 conversion.
 
-        Labels alone would prove little: arithmetic of another precision mostly gives the same.
+        Labels alone prove little: arithmetic in another precision mostly gives the same labels.
         """
         proved = ["float64"]
         for dtype in OTHERS:
             right, telling = True, False
             for X in rows[:3]:
                 given = (np.rint(X) if dtype.startswith("int") else X).astype(dtype)
-                for method, way in self.found.items():
+                for method, fast in self.found.items():
                     try:
                         answer, _ = _timed(self._methods[method], given)
                     except Exception:
                         right = False
                         break
                     telling = telling or np.asarray(answer).dtype.kind == "f"
-                    right = right and (yield from self._agrees(way.call, [(method, given.astype(float), answer)]))
+                    right = right and (yield from self._agrees(fast.call, [(method, given.astype(float), answer)]))
             if right and telling:
                 proved.append(dtype)
         return tuple(proved)
 
     def _ask(self, method: str, rows: "List[Array]") -> "Iterator[None]":
-        """The public method's answers, none where it refuses a probe or takes too long; and its time for one row."""
+        """Record the public method's answers (none if it refuses a probe or is too slow) and its time for one row."""
         public = self._methods[method]
         asked: "List[Asked]" = []
         self._expected[method] = asked, 0.0
@@ -149,12 +149,12 @@ class Proof(object):
                         return
                 asked.append((method, X, answer))
                 yield
-        except Exception:  # its refusal of a probe: then nothing can be proved
+        except Exception:  # it refused a probe, so nothing can be verified
             asked.clear()
         self._expected[method] = asked, seconds
 
-    def _agrees(self, call: "Way", asked: "Sequence[Asked]", always: bool = True) -> "Generator[None, None, bool]":
-        """Whether `call` has the same bits for all of it; with `always` False it may leave some to the public method."""
+    def _agrees(self, call: "FastCall", asked: "Sequence[Asked]", always: bool = True) -> "Generator[None, None, bool]":
+        """Whether `call` gives the same bits for everything in `asked`. Unless `always`, it may leave inputs to the public method."""
         for _, X, answer in asked:
             try:
                 own, _ = _timed(call, X)
@@ -170,7 +170,7 @@ class Proof(object):
         return True
 
 
-def _timed(call: "Way", X: "Array") -> "Tuple[Any, float]":
+def _timed(call: "FastCall", X: "Array") -> "Tuple[Any, float]":
     X = X.copy()
     with np.errstate(all="ignore"):
         began = time.process_time()

@@ -172,7 +172,7 @@ class Note(object):
 
     @classmethod
     def make(cls, socket_path: str) -> "Note":
-        """Called in the child, before it listens. Where no such memory can be had, nobody will find it."""
+        """Called in the child, before it listens. Without shared memory the word is private and readers find none."""
         try:
             if hasattr(os, "memfd_create"):  # Python 3.8; no disk can make it slow
                 fd = os.memfd_create("fitserve-note")
@@ -370,7 +370,7 @@ def arrays_from(part: "Header", body: "Union[bytes, bytearray, memoryview]") -> 
 
 
 def _empty_shape(shape: "Sequence[int]") -> "Sequence[int]":
-    """The shape of an array without elements. Raises BrokenFrame where it has some, or is a way to say much with few words."""
+    """The shape of an empty array. Raises BrokenFrame for a shape with elements, or one that claims a huge array."""
     rest = 1
     for length in shape:
         rest *= length or 1

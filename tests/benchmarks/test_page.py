@@ -88,31 +88,58 @@ def test_each_figure_can_be_missed() -> None:
 def test_what_was_not_measured_is_said() -> None:
     assert "| not measured |" in figures.table({})
     assert "100 swaps" in report.page({}, {})
+    assert report.details({}, {}) == {}
 
 
 def test_by_hand_is_no_serving_peer() -> None:
     assert figures.best_peer(results(), "SVC") == ("Azure, 2 workers", 1_000)
 
 
-def test_the_page_holds_the_tables_and_what_scripts_printed(tmp_path: Path) -> None:
-    report.write(
-        results(), {"chaos": "2 cores\n\n| what happens | failed |\n|---|---|\n| a child killed | 0 |\n"}, tmp_path
-    )
+def test_the_first_page_holds_the_figures_and_the_rest_lies_beneath_it(tmp_path: Path) -> None:
+    printed = "2 cores\n\n| what happens | failed |\n|---|---|\n| a child killed | 0 |\n"
+    report.write(results(), {"chaos": printed}, tmp_path)
     page = (tmp_path / "benchmarks.md").read_text()
-    assert "| Azure, 2 workers | 1,000 | 1,000 | 1,000 | 16.0 × |" in page
-    assert "| Ray Serve | left out: no wheels |" in page
-    assert "| SVC | fitserve | 4 | 64,000 | 15,200 | 95% |" in page
-    assert "```\n2 cores\n```\n\n| what happens | failed |\n|---|---|\n| a child killed | 0 |\n" in page
-    assert "0.80 | 0.06 | 0.31 | 62 | `libsvm` |" in page
+    beneath = {file.stem: file.read_text() for file in (tmp_path / report.FOLDER).iterdir()}
+    assert list(beneath) != []
+    assert set(beneath) == {*report.COMPARISON, "chaos"}
+    assert re.findall(r"\]\(benchmarks/(\w+)\.md\)", page) == [*report.COMPARISON, "chaos"]
+    assert page.count("\n#") == 0
+    assert "| 100 swaps of version under load |" in page
+    assert "| Azure, 2 workers | 1,000 | 1,000 | 1,000 | 16.0 × |" in beneath["servers"]
+    assert "| Ray Serve | left out: no wheels |" in beneath["servers"]
+    assert "| SVC | fitserve | 4 | 64,000 | 15,200 | 95% |" in beneath["open_loop"]
+    assert "```\n2 cores\n```\n\n| what happens | failed |\n|---|---|\n| a child killed | 0 |\n" in beneath["chaos"]
+    assert "0.80 | 0.06 | 0.31 | 62 | `libsvm` |" in beneath["empty_app"]
     drawn = (tmp_path / "benchmarks.svg").read_text()
     assert drawn.count("<rect") == 3 * len(TASKS)
     assert EMPTY.name not in drawn
 
 
+def test_a_page_of_what_was_not_measured_again_goes(tmp_path: Path) -> None:
+    report.write(results(), {"chaos": "x\n", "limits": "x\n"}, tmp_path)
+    (tmp_path / report.FOLDER / "notes.md").write_text("somebody's own")
+    report.write(results(), {"limits": "x\n"}, tmp_path)
+    assert {file.stem for file in (tmp_path / report.FOLDER).iterdir()} == {*report.COMPARISON, "limits", "notes"}
+
+
 def test_rows_of_tables_have_as_many_cells_as_their_heads() -> None:
-    page = report.page(results(), {})
-    for table in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE):
-        assert len({line.count("|") for line in table.splitlines()}) == 1, table
+    for page in [report.page(results(), {}), *report.details(results(), {}).values()]:
+        for table in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE):
+            assert len({line.count("|") for line in table.splitlines()}) == 1, table
+
+
+@pytest.mark.parametrize(
+    "page", [PAGE, *sorted((PAGE.parent / report.FOLDER).glob("*.md"))], ids=lambda page: page.stem
+)
+def test_the_written_pages_have_the_shape_that_the_report_gives_them(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    if page == PAGE:
+        for figure in figures.FIGURES:
+            assert f"| {figure.work} | {figure.target} |" in text
+        return
+    title = (report.COMPARISON | report.SECTIONS)[page.stem]
+    assert text.startswith(f"# {title}\n\n[All benchmarks](../benchmarks.md)\n\n")
+    assert f"[{title}](benchmarks/{page.name})" in PAGE.read_text(encoding="utf-8")
 
 
 def test_every_script_of_all_is_there_and_has_a_section() -> None:

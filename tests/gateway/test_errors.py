@@ -96,3 +96,21 @@ def test_no_method_that_changes_a_model_is_on_the_list() -> None:
     assert not {method for method in METHODS if "fit" in method or method.startswith(("_", "set_", "get_", "partial"))}
     with pytest.raises(gateway.UnknownMethod):
         check_method("fit", ("fit", "predict"))
+
+
+@pytest.mark.parametrize(
+    ("sentence", "shown"),
+    [
+        ("no file /home/me/model.pkl here", "no file … here"),
+        ("No such file:/home/me/model.pkl", "No such file:…"),
+        ("'/srv/app/x.py', line 3", "'…', line 3"),
+        ("see https://pip.pypa.io/en/latest/topics/", "see https://pip.pypa.io/en/latest/topics/"),
+        ("at http://[::1]:8080/models/iris/score", "at http://[::1]:8080/models/iris/score"),
+        ("from https://x.org/get?file=/a/b/c and /etc/pip/conf", "from https://x.org/get?file=/a/b/c and …"),
+        ("name @ file:///home/me/wheels/a.whl", "name @ …"),
+        ("git+https://github.com/a/b.git and git+file:///home/me/b", "git+https://github.com/a/b.git and …"),
+        ("1/2/3 of a/b/c", "1/2/3 of a/b/c"),
+    ],
+)
+def test_paths_of_this_machine_are_removed_and_urls_stay(sentence: str, shown: str) -> None:
+    assert gateway.redact_paths(sentence) == shown

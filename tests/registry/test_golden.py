@@ -28,7 +28,7 @@ from gateway.worker import wire
 from gateway.worker.describe import describe
 from gateway.worker.scoring import Scorer
 from registry.errors import InvalidArgument
-from registry.golden import GoldenInput, Recording, Table, compare, make_inputs, max_ulp_difference
+from registry.golden import GoldenInput, Recording, Table, answer_forms, compare, make_inputs, max_ulp_difference
 from registry.tensor_json import tensor_from_json, tensor_to_json
 
 
@@ -347,3 +347,24 @@ def test_batched_and_unbatched_answers_of_a_linear_model_are_a_few_ulps_apart() 
     alone = np.concatenate([model.predict(X[i : i + 1]) for i in range(len(X))])
     assert max_ulp_difference(alone, model.predict(X)) <= 4
     assert max_ulp_difference(model.predict(X), model.predict(X) * (1 + 1e-12)) > 4
+
+
+def test_forms_of_answers_over_several_inputs() -> None:
+    answers = (
+        {
+            "predict": np.array(["a"]),
+            "kneighbors": (np.zeros((1, 3)), np.zeros((1, 3), np.int64)),
+            "radius": np.zeros((1, 2)),
+        },
+        {
+            "predict": np.array(["long"]),
+            "kneighbors": (np.zeros((4, 3)), np.zeros((4, 3), np.int64)),
+            "radius": np.zeros((4, 5)),
+        },
+    )
+    forms = answer_forms(Recording({}, (), answers))
+    assert forms == {
+        "predict": [["|O", [-1]]],
+        "kneighbors": [["<f8", [-1, 3]], ["<i8", [-1, 3]]],
+        "radius": [["<f8", [-1, -1]]],
+    }

@@ -23,7 +23,7 @@ from registry.installers import InstallerName, Wanted, choose_installer, find_uv
 from registry.interpreters import Interpreter, find_pythons, interpreter_for, interpreter_key
 from registry.pip_settings import PipSettings
 from registry.pythons import NoPython, Python, PythonRange, choose_python, own_python, pythons_at_hand
-from registry.tool_process import InstallFailed
+from registry.tool_process import InstallFailed, run_tool
 
 OWN_MINOR = ".".join(map(str, sys.version_info[:2]))
 
@@ -224,6 +224,26 @@ UV_TREE = """
   ╰─▶ Because nothing was not found in the package registry and you require
       nothing, we can conclude that your requirements are unsatisfiable.
 """
+UV_CONFLICT = """
+error: No solution found when resolving dependencies
+  cause: Because scikit-learn>=1.9.1 depends on numpy>=1.24.1 and you require numpy==1.23, we can conclude that your
+         requirements and scikit-learn>=1.9.1 are incompatible.
+         And because you require scikit-learn==1.9.1, we can conclude that your requirements are unsatisfiable.
+"""
+PIP_CONFLICT = """
+ERROR: Cannot install -r r.txt (line 3) and numpy==1.23 because these package versions have conflicting dependencies.
+
+The conflict is caused by:
+    The user requested numpy==1.23
+    scikit-learn 1.9.1 depends on numpy>=1.24.1
+
+To fix this you could try to:
+1. loosen the range of package versions you've specified
+
+ERROR: ResolutionImpossible: for help visit https://pip.pypa.io/en/latest/topics/dependency-resolution/
+
+"""
+PIP_CONFLICT_OF_TWO = PIP_CONFLICT.replace("    The user requested numpy==1.23\n", "    old 1 depends on numpy<1.24\n")
 PIP_BUILD = """
 Collecting scikit-learn==0.24.2 (from -r requirements.txt (line 1))
   error: subprocess-exited-with-error
@@ -251,6 +271,9 @@ error: subprocess-exited-with-error
             "Because nothing was not found in the package registry and you require nothing, "
             "we can conclude that your requirements are unsatisfiable.",
         ),
+        (installers.uv_problem, UV_CONFLICT, "you asked for numpy==1.23; scikit-learn 1.9.1 needs numpy>=1.24.1"),
+        (installers.pip_problem, PIP_CONFLICT, "you asked for numpy==1.23; scikit-learn 1.9.1 needs numpy>=1.24.1"),
+        (installers.pip_problem, PIP_CONFLICT_OF_TWO, "old 1 needs numpy<1.24; scikit-learn 1.9.1 needs numpy>=1.24.1"),
         (installers.uv_problem, "error: broken\n", "broken"),
         (installers.uv_problem, "killed\n", "killed"),
         (
@@ -269,6 +292,21 @@ error: subprocess-exited-with-error
 )
 def test_the_cause_is_found_in_the_output(told: Callable[[Sequence[str]], str], output: str, sentence: str) -> None:
     assert told(output.splitlines()) == sentence
+
+
+def test_colours_of_an_installer_are_no_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FORCE_COLOR", "CLICOLOR_FORCE"):  # as IPython sets them for what a notebook starts
+        monkeypatch.setenv(name, "1")
+    program = (
+        "import os, sys; forced = [n for n in ('FORCE_COLOR', 'CLICOLOR_FORCE') if n in os.environ];"
+        "print(f'\\x1b[31mERROR: no release of it, forced: {forced}\\x1b[0m\\x1b[31m');"
+        "print('\\x1b]8;;https://pypi.org\\x1b\\\\\\x1b[0m'); sys.exit(1)"
+    )
+    told: list[str] = []
+    with pytest.raises(InstallFailed) as failed:
+        run_tool([sys.executable, "-c", program], tmp_path, {}, told.append, installers.pip_problem)
+    assert str(failed.value) == "no release of it, forced: []"
+    assert told == ["ERROR: no release of it, forced: []"]
 
 
 def test_asking_for_uv_where_there_is_none_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -509,3 +509,20 @@ def test_a_scoring_script_finds_its_model(
         Model.get_model_path("../../etc")
     register(workspace, model_file, "wine")
     assert Path(Model.get_model_path("wine", _workspace=workspace)).read_bytes() == model_file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("size", "compressed", "named", "chosen"),
+    [
+        (1_000, False, None, 0.5),
+        (546_000_000, False, None, 1.5),
+        (200_000_000, True, None, 1.0),
+        (4_000_000_000, False, None, 2.0),
+        (4_000_000_000, False, 0.5, 0.5),
+    ],
+)
+def test_memory_that_nobody_named_fits_the_file(
+    size: int, compressed: bool, named: float | None, chosen: float
+) -> None:
+    limits = ResourceConfiguration(cpu=2, memory_in_gb=named).fitting(size, compressed)
+    assert (limits.memory_in_gb, limits.cpu) == (chosen, 2)

@@ -1,7 +1,9 @@
 """What the command line says: help for every option, and sentences in the words of who typed them."""
 
+import io
 import socket
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from gateway.cli.errors import refused
 from gateway.cli.main import COMMANDS, cli, main
 from gateway.cli.sweep import _print
 from gateway.rundir.state import GatewayLock
+from gateway.settings import Settings
 from registry import services
 from registry.model import Model
 from registry.workspace import Workspace
@@ -110,6 +113,18 @@ def test_help_fits_a_terminal_and_names_the_exit_codes(
     assert "4 what was named" in " ".join(said(capsys, workspace, "--help")[1].split())
 
 
+def test_up_lists_its_own_options_first_and_the_gateways_as_a_group(
+    capsys: pytest.CaptureFixture[str], workspace: Workspace
+) -> None:
+    _, told, _ = said(capsys, workspace, "up", "--help")
+    own, gateways = told.split("\nOptions of the gateway, as in `fitserve serve`:\n")
+    for option in fields(Settings):
+        flag = f"  --{option.name.replace('_', '-')} "
+        assert (flag in own, flag in gateways) == (False, True), flag
+    for flag in ("--name", "--cpu", "--train-memory", "-h, --help"):
+        assert (f"  {flag} " in own or f"  {flag}  " in own, f"  {flag} " in gateways) == (True, False), flag
+
+
 def test_a_sweeps_table_says_how_many_it_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
     def rows(count: int) -> list[dict[str, Any]]:
         row = {"status": "Completed", "best_primary_metric": 0.5, "hyperparameters": '{"c": 1}'}
@@ -179,5 +194,47 @@ def test_a_misspelt_file_leaves_no_workspace_behind(
     with pytest.raises(SystemExit) as end:
         main(["--workspace", str(tmp_path / "new"), *command])
     assert end.value.code == 2
-    assert "there is no" in capsys.readouterr().err
+    assert "does not exist" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["modles"], "Did you mean 'models'?"),
+        (["Serve"], "Did you mean 'serve'?"),
+        (["predict", "iris"], "Did you mean 'score'?"),
+        (["env", "biuld"], "Did you mean 'build'?"),
+        (["train.py", "--name", "x"], "Did you mean 'fitserve up train.py'?"),
+    ],
+)
+def test_a_misspelt_command_gets_the_one_that_was_meant(
+    capsys: pytest.CaptureFixture[str], workspace: Workspace, arguments: list[str], meant: str
+) -> None:
+    code, _, error = said(capsys, workspace, *arguments)
+    assert (code, error.count(meant)) == (2, 1), error
+
+
+def test_what_is_no_command_at_all_gets_no_guess(capsys: pytest.CaptureFixture[str], workspace: Workspace) -> None:
+    code, _, error = said(capsys, workspace, "xyzzy")
+    assert (code, "No such command 'xyzzy'." in error, "mean" in error) == (2, True, False), error
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "sentence", "left"),
+    [("", 2, "give --yes", 1), ("n\n", 130, "interrupted", 1), ("y\n", 0, "", 0)],
+)
+def test_deleting_without_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    workspace: Workspace,
+    tmp_path: Path,
+    answer: str,
+    code: int,
+    sentence: str,
+    left: int,
+) -> None:
+    Model.register(workspace, iris_svc(tmp_path), "iris", show_output=False)
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    found, _, error = said(capsys, workspace, "delete", "iris")
+    assert (found, sentence in error, len(Model.list(workspace))) == (code, True, left), error

@@ -110,6 +110,7 @@ def test_a_service_with_keys(workspace: Workspace) -> None:
 
     assert (status(None), status("wrong"), status(first), status("chosen-by-hand")) == (401, 401, 200, 200)
     assert service.run(ROW) == {"predict": [0]}
+    assert "loaded the model (Python 3." in service.get_logs()  # not empty where a model prints nothing
     service.regen_key("primary")
     fresh = service.get_keys()[0]
     assert fresh != first

@@ -432,7 +432,7 @@ def test_an_unknown_category_is_named_where_the_model_would_refuse_it() -> None:
     whom = target(NAMED | {"closed_categories": ["town"]})
     row = {"age": 1, "income": 1, "town": "Berne", "member": True}
     assert refused({"data": [row]}, whom).startswith(
-        "row 0, column 'town' (counted from 0): 'Berne' is no category that the model knows (did you mean 'Bern'?); it knows"
+        "row 0, column 'town' (counted from 0): 'Berne' is not a category that the model knows (did you mean 'Bern'?); it knows"
     )
     columns_of(azure.parse(call({"data": [row | {"town": None}, row | {"town": "Rome"}]}), whom))
     columns_of(azure.parse(call({"data": [row]}), target(NAMED)))

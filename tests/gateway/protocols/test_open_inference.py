@@ -449,3 +449,21 @@ def test_any_bytes_are_read_or_refused(body: bytes, length: int | None) -> None:
     headers = {} if length is None else {LENGTH: str(length).encode()}
     with contextlib.suppress(CallerError):
         v2.parse(call(body, headers=headers), IRIS)
+
+
+def test_metadata_is_what_recorded_answers_have() -> None:
+    from dataclasses import replace
+
+    from gateway.protocols.open_inference_models import outputs_of
+
+    seen = {"predict": [["<U1", [-1]]], "kneighbors": [["<f8", [-1, 5]], ["<i8", [-1, 5]]]}
+    known = replace(
+        target(PLAIN),
+        methods=("predict", "transform", "kneighbors", "inverse_transform"),
+        description={"answers": seen},
+    )
+    assert outputs_of(known) == [
+        {"name": "predict", "datatype": "BYTES", "shape": [-1]},
+        {"name": "kneighbors-0", "datatype": "FP64", "shape": [-1, 5]},
+        {"name": "kneighbors-1", "datatype": "INT64", "shape": [-1, 5]},
+    ]

@@ -15,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, TargetEncoder
 
 from gateway.errors import SchemaMismatch
 from registry.sample import read_sample as bytes_of
@@ -180,6 +180,15 @@ def parsed_hour(X: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"hour": [float(text[11:13]) for text in X["x"]]})
 
 
+def test_a_dtype_that_the_models_environment_cannot_make_is_refused_by_name() -> None:
+    form = {"columns": ["x", "n"], "data": [["a", 0.5]], "dtypes": {"x": {"dtype": "hours[decimal]"}}}
+    model = make_pipeline(FunctionTransformer(seen), Ridge()).fit(frame_of("object"), np.arange(N))
+    with pytest.raises(
+        AssertionError, match=r"column 'x': the dtype hours\[decimal\] .* cannot be made in its environment"
+    ):
+        served(model, [{"x": "a", "n": 0.5}], "predict", (json.dumps(form).encode(), "s.json"))
+
+
 def test_what_is_no_category_of_a_sample_is_refused_by_name() -> None:
     frame = frame_of("category of text")
     model = make_pipeline(FunctionTransformer(seen), Ridge()).fit(frame, np.arange(N))
@@ -254,3 +263,18 @@ def test_categories_of_the_gradient_boosting_of_scikit_learn() -> None:
         frame, LABELS
     )
     assert np.allclose(served(model, sent(frame[:9]), "predict_proba"), model.predict_proba(frame[:9]))
+
+
+@pytest.mark.parametrize("unit", ["D", "s", "us", "ns"])
+def test_an_array_of_times(unit: str) -> None:
+    X = np.array(["2024-01-01", "2024-01-02", "2024-01-03"] * 20, f"datetime64[{unit}]").reshape(-1, 1)
+    model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(X, [0, 1, 1] * 20)
+    data = [["2024-01-01"], ["2024-01-03T00:00:00"]]
+    assert np.allclose(served(model, data, "predict_proba"), model.predict_proba(X[[0, 2]]))
+
+
+def test_a_target_encoder_takes_missing_and_unknown_values() -> None:
+    frame = pd.DataFrame({"d": pd.Series(["a", None, "b"] * 20, dtype=object)})
+    model = make_pipeline(TargetEncoder(), LogisticRegression()).fit(frame, [0, 1, 1] * 20)
+    rows = pd.DataFrame({"d": pd.Series(["a", None, "never seen"], dtype=object)})
+    assert np.allclose(served(model, sent(rows), "predict_proba"), model.predict_proba(rows))

@@ -5,18 +5,21 @@ import itertools
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import cast
 
 import pytest
 
 from gateway.ipc.control import Message
 from gateway.ipc.routing_table import Publisher, RoutingTable
+from gateway.rundir.version_log import VersionLog
 from gateway.settings import Settings
 from gateway.supervisor import requirements, version
 from gateway.supervisor.admission import Admission
 from gateway.supervisor.models import ModelManager
 from gateway.supervisor.reaper import Exit
 from gateway.supervisor.replicas import Child, OnDeath, ReplicaSet, StartFailed
+from gateway.supervisor.status import version_status
 from gateway.supervisor.version_state import VersionState
 from gateway.supervisor.worker_process import ChildHandle
 from registry.inference import INFERENCE
@@ -517,3 +520,28 @@ def test_a_version_that_was_put_elsewhere_since_its_run_is_compared_with_the_run
         await models.close()
 
     asyncio.run(story())
+
+
+def test_more_cores_than_there_are_are_shown_as_what_is_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requirements, "machine_cores", lambda: 2.0)
+    requirements.most_cores.cache_clear()
+
+    async def story() -> None:
+        models = ModelManager(Settings(), QuickLauncher(), Admission(4 * GB, GB), Publisher(), Nobody())
+        many = replace(record("many", 0.5), resource_configuration=ResourceConfiguration(cpu=64))
+        few = replace(record("few", 0.5), resource_configuration=ResourceConfiguration(cpu=1.5))
+        models.reconcile([many, few], "many")
+        version = models.version("many", 1)
+        await until(lambda: version.state == "live", "it is live")
+        told = version_status(version, VersionLog(Path("/nowhere"), "many", 1), "none")
+        assert (told["limits"]["cpu"], told["limits"]["asked"]["cpu"]) == (2.0, 64.0)
+        assert told["notes"] == ["64 cores are asked for; on this machine at most 2 are in force"]
+        assert (version.entry().cpu, version.entry().cpu_in_force) == (64.0, 2.0)
+        told = version_status(models.version("few", 1), VersionLog(Path("/nowhere"), "few", 1), "none")
+        assert (told["limits"]["cpu"], told["notes"]) == (1.5, [])
+        await models.close()
+
+    try:
+        asyncio.run(story())
+    finally:
+        requirements.most_cores.cache_clear()

@@ -85,10 +85,10 @@ def test_others_share_the_versions(workspace: Workspace) -> None:
 
 def test_what_is_not_given_is_the_versions_and_the_command_line_shows_it(workspace: Workspace) -> None:
     done = fitserve("deploy", "small", "iris:1", "--memory", "300Mi", workspace=workspace.root)
-    assert "limits of its own: 1 cpu, 0.292969 GB" in done.stdout
+    assert "limits of its own: 1 cpu, 300 MiB" in done.stdout
     shared = deploy(workspace, "common", "iris")
     table = fitserve("services", workspace=workspace.root).stdout
-    assert "1 cpu, 0.292969 GB" in table
+    assert "1 cpu, 300 MiB" in table
     assert "the model's" in table
     service = Webservice(workspace, "small")
     service.delete()
