@@ -6,12 +6,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= $(or $(FITSERVE_PORT),8080)
 
-.PHONY: help up test quick environments conformance fuzz check container bench docs format clean
+.PHONY: help up quick test soak coverage wheel environments conformance fuzz check container bench docs format clean
 
 help:
 	@echo "make up      train examples/train_iris.py, register it, serve it on port $(PORT) (PORT=… or FITSERVE_PORT=… for another)"
-	@echo "make quick   tests that start no gateway: a minute"
-	@echo "make test    the whole test suite"
+	@echo "make quick   the tests that start no process: about a minute on two cores"
+	@echo "make test    of every feature the shortest proof, with $(WORKERS) workers (WORKERS=… for another number)"
+	@echo "make soak    long counts of kills and repetitions, one test after the other"
+	@echo "make coverage   the tests again, measuring which lines they and the processes they start run"
+	@echo "make wheel   build the wheel, install it elsewhere and run the quick tests there, without the sources"
 	@echo "make environments   models of many versions of scikit-learn and Python; downloads them"
 	@echo "make conformance   clients of KServe, Triton and MLflow, Azure's server and schemathesis judge a gateway"
 	@echo "make fuzz    ten minutes of coverage-guided fuzzing of every dialect's parser"
@@ -36,20 +39,25 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.base
 up: $(VENV)/.base
 	@$(BIN)/fitserve up examples/train_iris.py --name iris --port $(PORT)
 
-test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
-
-# Most tests wait for processes, so there are more workers than cores.
-WORKERS ?= 4
-
 quick: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(QUICK)
+	$(BIN)/python -m pytest --quick -n 2
 
-# Tests that start no gateway, no supervisor and no training run.
-QUICK := tests/test_layers.py tests/test_settings.py tests/test_security_lint.py tests/test_public_names.py tests/composition \
-	tests/gateway/protocols tests/gateway/schema tests/gateway/ipc tests/gateway/auth tests/gateway/rundir tests/benchmarks \
-	tests/gateway/dataplane tests/registry/test_artifact.py tests/registry/test_environment.py tests/registry/test_serving_environment.py \
-	tests/registry/test_golden.py tests/gateway/worker/test_wire.py tests/gateway/worker/test_scoring.py
+# Most tests wait for processes, so there are more workers than cores. Tests of a file share its gateway: a file stays with one worker.
+WORKERS ?= 4
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -m 'not soak' -n $(WORKERS)
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m pytest -m soak -s --durations 0
+
+coverage: $(VENV)/.dev
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -m 'not soak' $(COVERAGE)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --sort=cover
+
+wheel: $(VENV)/.dev
+	PYTHON=$(BIN)/python scripts/wheel-test.sh
 
 environments: $(VENV)/.dev
 	FITSERVE_TEST_ENVIRONMENTS=1 $(BIN)/python -m pytest tests/environments -s
@@ -87,4 +95,4 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks --peers --all --report
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*

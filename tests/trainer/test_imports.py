@@ -1,12 +1,10 @@
-"""No import circle within the trainer, late and typing imports included; what is imported late is named here."""
+"""What the trainer and its shim import late is named here."""
 
 import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from tests.test_layers import ROOT, cycles
+from tests.test_layers import ROOT
 
 #: Imported inside a function, for the time that start-up would take; each says so in a comment beside it.
 LATE = {
@@ -49,20 +47,6 @@ def late(tree: ast.Module) -> Iterator[ast.AST]:
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef):
             yield from (node for node in ast.walk(function) if isinstance(node, ast.Import | ast.ImportFrom))
-
-
-@pytest.mark.parametrize(("top", "prefix"), [(TRAINER, "trainer"), (SHIM / "azureml", "azureml")])
-def test_no_module_imports_itself_by_way_of_others(top: Path, prefix: str) -> None:
-    found = files(top, prefix)
-    graph = {
-        name: {target for node in ast.walk(ast.parse(path.read_text("utf-8"))) for target in imports(node, set(found))}
-        & set(found) - {name}
-        for name, path in found.items()
-    }
-    assert len(graph) > 20
-    if prefix == "trainer":
-        graph["trainer"] = set()  # its names are resolved at first use
-    assert list(cycles(graph)) == []
 
 
 def test_late_imports_of_the_trainer_are_those_for_start_up() -> None:
