@@ -8,7 +8,7 @@
     │   ├── UnknownMethod · InputRejected · AnswerTooLarge
     ├── Unauthorized 401 · Forbidden 403 · RouteNotFound 404 · MethodNotAllowed 405 · SlowSender 408
     ├── ModelUnloaded               404, somebody unloaded it
-    ├── BodyTooLarge 413 · UnsupportedMediaType 415 · HeaderTooLong 431
+    ├── BodyTooLarge 413 · UnsupportedMediaType 415 · HeaderTooLong 431 · TransferCodingUnsupported 501
     ├── QueueFull               429, too much waits
     │   ├── NotInTime           429, expected after the deadline
     OperatorError                   a 5xx that whoever runs the gateway can mend
@@ -122,6 +122,13 @@ class MethodNotAllowed(CallerError):
     def __init__(self, allowed: Sequence[str] = ()) -> None:
         self.allowed = tuple(allowed)
         super().__init__("The method is not allowed for the requested URL.")
+
+
+class TransferCodingUnsupported(CallerError):
+    def __init__(self, codings: str) -> None:
+        super().__init__(
+            f"Transfer-Encoding: {codings[:100]} is not supported; send the body chunked, or with its length"
+        )
 
 
 class SlowSender(CallerError):

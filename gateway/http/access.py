@@ -1,8 +1,8 @@
-"""Who stands at the door of every path that is not scoring: keys, and under whose name a browser may come.
+"""Access control: keys on every path, and checks against foreign web pages where no key is asked for.
 
 Where keys are in force, a key is all that counts. Where none is asked for, the danger is a page from anywhere in a browser on this
-machine: it can make its own name mean 127.0.0.1 (DNS rebinding) and read what the gateway says of itself, or send what changes
-something. So what the gateway says of itself is told only under names that nobody outside can give to an address.
+machine: it can make its own name mean 127.0.0.1 (DNS rebinding) and read the gateway's metadata, or send a request that changes
+something. So metadata is served only under host names that nobody outside can register, and foreign pages may change nothing.
 """
 
 import ipaddress
@@ -16,7 +16,7 @@ from gateway.http.cors import Cors
 from gateway.ipc.routing_table import RoutingTable
 
 _SERVICE: Final = "/api/v1/service/"
-_OF_ITSELF: Final = ("/models", "/metrics", "/v2/repository", _SERVICE)
+_METADATA: Final = ("/models", "/metrics", "/v2/repository", _SERVICE)
 _UNLOAD: Final = re.compile(r"/v2/repository/models/[^/]+/unload")
 _READING: Final = frozenset({"GET", "HEAD"})
 _PORT: Final = re.compile(r":\d{1,5}$")
@@ -24,20 +24,23 @@ _LOCAL: Final = re.compile(r"[a-z0-9_-]*|([a-z0-9_-]+\.)+localhost")
 
 
 class AccessControl:
-    """`allowed_hosts`: further names that are believed, separated by commas; ``*`` believes all."""
+    """`allowed_hosts`: further host names under which metadata is served, separated by commas; ``*`` allows all."""
 
     def __init__(self, guard: Guard, cors: Cors, table: RoutingTable, allowed_hosts: str) -> None:
         self._guard, self._cors, self._table = guard, cors, table
         self._allowed = {name.strip().lower() for name in allowed_hosts.split(",") if name.strip()}
 
     def check(self, verb: str, path: str, headers: Mapping[bytes, bytes], peer: str | None = None) -> None:
-        """Raises Unauthorized or Forbidden. `path` is the one that decides the route; the Host header never does. `peer` is the
-        address at the other end of the connection, None where it has none."""
+        """For all paths but scoring. `path` is the one that selects the route. `peer`: address of the caller; None: a Unix socket.
+
+        Raises:
+            Unauthorized · Forbidden
+        """
         if path in PUBLIC_PATHS:
             return
         if self._guard.on:
             self._check_key(path, headers)
-        elif path.startswith(_OF_ITSELF) and not path.endswith("/swagger.json"):
+        elif path.startswith(_METADATA) and not path.endswith("/swagger.json"):
             reading = verb in _READING
             if reading or path.startswith("/v2/repository"):
                 self._check_host(headers)
@@ -46,31 +49,37 @@ class AccessControl:
                 if _UNLOAD.fullmatch(path) and not _is_this_machine(peer):
                     raise Forbidden("without a key, models are unloaded from the gateway's own machine only")
 
-    def _check_key(self, path: str, headers: Mapping[bytes, bytes]) -> None:
+    def check_scoring(self, guard: Guard, headers: Mapping[bytes, bytes]) -> None:
+        """`guard` is that of the scoring path. Raises Unauthorized, or Forbidden for the key of another service."""
         try:
-            self._guard.check(headers)
+            guard.check(headers)
         except Unauthorized:
-            services = self._table.services
-            name = path.removeprefix(_SERVICE).partition("/")[0] if path.startswith(_SERVICE) else ""
-            own = services.get(name)
-            if own is not None and carries(headers, own.keys or ()):
-                return
-            if any(carries(headers, service.keys or ()) for service in services.values()):
+            digests = [digest for service in self._table.services.values() for digest in service.keys or ()]
+            if carries(headers, digests):
                 raise Forbidden("this key opens the scoring path of its service, and nothing else") from None
             raise
+
+    def _check_key(self, path: str, headers: Mapping[bytes, bytes]) -> None:
+        name = path.removeprefix(_SERVICE).partition("/")[0] if path.startswith(_SERVICE) else ""
+        service = self._table.services.get(name)
+        if service is None or not carries(headers, service.keys or ()):
+            self.check_scoring(self._guard, headers)
 
     def _check_host(self, headers: Mapping[bytes, bytes]) -> None:
         name = _PORT.sub("", headers.get(b"host", b"").decode("latin-1").strip().lower()).removesuffix(".")
         if not (_cannot_be_rebound(name) or "*" in self._allowed or name in self._allowed):
             raise Forbidden(
-                "this Host is not one under which the gateway tells of itself without a key; --allowed-hosts adds names"
+                "without a key, models and metrics are not shown under this Host name; --allowed-hosts adds names"
             )
 
     def _check_origin(self, headers: Mapping[bytes, bytes]) -> None:
         origin = headers.get(b"origin")
-        if origin is None or self._cors.allows(origin):
+        if origin is not None and self._cors.allows(origin):
             return
-        if origin.rpartition(b"//")[2].lower() != headers.get(b"host", b"").lower():
+        foreign = headers.get(b"sec-fetch-site") == b"cross-site"
+        if origin is not None:
+            foreign |= origin.rpartition(b"//")[2].lower() != headers.get(b"host", b"").lower()
+        if foreign:
             raise Forbidden("pages of other origins may not change anything here; --cors-origins adds origins")
 
 
@@ -83,7 +92,7 @@ def _is_this_machine(peer: str | None) -> bool:
 
 
 def _cannot_be_rebound(name: str) -> bool:
-    """An address, `localhost`, or a name without a dot: no name that somebody outside could have registered."""
+    """True for an address, `localhost` and names without a dot: nobody outside can register these."""
     try:
         ipaddress.ip_address(name.strip("[]"))
     except ValueError:

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, Response
 from gateway.dataplane.models import ModelTable, Version
 from gateway.errors import InvalidRequest, ModelUnavailable, RouteNotFound
 from gateway.http.openapi import gateway_openapi, swagger
-from gateway.http.scoring import VERSION
+from gateway.http.responses import VERSION
 from gateway.ipc.control import ControlError
 from gateway.ipc.routing_table import OF_SERVICE, ModelEntry, VersionEntry
 from gateway.schema.methods import check_method

@@ -1,20 +1,21 @@
-"""The map of the product: every route there is, and the door in front of them."""
+"""The ASGI application: all routes but the scoring ones, and the access control in front of them."""
 
-from typing import Any, Final
+from typing import Final
 
 from starlette.applications import Starlette
-from starlette.datastructures import Headers as Lines
+from starlette.datastructures import Headers as StarletteHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as Plain
 
 from gateway.errors import MethodNotAllowed, RouteNotFound
-from gateway.http.access import AccessControl
 from gateway.http.admin import Admin
+from gateway.http.asgi import App, Message, Receive, Scope, Send
 from gateway.http.request_id import Headers
-from gateway.http.responses import WELL
-from gateway.http.scoring import SERVER, Receive, Routes, Scope, Scoring, Send
+from gateway.http.responses import JSON, SERVER, WELL
+from gateway.http.routes import Routes
+from gateway.http.scoring import Scoring
 from gateway.http.views import DialectViews, TableCatalogue
 from registry.errors import FitserveError
 
@@ -22,7 +23,7 @@ _GET: Final = ["GET"]
 
 
 def plain_routes(admin: Admin) -> list[Plain]:
-    """All but the scoring routes, which are in `Routes`: they change with each table."""
+    """All but the scoring routes, which change with each routing table."""
     return [
         Plain("/", admin.root, methods=_GET),
         Plain("/healthz", admin.healthz, methods=_GET),
@@ -45,74 +46,74 @@ def plain_routes(admin: Admin) -> list[Plain]:
     ]
 
 
-class Front:
-    """The ASGI application: scoring paths by one look-up, everything else to Starlette. Every path asks for a key, where
-    keys are in force, unless it is listed as public."""
+class Application:
+    """Everything but scoring, which the protocol does itself. Every path asks for a key, where keys are in force, unless it is public."""
 
     def __init__(self, routes: Routes, scoring: Scoring, admin: Admin) -> None:
         self.routes, self.scoring = routes, scoring
-        self._by_path = routes.by_path
-        self._views = DialectViews(routes.dialects, TableCatalogue(scoring.fleet), scoring.body_timeout_s)
-        self._doorman = AccessControl(
-            scoring.guard, scoring.cors, scoring.fleet.table, scoring.fleet.settings.allowed_hosts
-        )
-        self.plain = Starlette(
+        self._views = DialectViews(routes.dialects, TableCatalogue(scoring.models))
+        self._starlette = Starlette(
             routes=plain_routes(admin) + self._views.routes(),
-            # Unexpected ones are raised again behind the answer, so that the server logs them.
-            exception_handlers={HTTPException: self._starlettes, FitserveError: self._ours, Exception: self._ours},
+            # Unexpected ones are raised again behind the response, and logged by the cycle.
+            exception_handlers={
+                HTTPException: self._http_exception,
+                FitserveError: self._error_response,
+                Exception: self._error_response,
+            },
         )
-        self.plain.router.redirect_slashes = False  # it would lead where the Host header says
+        self._starlette.router.redirect_slashes = False  # the target would be taken from the Host header
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            route = self._by_path.get(scope["path"])
-            if route is not None:
-                return await self.scoring(route, scope, receive, send)
-            return await self._other(scope, receive, send)
-        if scope["type"] == "lifespan":
-            await self.plain(scope, receive, send)
-        return None
+        await self._answer(scope, receive, send)
 
-    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def refuse(self, error: FitserveError, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with `error` whatever is asked."""
+        await self._answer(scope, receive, send, error)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, error: FitserveError | None = None) -> None:
         headers = dict(scope["headers"])
-        ids = self.scoring.ids.headers({})
+        scoring = self.scoring
+        ids = scoring.ids.headers({})
         scope["fitserve.id"] = ids[0][1]
-        answer: Any = self.plain
+        app: App = self._starlette
         try:
-            preflight = self.scoring.cors.preflight(headers) if scope["method"] == "OPTIONS" else []
-            if preflight:  # a browser asks first, without the key, whether it may send one
-                answer = Response(headers={name.decode(): value.decode("latin-1") for name, value in preflight})
+            if error is not None:
+                raise error
+            preflight = scoring.cors.preflight(headers) if scope["method"] == "OPTIONS" else []
+            if preflight:  # a browser asks without the key whether it may send one
+                app = Response(headers={name.decode(): value.decode("latin-1") for name, value in preflight})
             else:
-                client = scope.get("client")
-                self._doorman.check(scope["method"], scope["path"], headers, client[0] if client else None)
-            ids = self.scoring.ids.headers(headers)
+                client = scope["client"]
+                scoring.access.check(scope["method"], scope["path"], headers, client[0] if client else None)
+            ids = scoring.ids.headers(headers)
             scope["fitserve.id"] = ids[0][1]
-        except FitserveError as error:
-            answer = self._views.refusal(error, scope["path"], scope["fitserve.id"])
-        await answer(scope, receive, self._dressing(send, [*ids, SERVER, *self.scoring.cors.headers(headers)]))
+        except FitserveError as refusal:
+            app = self._views.error_response(refusal, scope["path"], scope["fitserve.id"])
+        await app(scope, receive, _with_headers(send, [*ids, SERVER, *scoring.cors.headers(headers)]))
 
-    def _dressing(self, send: Send, extra: Headers) -> Send:
-        """`send` that adds the headers which every answer has, where an answer has none of that name."""
+    async def _error_response(self, request: Request, error: Exception) -> Response:
+        return self._views.error_response(error, request.scope["path"], request.scope["fitserve.id"])
 
-        async def dressed(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                own = message["headers"] = list(message["headers"])
-                names = {name for name, _ in own}
-                own += [pair for pair in extra if pair[0] not in names]
-                if (b"content-type", b"application/json") in own:
-                    own.append(WELL)
-            await send(message)
-
-        return dressed
-
-    async def _ours(self, request: Request, error: Exception) -> Response:
-        return self._views.refusal(error, request.scope["path"], request.scope["fitserve.id"])
-
-    async def _starlettes(self, request: Request, error: Exception) -> Response:
-        """Starlette's own 404 and 405, in our words."""
+    async def _http_exception(self, request: Request, error: Exception) -> Response:
+        """Starlette's own 404 and 405, with our body."""
         assert isinstance(error, HTTPException)
         ours: Exception = RouteNotFound()
         if error.status_code == 405:
-            allowed = Lines(error.headers).get("allow", "")
+            allowed = StarletteHeaders(error.headers).get("allow", "")
             ours = MethodNotAllowed(sorted(verb.strip() for verb in allowed.split(",") if verb.strip()))
-        return await self._ours(request, ours)
+        return await self._error_response(request, ours)
+
+
+def _with_headers(send: Send, extra: Headers) -> Send:
+    """`send` that adds the headers of every response, unless the response has one of that name."""
+
+    async def with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            own = message["headers"] = list(message["headers"])
+            names = {name for name, _ in own}
+            own += [pair for pair in extra if pair[0] not in names]
+            if JSON in own:
+                own.append(WELL)
+        await send(message)
+
+    return with_headers

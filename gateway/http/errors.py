@@ -1,7 +1,4 @@
-"""Error class → HTTP status, headers and the sentence that may leave the house.
-
-One table for all dialects; the body's shape is the dialect's own (`Protocol.error`).
-"""
+"""Error class → HTTP status, headers, and the sentence for the caller. The body's form is the dialect's (`Dialect.error`)."""
 
 from typing import Final
 
@@ -30,6 +27,7 @@ STATUS: Final[dict[type[BaseException], int]] = {
     gateway.ModelFailed: 500,
     gateway.BoundlessAnswer: 500,
     gateway.ScriptAnswerUnusable: 500,
+    gateway.TransferCodingUnsupported: 501,
     gateway.NoScoringMethod: 400,
 }
 
@@ -37,7 +35,7 @@ UNEXPECTED: Final = "An unexpected internal error occurred. Check the logs for m
 
 
 def status_of(error: BaseException) -> int:
-    """The HTTP status of `error`, by the nearest of its classes that the table knows; 500 for the rest."""
+    """By the nearest base class in `STATUS`; 500 for the rest."""
     for cls in type(error).__mro__:
         if cls in STATUS:
             return STATUS[cls]
@@ -45,11 +43,10 @@ def status_of(error: BaseException) -> int:
 
 
 def sentence_of(error: BaseException) -> str:
-    """What a client may read.
+    """What the caller may read.
 
-    The sentences of the gateway's own errors, and of all caller's errors, are written for clients. Those of the
-    registry's operator and model errors may name paths of this machine, and anything else may hold anything: the
-    log gets them, the client a fixed sentence.
+    The sentences of the gateway's own errors and of all `CallerError`s are written for callers. Other errors may name paths of this
+    machine: they go to the log, and the caller gets a fixed sentence.
     """
     if isinstance(error, registry.CallerError) or type(error).__module__ == gateway.__name__:
         return str(error)
@@ -57,7 +54,7 @@ def sentence_of(error: BaseException) -> str:
 
 
 def headers_of(error: BaseException) -> dict[str, str]:
-    """Headers that belong to the error whatever the dialect."""
+    """Headers of the error, the same for all dialects."""
     headers: dict[str, str] = {}
     retry_after = getattr(error, "retry_after", None)
     if retry_after is not None:

@@ -140,7 +140,7 @@ class OffloadClient(asyncio.BufferedProtocol):
         if ticket.number and self._transport is not None:
             self._send({"op": "drop", "ticket": ticket.number}, [])
 
-    def look(self, now: float) -> None:
+    def check_alive(self, now: float) -> None:
         """Called now and then: end a process that does not answer. Its work is done here then, and by the next one."""
         if self._owed and now - self._heard > SILENT_S and self._process is not None:
             log.error("the desk has said nothing for %g s and is ended", SILENT_S)

@@ -24,12 +24,13 @@ from gateway.auth.guard import Guard
 from gateway.dataplane.models import ModelTable
 from gateway.http.acceptor import Acceptor
 from gateway.http.admin import Admin
-from gateway.http.app import Front
+from gateway.http.app import Application
 from gateway.http.cors import Cors
-from gateway.http.fastpath import ScoringProtocol
 from gateway.http.logging import AccessLog, set_up
 from gateway.http.malloc import keep_freed_memory, refuse_huge_pages
-from gateway.http.scoring import Routes, Scoring
+from gateway.http.protocol import HttpProtocol
+from gateway.http.routes import Routes
+from gateway.http.scoring import Scoring
 from gateway.http.targets import target_of
 from gateway.ipc.control import ControlClient, Message
 from gateway.protocols import dialects, forms
@@ -44,7 +45,7 @@ log = logging.getLogger("fitserve.http")
 
 
 class Server(uvicorn.Server):
-    """uvicorn, with word given when it accepts connections, and a broom for slow and idle ones."""
+    """uvicorn's server with our acceptor, a callback when it accepts connections, and a periodic sweep over them."""
 
     def __init__(
         self, config: uvicorn.Config, on_started: Callable[[], None], sweep_every_s: float, siblings: bool
@@ -64,7 +65,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for acceptor in self._acceptors:
             await acceptor.close()
-        connections = cast(set[ScoringProtocol], self.server_state.connections)
+        connections = self._connections()
         for connection in connections:
             connection.last_call()
         if connections:
@@ -72,14 +73,17 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def _protocol(self) -> asyncio.Protocol:
-        return ScoringProtocol(self.config, self.server_state, self.lifespan.state)
+        return HttpProtocol(self.config, self.server_state, {})
+
+    def _connections(self) -> list[HttpProtocol]:
+        return list(cast(set[HttpProtocol], self.server_state.connections))
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for connection in list(self.server_state.connections):
-            cast(ScoringProtocol, connection).sweep(now)
-        self.config.loaded_app.scoring.desk.look(now)
+        for connection in self._connections():
+            connection.sweep(now)
+        cast(Application, self.config.app).scoring.offload.check_alive(now)
         loop.call_later(self._sweep_every_s, self._sweep)
 
 
@@ -89,7 +93,7 @@ async def serve(settings: Settings, control_sock: socket.socket, listening: sock
     first_table, gone = asyncio.Event(), asyncio.Event()
 
     def in_force(names: Collection[str]) -> None:
-        guard.update(fleet.table.keys)
+        guard.update(models.table.keys)
         routes.update(names)
         first_table.set()
 
@@ -103,22 +107,22 @@ async def serve(settings: Settings, control_sock: socket.socket, listening: sock
         server.should_exit = True
 
     def table(message: Message) -> None:
-        fleet.apply(message)
+        models.apply(message)
 
     def busy() -> list[int]:
-        return fleet.busy()
+        return models.busy()
 
     def counted() -> dict[str, Json]:
-        return fleet.counted()
+        return models.counted()
 
     control = ControlClient(table, drain, supervisor_gone, busy, counted)
-    fleet = ModelTable(settings, control, target_of, in_force)
-    routes = Routes(fleet, dialects())
+    models = ModelTable(settings, control, target_of, in_force)
+    routes = Routes(models, dialects())
     access_log = AccessLog() if settings.access_log else None
     cors = Cors(settings.cors_origins)
     forms.allow_origins(cors.origins)
-    scoring = Scoring(fleet, guard, cors, access_log)
-    front = Front(routes, scoring, Admin(fleet))
+    scoring = Scoring(models, guard, cors, access_log)
+    application = Application(routes, scoring, Admin(models))
     sweep_every_s = min(1.0, settings.body_timeout_s / 4)
 
     def started() -> None:
@@ -126,15 +130,15 @@ async def serve(settings: Settings, control_sock: socket.socket, listening: sock
         gc.freeze()  # what is there now stays: the collector need not walk it again
         control.send("ready")
 
-    server = Server(_config(front, settings), started, sweep_every_s, settings.http_processes > 1)
+    server = Server(_config(application, settings), started, sweep_every_s, settings.http_processes > 1)
 
     await control.connect(control_sock)
     await _first(first_table, gone)  # no key is checked and no model known before the first table
     if not server.should_exit:
         await server.serve(sockets=[listening])
     control.close()
-    fleet.close()
-    scoring.desk.close()
+    models.close()
+    scoring.offload.close()
     if access_log is not None:
         access_log.close()
 
@@ -146,10 +150,10 @@ async def _first(*events: asyncio.Event) -> None:
         wait.cancel()
 
 
-def _config(app: Front, settings: Settings) -> uvicorn.Config:
+def _config(app: Application, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=ScoringProtocol,
+        http=HttpProtocol,
         ws="none",
         lifespan="off",
         interface="asgi3",

@@ -1,322 +1,73 @@
-"""The scoring routes: body in, dialect, batcher, body out. Raw ASGI; nothing here is made per request that is not needed."""
+"""The one way through for scoring requests: head, body, dialect, batcher, response.
+
+A request whose model is running, and whose body and answer are small, needs no task and no future: the batcher hands its result to the
+cycle that read it. A task is started only where something has to be waited for: a model that starts, the process for large bodies,
+or a caller that reads slowly.
+"""
 
 import asyncio
-import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from importlib.metadata import version
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from gateway.auth.guard import Guard
 from gateway.dataplane.connection import LARGE, is_large
-from gateway.dataplane.models import Model, ModelTable, Version
+from gateway.dataplane.models import ModelTable, Version
 from gateway.dataplane.request_queue import ClientGone, Moved, Pending
-from gateway.errors import (
-    BodyTooLarge,
-    DeadlineExceeded,
-    InvalidRequest,
-    MethodNotAllowed,
-    SlowSender,
-)
+from gateway.errors import BodyTooLarge, DeadlineExceeded, InvalidRequest, MethodNotAllowed, SlowSender
+from gateway.http.access import AccessControl
 from gateway.http.compression import decompressed
 from gateway.http.cors import Cors
+from gateway.http.cycle import Connection
 from gateway.http.logging import AccessLog
 from gateway.http.offload import BINARY, OffloadClient, OffloadGone, OffloadHandle, Refused
-from gateway.http.request_id import Headers, RequestIds
-from gateway.http.responses import WELL, Body, Written, dressed, failed_answer, told
-from gateway.ipc.routing_table import OF_SERVICE, ServiceEntry
+from gateway.http.request_id import ID_HEADERS, Headers, RequestIds
+from gateway.http.responses import (
+    CLOSE,
+    SERVER,
+    WELL,
+    Body,
+    Formatted,
+    failed_answer,
+    outcome_headers,
+    response_head,
+    response_parts,
+)
+from gateway.http.routes import Route
 from gateway.ipc.writer import pieces
-from gateway.protocols.azure import SERVICE_PATH
 from gateway.protocols.script import is_script
-from gateway.schema.methods import METHODS
-from gateway.types import Call, Dialect, ScoreRequest, ScoreResult, Target
-
-Scope = Any
-Receive = Any
-Send = Any
+from gateway.types import Call, ScoreRequest, ScoreResult, Target
 
 LONGEST_TIMEOUT_MS: Final = 3_600_000.0
 
-VERSION: Final = version("fitserve")
-
-SERVER: Final = (b"x-ms-server-version", f"fitserve/{VERSION}".encode())
-_LARGE_BINARY: Final = 2_000_000  # bytes; such a body is read at once, but its numbers are looked at
-
-log = logging.getLogger("fitserve.http")
-
-
-class Route:
-    """A scoring path: a model, perhaps one version and one method of it, and the dialect spoken there.
-
-    `guard` is that of a service with keys of its own; None: the gateway's.
-    """
-
-    __slots__ = ("dialect", "guard", "method", "model", "number", "path")
-
-    def __init__(
-        self,
-        path: str,
-        dialect: Dialect,
-        model: Model,
-        number: int | None = None,
-        method: str | None = None,
-        guard: Guard | None = None,
-    ) -> None:
-        self.path, self.dialect, self.model, self.number, self.method = path, dialect, model, number, method
-        self.guard = guard
-
-
-class Routes:
-    """Path → route, for all models: one look-up in one dictionary, whatever their number."""
-
-    def __init__(self, fleet: ModelTable, dialects: Sequence[Dialect]) -> None:
-        self.by_path: dict[str, Route] = {}
-        self.by_url: dict[bytes, Route] = {}  # the same as they stand in a request line
-        self.dialects = dialects
-        self._fleet = fleet
-        self._patterns = [(path, dialect) for dialect in dialects for path in dialect.paths]
-        self._of_model: dict[str, list[Route]] = {}
-        self._of_default: list[Route] = []
-
-    def update(self, names: Collection[str]) -> None:
-        """Called after a table was put in force, with the names whose entry changed."""
-        for name in names:  # all of these first: a service may take over the path of its namesake
-            for route in self._of_model.pop(name, ()):
-                self._remove(route.path)
-        by_model: dict[str, list[ServiceEntry]] = {}
-        for service in self._fleet.table.services.values() if names else ():
-            by_model.setdefault(service.served_by, []).append(service)
-        for name in names:
-            model = self._fleet.models.get(name)
-            if model is not None:
-                self._of_model[name] = routes = self._made_for(model)
-                for service in by_model.get(name, ()):
-                    routes += self._made_for_service(service, SERVICE_PATH.replace("{model}", service.name), model)
-                for route in routes:
-                    self._add(route)
-        for route in self._of_default:
-            self._remove(route.path)
-        self._of_default = self._made_for_default()
-        for route in self._of_default:
-            self._add(route)
-
-    def _made_for(self, model: Model, named: bool = True) -> list[Route]:
-        """Routes of the paths that name a model, or of those that mean the default one."""
-        routes: list[Route] = []
-        if named and OF_SERVICE in model.name:
-            return routes  # it answers for its service alone
-        for path, dialect in self._patterns:
-            if path == SERVICE_PATH and model.name in self._fleet.table.services:
-                continue  # the service of that name answers there
-            if ("{model}" in path) is named:
-                routes += _filled(path.replace("{model}", model.name), dialect, model)
-        return routes
-
-    def _made_for_default(self) -> list[Route]:
-        table = self._fleet.table
-        service = table.services.get(table.default_service or "")
-        model = self._fleet.models.get((table.default or "") if service is None else service.served_by)
-        if model is None:
-            return []
-        routes = self._made_for(model, named=False)
-        if service is None:
-            return routes
-        return [made for route in routes for made in self._made_for_service(service, route.path, model)]
-
-    def _made_for_service(self, service: ServiceEntry, path: str, model: Model) -> list[Route]:
-        """Nothing for a version that is not there (any more)."""
-        if service.number is not None and service.number not in model.versions:
-            return []
-        guard: Guard | None = None
-        if service.keys is not None:
-            guard = Guard()
-            guard.update((*service.keys, *(self._fleet.table.keys or ())))
-        return [Route(path, dialect, model, service.number, guard=guard) for dialect in self._of_path(path)]
-
-    def _of_path(self, path: str) -> list[Dialect]:
-        """Whose path it is."""
-        found = [dialect for pattern, dialect in self._patterns if pattern == path]
-        return found or self.dialects[:1]  # type: ignore[return-value]
-
-    def _add(self, route: Route) -> None:
-        self.by_path[route.path] = self.by_url[route.path.encode("ascii")] = route
-
-    def _remove(self, path: str) -> None:
-        self.by_path.pop(path, None)
-        self.by_url.pop(path.encode("ascii"), None)
-
-
-def _filled(path: str, dialect: Dialect, model: Model) -> list[Route]:
-    if "{version}" in path:
-        versions = model.versions
-        return [Route(path.replace("{version}", str(number)), dialect, model, number) for number in versions]
-    if "{method}" in path:
-        return [Route(path.replace("{method}", method), dialect, model, None, method) for method in METHODS]
-    return [Route(path, dialect, model)]
+_LARGE_BINARY: Final = 2_000_000  # bytes; such a body is read at once, but its numbers are checked one by one
+#: The usual response, in one piece.
+_RESPONSE: Final = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-ms-run-function-failed: False\r\n"
+    + b"%b: %b\r\n" % SERVER
+    + b"x-ms-run-fn-exec-ms: %.3f\r\ncontent-length: %d\r\nx-request-id: %b\r\nx-ms-request-id: %b\r\n\r\n%b"
+)
+_CALLERS_IDS: Final = frozenset(ID_HEADERS)
 
 
 class Scoring:
-    """Answers requests on scoring routes, under any ASGI server."""
+    """What all scoring requests of this process share."""
 
-    def __init__(self, fleet: ModelTable, guard: Guard, cors: Cors, access_log: AccessLog | None = None) -> None:
-        settings = fleet.settings
-        self.fleet, self.guard, self.cors, self.access_log = fleet, guard, cors, access_log
+    def __init__(self, models: ModelTable, guard: Guard, cors: Cors, access_log: AccessLog | None = None) -> None:
+        settings = models.settings
+        self.models, self.guard, self.cors, self.access_log = models, guard, cors, access_log
+        self.access = AccessControl(guard, cors, models.table, settings.allowed_hosts)
         self.ids = RequestIds()
         self.body_limit = int(settings.body_limit_mb * 1e6)
         self.body_timeout_s = settings.body_timeout_s
         self.timeout_ms = settings.request_timeout_ms
-        self._loop = fleet.loop
-        self.desk = OffloadClient()
-
-    async def __call__(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
-        started = time.perf_counter()
-        headers = dict(scope["headers"])
-        ids: Headers = []
-        body: Body = b""
-        try:
-            verb = scope["method"]
-            guard = route.guard or self.guard
-            # A browser asks first, without the key, whether it may send one.
-            if guard.on and not (verb == "OPTIONS" and self.cors.preflight(headers)):
-                guard.check(headers)
-            ids = self.ids.headers(headers)
-            if verb != "POST" and verb not in route.dialect.verbs:
-                raise MethodNotAllowed(route.dialect.verbs)
-            if verb == "OPTIONS":
-                status, extra = 200, [(b"content-type", b"text/html; charset=utf-8"), WELL]
-                extra += self.cors.preflight(headers)
-            else:
-                content = await self._body(headers, receive)
-                content, encoding = self.plain_body(content, headers)
-                call = Call(content, headers, scope["query_string"], route.method, verb, encoding=encoding)
-                answer, exec_ns = await self.score(route, call, getattr(receive, "__self__", None))
-                status, body, extra = dressed(answer)
-                extra += told(extra, exec_ns)
-        except ClientGone:
-            return
-        except Exception as error:
-            status, body, extra = self.failure(route.dialect, error, ids)
-            route.model.failed(route.number, status)
-        extra += ids or self.ids.headers({})
-        if self.cors.on:
-            extra += self.cors.headers(headers)
-        extra.append(SERVER)
-        extra.append((b"content-length", b"%d" % len(body)))
-        await send({"type": "http.response.start", "status": status, "headers": extra})
-        *first, last = pieces(body)
-        for piece in first:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await asyncio.sleep(0)
-        await send({"type": "http.response.body", "body": last})
-        if self.access_log is not None:
-            seconds = time.perf_counter() - started
-            self.access_log.add(scope["method"], scope["path"], status, seconds, len(body))
-
-    async def score(self, route: Route, call: Call, source: Any, deadline: float | None = None) -> tuple[Written, int]:
-        """The answer, and the nanoseconds that the model took. `deadline` is in the loop's time; None: it starts now."""
-        timeout_ms = self.timeout_of(call.headers)
-        if deadline is None:
-            deadline = self._loop.time() + timeout_ms / 1000
-        model, number, dialect = route.model, route.number, route.dialect
-        while True:
-            version = model.live if number is None else model.versions.get(number)
-            if version is None or not version.queue.links:
-                version = await self.fleet.opened(model, number, deadline, timeout_ms, len(call.body))
-            if _takes_long(call, version.target):
-                answered = await self._at_the_desk(route, version, call, source, deadline, timeout_ms)
-                if answered is not None:
-                    return answered
-                continue
-            request = dialect.parse(call, version.target)
-            answer: asyncio.Future[ScoreResult] = self._loop.create_future()
-            version.queue.submit(Pending(request, answer, deadline, timeout_ms, source, number is None))
-            try:
-                result = await answer
-            except Moved:
-                continue
-            return await self.written(route, call, version, request, result), result.exec_ns
-
-    async def written(
-        self, route: Route, call: Call, version: Version, request: ScoreRequest, result: ScoreResult
-    ) -> Written:
-        """The answer to a request that was parsed here; a large one is written beside the loop."""
-        if is_large(result):
-            try:
-                return await self.desk.write(route.dialect.name, call, version.entry, result)
-            except OffloadGone:
-                pass  # then here
-        return route.dialect.format(request, result, version.target)
-
-    async def _at_the_desk(
-        self, route: Route, version: Version, call: Call, source: Any, deadline: float, timeout_ms: float
-    ) -> tuple[Written, int] | None:
-        """As `score` of one version, read and written beside the loop; None: another version answers now.
-
-        Raises:
-            Refused: it did not pass the dialect.
-        """
-        load, size = route.model.load, len(call.body)
-        load.check(route.model.name, size)
-        load.add(size)
-        try:
-            async with asyncio.timeout_at(deadline):
-                ticket = await self.desk.parse(route.dialect.name, call, version.entry, self.body_limit)
-        except OffloadGone:
-            ticket = OffloadHandle(0, route.dialect.parse(self._unpacked(call), version.target))
-        except TimeoutError:
-            raise DeadlineExceeded(timeout_ms) from None
-        finally:
-            load.remove(size)
-        if not version.queue.links:  # it went away in the meantime
-            self.desk.drop(ticket)
-            return None
-        answer: asyncio.Future[ScoreResult] = self._loop.create_future()
-        try:
-            pending = Pending(ticket.request, answer, deadline, timeout_ms, source, route.number is None)
-            version.queue.submit(pending)
-            result = await answer
-            request = ticket.request
-            if ticket.number:
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        return await self.desk.format(ticket, result), result.exec_ns
-                except TimeoutError:
-                    raise DeadlineExceeded(timeout_ms) from None
-                except OffloadGone:  # with what it knew of the request: read it again, here
-                    request = route.dialect.parse(self._unpacked(call), version.target)
-            return route.dialect.format(request, result, version.target), result.exec_ns
-        except Moved:
-            return None
-        finally:
-            self.desk.drop(ticket)
-
-    def plain_body(self, body: Body, headers: Mapping[bytes, bytes]) -> tuple[Body, bytes | None]:
-        """The body as it was before the caller compressed it; or, where that takes long, as it came, and how it is compressed.
-
-        Raises:
-            BodyTooLarge · InvalidRequest · UnsupportedMediaType
-        """
-        encoding = headers.get(b"content-encoding")
-        if encoding is None:
-            return body, None
-        if len(body) < LARGE:
-            try:
-                return decompressed(body, encoding, min(LARGE, self.body_limit)), None
-            except BodyTooLarge:
-                if self.body_limit <= LARGE:
-                    raise
-        return body, encoding
-
-    def _unpacked(self, call: Call) -> Call:
-        if call.encoding is None:
-            return call
-        return replace(call, body=decompressed(call.body, call.encoding, self.body_limit), encoding=None)
+        self.offload = OffloadClient()
 
     def timeout_of(self, headers: Mapping[bytes, bytes]) -> float:
-        """Milliseconds that the caller gives us. Raises InvalidRequest."""
+        """Milliseconds that the caller allows. Raises InvalidRequest."""
         text = headers.get(b"x-request-timeout-ms")
         if text is None:
             return self.timeout_ms
@@ -328,59 +79,300 @@ class Scoring:
             raise InvalidRequest("the header x-request-timeout-ms must be a positive number of milliseconds")
         return min(milliseconds, LONGEST_TIMEOUT_MS)
 
-    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> Body:
-        """The whole body.
+    def plain_body(self, body: Body, encoding: bytes) -> tuple[Body, bytes | None]:
+        """The decompressed body; or, where decompressing takes long, the body as it came, and its encoding.
 
         Raises:
-            BodyTooLarge · SlowSender · ClientGone
+            BodyTooLarge · InvalidRequest · UnsupportedMediaType
         """
-        length = headers.get(b"content-length")
-        if length is not None and int(length) > self.body_limit:  # the server has checked that it is a number
-            raise BodyTooLarge(self.body_limit, int(length))
-        if getattr(getattr(receive, "__self__", None), "more_body", True) is False:  # it is here already
-            message = await receive()
-            if message["type"] == "http.request" and len(message["body"]) <= self.body_limit:
-                return bytes(message["body"])
-            raise ClientGone if message["type"] != "http.request" else BodyTooLarge(self.body_limit)
+        if len(body) < LARGE:
+            try:
+                return decompressed(body, encoding, min(LARGE, self.body_limit)), None
+            except BodyTooLarge:
+                if self.body_limit <= LARGE:
+                    raise
+        return body, encoding
+
+    def decompressed(self, call: Call) -> Call:
+        if call.encoding is None:
+            return call
+        return replace(call, body=decompressed(call.body, call.encoding, self.body_limit), encoding=None)
+
+
+class ScoringCycle:
+    """A `gateway.http.cycle.Cycle`. For the batcher it is both the receiver of the result and the source of the request."""
+
+    more_body = True
+    response_complete = False
+    disconnected = False
+    ids: Headers | None = None
+    _buffer: memoryview | None = None
+    _size = 0
+    _started = 0.0
+    _handle: OffloadHandle | None = None
+    _version: Version
+    _request: ScoreRequest
+
+    def __init__(
+        self,
+        connection: Connection,
+        scoring: Scoring,
+        route: Route,
+        verb: str,
+        query: bytes,
+        headers: dict[bytes, bytes],
+        keep_alive: bool,
+    ) -> None:
+        self.connection, self.scoring = connection, scoring
+        self.route, self.verb, self.query, self.headers, self.keep_alive = route, verb, query, headers, keep_alive
+        self._parts: list[bytes] = []
+
+    # the request
+
+    def start(self) -> None:
+        """Check the head: reject unauthorised and oversized requests before reading the body."""
+        scoring, headers, verb = self.scoring, self.headers, self.verb
         try:
-            async with asyncio.timeout(self.body_timeout_s):
-                return await self._stream(receive, int(length or 0))
-        except TimeoutError:
-            raise SlowSender(self.body_timeout_s) from None
+            guard = self.route.guard or scoring.guard
+            # A browser asks without the key whether it may send one.
+            if guard.on and not (verb == "OPTIONS" and scoring.cors.preflight(headers)):
+                scoring.access.check_scoring(guard, headers)
+            if not _CALLERS_IDS.isdisjoint(headers):
+                self.ids = scoring.ids.given(headers)
+            if verb != "POST":
+                if verb not in self.route.dialect.verbs:
+                    raise MethodNotAllowed(self.route.dialect.verbs)
+                if verb == "OPTIONS":
+                    content_type = (b"content-type", b"text/html; charset=utf-8")
+                    self._respond(200, b"", [content_type, WELL, *scoring.cors.preflight(headers)])
+                    return
+            size = int(headers.get(b"content-length", self._size))
+            if size > scoring.body_limit:
+                raise BodyTooLarge(scoring.body_limit, size)
+        except Exception as error:
+            self.fail(error)
+            return
+        if not self.more_body:
+            self.go()
+            return
+        if size >= LARGE and not self._parts:
+            self._buffer = np.empty(size, np.uint8).data  # the system provides its pages as they are filled
+        if b"expect" in headers:
+            self.connection.send_continue(headers)
 
-    async def _stream(self, receive: Receive, length: int) -> Body:
-        parts: list[bytes] = []
-        size, more = 0, True
-        buffer = room_for(length)
-        while more:
-            message = await receive()
-            if message["type"] != "http.request":
-                raise ClientGone
-            part = message.get("body", b"")
-            size += len(part)
-            if size > self.body_limit:
-                raise BodyTooLarge(self.body_limit)
-            if buffer is None:
-                parts.append(part)
+    def feed(self, part: bytes) -> None:
+        """Part of the body; dropped after an early response."""
+        if self.response_complete:
+            return
+        size = self._size = self._size + len(part)
+        if self._buffer is not None:
+            self._buffer[size - len(part) : size] = part
+            return
+        self._parts.append(part)
+        if size > self.scoring.body_limit and self.connection.current is self:
+            self._parts = []
+            self.fail(BodyTooLarge(self.scoring.body_limit))
+
+    def go(self) -> None:
+        """The body is complete."""
+        scoring, headers, route = self.scoring, self.headers, self.route
+        if scoring.access_log is not None:
+            self._started = time.perf_counter()
+        try:
+            body: Body = b"".join(self._parts) if self._buffer is None else self._buffer
+            self._parts, self._buffer = [], None
+            encoding = headers.get(b"content-encoding")
+            if encoding is not None:
+                body, encoding = scoring.plain_body(body, encoding)
+            self._timeout_ms = scoring.timeout_of(headers)
+            self._deadline = self.connection.loop.time() + self._timeout_ms / 1000
+            self._call = Call(body, headers, self.query, route.method, self.verb, encoding=encoding)
+            version = route.version
+            if version is None or not version.queue.links or _takes_long(self._call, version.target):
+                self.connection.run(self._prepare())
             else:
-                buffer[size - len(part) : size] = part
-            more = message.get("more_body", False)
-        return b"".join(parts) if buffer is None else buffer
+                self._submit(version, route.dialect.parse(self._call, version.target))
+        except Exception as error:
+            self.fail(error)
 
-    def failure(self, dialect: Dialect, error: Exception, ids: Headers) -> tuple[int, Body, Headers]:
-        """Status, body and headers for `error`. What is not meant for callers goes to the log, with the request's id."""
+    async def _prepare(self) -> None:
+        """Wait for a version that takes requests, and for the offload process where the body is large."""
+        models, route, call = self.scoring.models, self.route, self._call
+        try:
+            while True:
+                version = await models.opened(
+                    route.model, route.number, self._deadline, self._timeout_ms, len(call.body)
+                )
+                if not _takes_long(call, version.target):
+                    self._submit(version, route.dialect.parse(call, version.target))
+                    return
+                request = await self._parse_elsewhere(version)
+                if version.queue.links:
+                    self._submit(version, request)
+                    return
+                self._drop_handle()  # the version stopped in the meantime
+        except Exception as error:
+            self.fail(error)
+
+    async def _parse_elsewhere(self, version: Version) -> ScoreRequest:
+        """In the offload process; here, if that died.
+
+        Raises:
+            Refused: the dialect rejected the request.
+        """
+        call, dialect, load, size = self._call, self.route.dialect, self.route.model.load, len(self._call.body)
+        load.check(self.route.model.name, size)
+        load.add(size)
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                handle = await self.scoring.offload.parse(dialect.name, call, version.entry, self.scoring.body_limit)
+        except OffloadGone:
+            self._call = self.scoring.decompressed(call)
+            return dialect.parse(self._call, version.target)
+        except TimeoutError:
+            raise DeadlineExceeded(self._timeout_ms) from None
+        finally:
+            load.remove(size)
+        self._handle = handle
+        return handle.request
+
+    def _submit(self, version: Version, request: ScoreRequest) -> None:
+        self._version, self._request = version, request
+        pending = Pending(request, self, self._deadline, self._timeout_ms, self, self.route.number is None)
+        version.queue.submit(pending)
+
+    # what the batcher calls (gateway.dataplane.request_queue.Receiver)
+
+    def done(self) -> bool:
+        return self.response_complete
+
+    def set_result(self, result: ScoreResult) -> None:
+        if self._handle is not None or is_large(result):
+            self.connection.run(self._format_elsewhere(result))
+            return
+        try:
+            answer = self.route.dialect.format(self._request, result, self._version.target)
+        except Exception as error:
+            self.fail(error)
+        else:
+            self._reply(answer, result.exec_ns)
+
+    def set_exception(self, error: BaseException) -> None:
+        self._drop_handle()
+        if isinstance(error, Moved):
+            self.connection.run(self._prepare())
+        elif isinstance(error, ClientGone):
+            self._end()
+        else:
+            assert isinstance(error, Exception)
+            self.fail(error)
+
+    async def _format_elsewhere(self, result: ScoreResult) -> None:
+        """In the offload process; here, if that died."""
+        offload, dialect, version, handle = self.scoring.offload, self.route.dialect, self._version, self._handle
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                if handle is not None:
+                    answer: Formatted = await offload.format(handle, result)
+                else:
+                    answer = await offload.write(dialect.name, self._call, version.entry, result)
+        except TimeoutError:
+            self.fail(DeadlineExceeded(self._timeout_ms))
+        except OffloadGone:  # with what it knew of the request
+            try:
+                request = dialect.parse(self.scoring.decompressed(self._call), version.target)
+                self._reply(dialect.format(request, result, version.target), result.exec_ns)
+            except Exception as error:
+                self.fail(error)
+        except Exception as error:
+            self.fail(error)
+        else:
+            self._reply(answer, result.exec_ns)
+
+    # the response
+
+    def _reply(self, answer: Formatted, exec_ns: int) -> None:
+        scoring = self.scoring
+        if type(answer) is bytes and self.ids is None and self.keep_alive and not scoring.cors.on:
+            number = scoring.ids.new()
+            self._write(_RESPONSE % (exec_ns / 1e6, len(answer), number, number, answer))
+            self._log(200, len(answer))
+            self._end()
+            return
+        status, body, headers = response_parts(answer)
+        self._respond(status, body, headers + outcome_headers(headers, exec_ns))
+
+    def fail(self, error: Exception) -> None:
+        """Answer with an error, in the dialect's form."""
+        self._drop_handle()
+        ids = self.ids = self.ids or self.scoring.ids.headers({})
         if isinstance(error, Refused):
-            return error.status, error.body, error.headers
-        return failed_answer(dialect, error, ids[0][1].decode("ascii", "replace") if ids else "-")
+            status, body, headers = error.status, error.body, error.headers
+        else:
+            status, body, headers = failed_answer(self.route.dialect, error, ids[0][1].decode("ascii", "replace"))
+        self.route.model.failed(self.route.number, status)
+        self._respond(status, body, headers)
 
+    def time_out(self) -> None:
+        """The body takes too long."""
+        self.keep_alive = self.more_body = False
+        self.fail(SlowSender(self.scoring.body_timeout_s))
 
-def room_for(length: int) -> memoryview | None:
-    """Where a large body of `length` bytes is put together while it comes in; None for others. The system gives pages as they are filled."""
-    return np.empty(length, np.uint8).data if length >= LARGE else None
+    def _respond(self, status: int, body: Body, headers: Headers) -> None:
+        scoring = self.scoring
+        headers += self.ids or scoring.ids.headers({})
+        if scoring.cors.on:
+            headers += scoring.cors.headers(self.headers)
+        headers += [SERVER, (b"content-length", b"%d" % len(body))]
+        if not self.keep_alive:
+            headers.append(CLOSE)
+        head = response_head(status, headers)
+        self._log(status, len(body))
+        if self.verb == "HEAD":
+            body = b""
+        if len(body) < LARGE:
+            self._write(head + body)
+            self._end()
+        else:
+            self.connection.run(self._write_slowly(head, body))
+
+    def _write(self, data: Body) -> None:
+        transport = self.connection.transport
+        if not transport.is_closing():
+            transport.write(data)
+
+    async def _write_slowly(self, head: bytes, body: Body) -> None:
+        """A large body goes out in pieces, so that the loop serves others in between, and at the caller's pace."""
+        self._write(head)
+        for piece in pieces(body):
+            self._write(piece)
+            await asyncio.sleep(0)
+            await self.connection.drain()
+        self._end()
+
+    def _log(self, status: int, size: int) -> None:
+        access_log = self.scoring.access_log
+        if access_log is not None:
+            seconds = time.perf_counter() - self._started if self._started else 0.0
+            access_log.add(self.verb, self.route.path, status, seconds, size)
+
+    def _end(self) -> None:
+        self.response_complete = True
+        self.connection.response_done(self)
+
+    def disconnect(self) -> None:
+        """The caller has gone."""
+        self.disconnected = True
+        self._parts, self._buffer = [], None
+
+    def _drop_handle(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            self.scoring.offload.drop(handle)
 
 
 def _takes_long(call: Call, target: Target) -> bool:
-    """Whether the loop has better things to do than to read this body."""
+    """True if reading this body would block the event loop for too long."""
     size = len(call.body)
     if size < LARGE or is_script(target):
         return call.encoding is not None

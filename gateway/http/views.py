@@ -1,6 +1,5 @@
-"""The paths of the dialects that are not scoring, and the errors of all paths that belong to a dialect."""
+"""Paths of the dialects that are not scoring, and the error responses of all paths."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -10,32 +9,31 @@ from starlette.routing import Route as Plain
 from starlette.routing import compile_path
 
 from gateway.dataplane.models import ModelTable
-from gateway.errors import BodyTooLarge, InvalidRequest, ModelUnavailable, RouteNotFound, SlowSender, redact_paths
+from gateway.errors import BodyTooLarge, InvalidRequest, ModelUnavailable, RouteNotFound, redact_paths
 from gateway.http import errors
 from gateway.ipc.control import ControlError
 from gateway.types import Answer, Asked, Catalogue, Dialect, Known, View
 from registry.errors import ModelNotFound
 
-#: Bytes; what a view takes is a few words.
-BODY_LIMIT: Final = 1_000_000
+BODY_LIMIT: Final = 1_000_000  # bytes
 
 
 class TableCatalogue:
-    """The models of this process, as views see them."""
+    """The models of this process, for views."""
 
-    def __init__(self, fleet: ModelTable) -> None:
-        self._fleet = fleet
+    def __init__(self, models: ModelTable) -> None:
+        self._models = models
 
     def names(self) -> Sequence[str]:
-        return sorted(self._fleet.table.registered)
+        return sorted(self._models.table.registered)
 
     def default(self) -> str | None:
-        return self._fleet.table.default
+        return self._models.table.default
 
     def known(self, model: str, version: int | None = None) -> Known:
-        if model not in self._fleet.table.registered:
+        if model not in self._models.table.registered:
             raise ModelNotFound(model, None, self.names())
-        one = self._fleet.models[model]
+        one = self._models.models[model]
         found = one.version(version)
         entry = found.entry
         ready = found.open or entry.state == "idle"  # a request starts it
@@ -44,9 +42,9 @@ class TableCatalogue:
     async def load(self, model: str) -> None:
         self.known(model)
         await self._asked("load", model)
-        timeout_ms = self._fleet.settings.request_timeout_ms
-        deadline = self._fleet.loop.time() + timeout_ms / 1000
-        await self._fleet.opened(self._fleet.models[model], None, deadline, timeout_ms, 0)
+        timeout_ms = self._models.settings.request_timeout_ms
+        deadline = self._models.loop.time() + timeout_ms / 1000
+        await self._models.opened(self._models.models[model], None, deadline, timeout_ms, 0)
 
     async def unload(self, model: str) -> None:
         self.known(model)
@@ -54,20 +52,20 @@ class TableCatalogue:
 
     async def _asked(self, op: str, model: str) -> None:
         try:
-            await self._fleet.control.request(op, model=model)
+            await self._models.control.request(op, model=model)
         except ControlError as refusal:
             raise ModelUnavailable(model, redact_paths(str(refusal))) from None
 
     async def counted(self) -> Mapping[str, Any]:
-        told: Mapping[str, Any] = (await self._fleet.control.request("metrics"))["counted"]
-        return told
+        counted: Mapping[str, Any] = (await self._models.control.request("metrics"))["counted"]
+        return counted
 
 
 class DialectViews:
-    """Starlette routes for `Dialect.views`, and for scoring paths of models that are not there."""
+    """Starlette routes for `Dialect.views`, and for scoring paths of models that do not exist."""
 
-    def __init__(self, dialects: Sequence[Dialect], catalogue: Catalogue, body_timeout_s: float) -> None:
-        self._dialects, self._catalogue, self._body_timeout_s = dialects, catalogue, body_timeout_s
+    def __init__(self, dialects: Sequence[Dialect], catalogue: Catalogue) -> None:
+        self._dialects, self._catalogue = dialects, catalogue
         self._scoring = [
             (compile_path(path)[0], dialect) for dialect in dialects if dialect.prefix for path in dialect.paths
         ]
@@ -81,8 +79,8 @@ class DialectViews:
             found += [Plain(view.path, self._handler(view), methods=[view.verb]) for view in dialect.views]
         return found
 
-    def refusal(self, error: Exception, path: str, request_id: bytes) -> Response:
-        """Any error, in the words of the dialect that `path` belongs to, without anything of the machine's."""
+    def error_response(self, error: Exception, path: str, request_id: bytes) -> Response:
+        """Any error, in the form of the dialect that `path` belongs to, without details of this machine."""
         dialect = self._owner(path)
         body = dialect.error(errors.sentence_of(error), error)
         headers = errors.headers_of(error) | {"x-request-id": request_id.decode("latin-1")}
@@ -103,7 +101,7 @@ class DialectViews:
         return handle
 
     async def _missing(self, request: Request) -> Response:
-        """A scoring path that is not in the table: of an unknown model or version, or of a default that is not there yet."""
+        """A scoring path of an unknown model or version, or of the default model while there is none."""
         name, version = request.path_params.get("model"), request.path_params.get("version")
         if name is None:
             raise RouteNotFound("no model is registered yet: `fitserve register FILE --name NAME` makes it answer here")
@@ -115,13 +113,10 @@ class DialectViews:
     async def _body(self, request: Request) -> bytes:
         body = b""
         try:
-            async with asyncio.timeout(self._body_timeout_s):
-                async for part in request.stream():
-                    body += part
-                    if len(body) > BODY_LIMIT:
-                        raise BodyTooLarge(BODY_LIMIT)
-        except TimeoutError:
-            raise SlowSender(self._body_timeout_s) from None
+            async for part in request.stream():
+                body += part
+                if len(body) > BODY_LIMIT:
+                    raise BodyTooLarge(BODY_LIMIT)
         except ClientDisconnect:
             return b""
         return body

@@ -13,6 +13,7 @@ from gateway.schema.columns import Column
 from gateway.schema.methods import METHODS
 from gateway.schema.schema import ANY, FREE_METHODS, ModelSchema
 from gateway.types import Answer, Asked, Catalogue, Known, Target, View
+from registry.errors import shown
 
 EXTENSIONS: Final = ("binary_tensor_data", "classification", "model_repository", "model_configuration", "statistics")
 
@@ -104,7 +105,13 @@ async def index(catalogue: Catalogue, asked: Asked) -> Answer:
 
 
 async def load(catalogue: Catalogue, asked: Asked) -> Answer:
-    """Starts a model that is not running, or was unloaded, and waits for it."""
+    """Starts a model that is not running, or was unloaded, and waits for it. Triton's uploads (``file:`` parameters) are refused."""
+    parameters = json_object(asked.body).get("parameters") if asked.body.strip() not in (b"", b"null") else None
+    for name in parameters if isinstance(parameters, dict) else ():
+        if name.startswith("file:"):
+            raise InvalidRequest(
+                f"parameter {shown(name)}: models are registered, not uploaded; see `fitserve register`"
+            )
     await catalogue.load(asked.path["model"])
     return _json({})
 

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, each caller gets the answer of an unbatched call on its own rows, or a typed error."""
+"""Whatever happens in whatever order, each caller gets the response of an unbatched call on its own rows, or the right error."""
 
 import asyncio
 import contextlib
@@ -10,24 +10,36 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from uvicorn.server import ServerState
 
 from gateway.auth.guard import Guard
 from gateway.dataplane.batcher import MAX_DEATHS
 from gateway.dataplane.models import ModelTable
-from gateway.errors import InputRejected, MemoryLimitExceeded, ModelDied, ModelFailed, QueueFull
+from gateway.http.admin import Admin
+from gateway.http.app import Application
 from gateway.http.cors import Cors
-from gateway.http.scoring import Routes, Scoring
+from gateway.http.protocol import HttpProtocol
+from gateway.http.routes import Routes
+from gateway.http.scoring import Scoring
 from gateway.http.targets import target_of
 from gateway.ipc.control import ControlClient
 from gateway.protocols import dialects
 from gateway.settings import Settings
-from gateway.types import Call
 from tests.gateway.dataplane.stub_child import BROKEN, HUNGRY, POISON, REFUSED, SLOW, Double
-from tests.gateway.supervisor.small_supervisor import SmallSupervisor, small_supervisor
+from tests.gateway.supervisor.small_supervisor import SmallSupervisor, eventually, small_supervisor
 
-HEADERS = {b"content-type": b"application/json"}
+HEAD = b"POST /score HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+DIED = (503, "its process ended")
+#: Status and words of the right error, by the row that causes it.
+ERRORS = {
+    POISON: DIED,
+    REFUSED: (400, "refused this input"),
+    BROKEN: (500, "failed on this input"),
+    HUNGRY: (503, "memory limit"),
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,7 @@ steps = st.one_of(asks, asks, asks, asks, asks, asks, st.builds(Pause), st.build
 
 
 class Gateway:
-    """A fleet with real children, in a loop of its own thread, shared by all examples."""
+    """The protocol in front of real children, in a loop of its own thread, shared by all examples."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -76,25 +88,27 @@ class Gateway:
         await self.supervisor.add("m", children=2)
 
         def table(message: dict[str, Any]) -> None:
-            fleet.apply(message)
+            models.apply(message)
 
         def busy() -> list[int]:
-            return fleet.busy()
+            return models.busy()
 
         def changed(names: Collection[str]) -> None:
             routes.update(names)
 
         control = ControlClient(table, lambda: None, busy=busy)
-        fleet = ModelTable(Settings(), control, target_of, changed)
-        routes = Routes(fleet, dialects())
-        self.fleet, self.routes, self.control = fleet, routes, control
-        self.scoring = Scoring(fleet, Guard(), Cors())
+        models = ModelTable(Settings(), control, target_of, changed)
+        routes = Routes(models, dialects())
+        application = Application(routes, Scoring(models, Guard(), Cors()), Admin(models))
+        config, state = uvicorn.Config(application, http=HttpProtocol), ServerState()
+        self.models, self.control = models, control
         await control.connect(await self.supervisor.connect())
-        while "/score" not in routes.by_path:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: "/score" in routes.by_path, "the first table")
+        self.server = await self.loop.create_server(lambda: HttpProtocol(config, state, {}), "127.0.0.1", 0)
 
     async def _close(self) -> None:
-        self.fleet.close()
+        self.server.close()
+        self.models.close()
         self.control.close()
         await self.stack.aclose()
 
@@ -120,12 +134,16 @@ class Gateway:
         return [(ask, result) for (ask, _), result in zip(tasks, results, strict=True)]
 
     async def _ask(self, ask: Ask) -> Any:
+        """Status and decoded body."""
+        reader, writer = await asyncio.open_connection(*self.server.sockets[0].getsockname())
         body = orjson.dumps({"data": ask.rows, "method": ask.method})
-        work = self.scoring.score(self.routes.by_path["/score"], Call(body, HEADERS), None)
-        async with asyncio.timeout(None if ask.gives_up_after_ms is None else ask.gives_up_after_ms / 1000):
-            answer, _ = await work
-        assert isinstance(answer, bytes)
-        return orjson.loads(answer)
+        writer.write(HEAD % len(body) + body)
+        try:
+            async with asyncio.timeout(None if ask.gives_up_after_ms is None else ask.gives_up_after_ms / 1000):
+                head, _, answer = (await reader.read()).partition(b"\r\n\r\n")
+        finally:
+            writer.transport.abort()
+        return int(head[9:12]), orjson.loads(answer)
 
 
 @pytest.fixture(scope="module")
@@ -141,22 +159,16 @@ def is_deadly(ask: Ask) -> bool:
     return any(value in (POISON, HUNGRY) for row in ask.rows for value in row)
 
 
-def expected(ask: Ask) -> Any:
-    """The local answer, or the type of the error that is right."""
+def expected(ask: Ask) -> tuple[int, Any]:
+    """The status, and the local answer or words of the right error."""
     values = {value for row in ask.rows for value in row}
     if ask.method == "predict":
-        for bad, error in (
-            (POISON, ModelDied),
-            (REFUSED, InputRejected),
-            (BROKEN, ModelFailed),
-            (HUNGRY, MemoryLimitExceeded),
-        ):
+        for bad, error in ERRORS.items():
             if bad in values:
                 return error
-    model = Double()
-    local = getattr(model, ask.method)(np.array([[value + 0.0 for value in row] for row in ask.rows]))
+    local = getattr(Double(), ask.method)(np.array([[value + 0.0 for value in row] for row in ask.rows]))
     plain = [part.tolist() for part in local] if isinstance(local, tuple) else local.tolist()
-    return {ask.method: plain}
+    return 200, {ask.method: plain}
 
 
 @settings(
@@ -167,15 +179,14 @@ def test_each_caller_gets_its_own_answer_or_a_typed_error(gateway: Gateway, scri
     """Lesson: batching that lost or mixed answers."""
     killers = sum(isinstance(step, Kill) or (isinstance(step, Ask) and is_deadly(step)) for step in script)
     for ask, got in gateway.run(gateway.play(script)):
-        right = expected(ask)
-        if isinstance(got, ModelDied) and killers >= MAX_DEATHS:
-            continue  # nobody is asked more often than that, however innocent
-        if isinstance(got, QueueFull) or (isinstance(got, TimeoutError) and ask.gives_up_after_ms is not None):
+        if isinstance(got, TimeoutError) and ask.gives_up_after_ms is not None:
             continue
-        if isinstance(right, type):
-            assert isinstance(got, right), (ask, got)
-        else:
-            assert got == right, ask
-    model = gateway.fleet.models["m"]
-    assert model.load.requests == 0
-    assert model.load.nbytes == 0
+        (status, answer), (right_status, right) = got, expected(ask)
+        if status == 429:
+            continue
+        if status == DIED[0] and DIED[1] in answer["message"] and killers >= MAX_DEATHS:
+            continue  # nobody is asked more often than that, however innocent
+        assert status == right_status, (ask, got)
+        assert (right in answer["message"]) if isinstance(right, str) else (answer == right), (ask, got)
+    load = gateway.models.models["m"].load
+    gateway.run(eventually(lambda: (load.requests, load.nbytes) == (0, 0), "nothing waits"))

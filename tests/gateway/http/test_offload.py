@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from gateway.dataplane.collate import join
 from gateway.dataplane.connection import RawResult, described, described_inputs
 from gateway.http.offload import SILENT_S, OffloadClient, OffloadGone, Refused
-from gateway.http.scoring import failed_answer
+from gateway.http.responses import failed_answer
 from gateway.http.targets import target_of
 from gateway.ipc.routing_table import VersionEntry
 from gateway.protocols import dialects
@@ -177,14 +177,14 @@ def test_a_desk_that_says_nothing_is_ended_and_its_work_done_elsewhere() -> None
             assert desk._process is not None
             os.kill(desk._process.pid, signal.SIGSTOP)
             now = asyncio.get_running_loop().time()
-            desk.look(now + 2 * SILENT_S)  # it owes nothing
+            desk.check_alive(now + 2 * SILENT_S)  # it owes nothing
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(desk.parse("azure", small, ENTRIES[0], LIMIT), 0.05)
             waiting = asyncio.ensure_future(desk.parse("azure", small, ENTRIES[0], LIMIT))
             await asyncio.sleep(0)
-            desk.look(now + SILENT_S / 2)
+            desk.check_alive(now + SILENT_S / 2)
             assert desk._process.poll() is None
-            desk.look(now + 2 * SILENT_S)
+            desk.check_alive(now + 2 * SILENT_S)
             with pytest.raises(OffloadGone):
                 await waiting
             assert (await desk.parse("azure", small, ENTRIES[0], LIMIT)).request.n_rows == 1

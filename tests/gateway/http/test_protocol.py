@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from gateway.auth.keys import digest
+from tests.gateway.dataplane.stub_child import SLOW
 from tests.gateway.http.test_scoring import serving
 from tests.gateway.supervisor.small_supervisor import HttpServer, SmallSupervisor
 
@@ -134,7 +135,7 @@ def test_who_reads_no_answer_is_read_from_no_further_and_cut_off_in_the_end() ->
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.connect(("127.0.0.1", server.port))
         sock.settimeout(0.3)
-        many = b"GET /nothing HTTP/1.1\r\n\r\n" * 10_000
+        many = b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n" * 10_000
         with pytest.raises(TimeoutError):  # the system's buffers hold a few MB of them
             sock.sendall(many * 150)
         end = select.poll()
@@ -172,3 +173,92 @@ def test_who_has_no_key_need_not_send_the_body() -> None:
         assert b"a key is needed" in await talk(server, request(PATH, "Connection: close", body=b"1" * 3_000_000))
 
     serving(test, prepare)
+
+
+@pytest.mark.parametrize("path", [PATH, PATH + "?x=1", "/models", "/v2/models/m/infer", "/nothing"])
+@pytest.mark.parametrize(
+    ("lines", "status", "words"),
+    [
+        ([], 400, "exactly one Host header"),
+        (["Host: x", "Host: x"], 400, "exactly one Host header"),
+        (["Host: x", "Host: y"], 400, "exactly one Host header"),
+        (["Host: x", "Authorization: Bearer a", "Authorization: Bearer b"], 400, "one Authorization header"),
+        (["Host: x", "Transfer-Encoding: gzip, chunked"], 501, "gzip, chunked is not supported"),
+        (["Host: x", "Transfer-Encoding: gzip", "Transfer-Encoding: chunked"], 501, "is not supported"),
+    ],
+    ids=lambda value: " + ".join(value) or "no Host" if isinstance(value, list) else None,
+)
+def test_a_head_that_others_may_read_differently_is_refused(
+    path: str, lines: list[str], status: int, words: str
+) -> None:
+    body = b"5\r\n12345\r\n0\r\n\r\n" if any("Transfer" in line for line in lines) else b""
+    head = "\r\n".join([f"POST {path} HTTP/1.1", "Content-Type: application/json", *lines, "", ""]).encode()
+
+    async def test(server: HttpServer, _: httpx.AsyncClient) -> None:
+        before, _, refusal = (await talk(server, request() + head + body)).partition(ANSWER)
+        assert before.startswith(b"HTTP/1.1 200 ")  # the request before it is answered
+        head_of_refusal, _, content = refusal.partition(b"\r\n\r\n")
+        assert head_of_refusal.startswith(b"HTTP/1.1 %d " % status), refusal
+        assert b"\r\nconnection: close" in head_of_refusal
+        assert b"\r\nx-request-id: " in head_of_refusal
+        assert words in content.decode()
+
+    serving(test)
+
+
+def test_http_1_0_needs_no_host_and_a_host_may_be_empty() -> None:
+    async def test(server: HttpServer, _: httpx.AsyncClient) -> None:
+        old = request(PATH).replace(b"HTTP/1.1", b"HTTP/1.0").replace(b"Host: x\r\n", b"")
+        assert (await talk(server, old)).endswith(ANSWER)
+        for empty in (b"Host:\r\n", b"Host: \r\n"):
+            sent = request(PATH, "Connection: close").replace(b"Host: x\r\n", empty)
+            assert (await talk(server, sent)).endswith(ANSWER)
+
+    serving(test)
+
+
+def test_a_caller_that_half_closes_gets_the_answers_to_its_whole_requests() -> None:
+    async def half_closed(server: HttpServer, sent: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(sent)
+        writer.write_eof()
+        try:
+            return await asyncio.wait_for(reader.read(), 20)
+        finally:
+            writer.close()
+
+    async def test(server: HttpServer, _: httpx.AsyncClient) -> None:
+        slow = request(body=b'{"data": [[%d, 2]]}' % SLOW)
+        for sent, answers in (
+            (request(), 1),
+            (slow, 1),
+            (request(PATH + "?x=1"), 1),
+            (request("/healthz", verb="GET", body=b""), 1),
+            (slow + request() + request("/healthz", verb="GET", body=b"") + request(), 4),
+            (slow + request()[:-3], 1),  # what is cut off is not answered
+            (request()[:-3], 0),
+            (request()[:20], 0),
+            (b"", 0),
+        ):
+            answer = await half_closed(server, sent)
+            assert answer.count(b"HTTP/1.1 200 OK") == answer.count(b"HTTP/1.1 ") == answers, (sent, answer)
+
+    serving(test)
+
+
+def test_what_follows_a_last_request_is_not_answered() -> None:
+    async def test(server: HttpServer, _: httpx.AsyncClient) -> None:
+        answer = await talk(server, request(PATH, "Connection: close") + request() + b"\0\0")
+        assert (answer.count(b"HTTP/1.1 "), answer.endswith(ANSWER)) == (1, True), answer
+
+    serving(test)
+
+
+def test_a_body_for_a_view_that_comes_too_slowly_is_a_408() -> None:
+    async def test(server: HttpServer, _: httpx.AsyncClient) -> None:
+        head = request("/v2/repository/index", body=b"{}" * 20)[:-1]
+        answer = await talk(server, head)
+        assert b" 408 " in answer.partition(b"\r\n")[0]
+        assert b"did not arrive within 0.5 s" in answer
+
+    serving(test, body_timeout_s=0.5)

@@ -95,8 +95,25 @@ def test_keys_of_a_service_open_its_own_path_only() -> None:
         assert (await post(client, [1, 2], path=path("closed"), headers=right)).status_code == 200
         assert (await post(client, [1, 2], path=path("closed"), headers=owner)).status_code == 200
         for elsewhere in (path("open"), "/models/m/score"):
-            assert (await post(client, [1, 2], path=elsewhere, headers=right)).status_code == 401
+            assert (await post(client, [1, 2], path=elsewhere, headers=right)).status_code == 403
             assert (await post(client, [1, 2], path=elsewhere, headers=owner)).status_code == 200
+
+    serving(test)
+
+
+def test_a_key_of_one_service_is_forbidden_at_another_and_a_wrong_key_is_none() -> None:
+    other = "key-of-another-service"
+
+    async def test(server: HttpServer, client: httpx.AsyncClient) -> None:
+        server.supervisor.services = [
+            ServiceEntry("closed", "m", None, (DIGEST,)),
+            ServiceEntry("other", "m", None, (hashlib.sha256(other.encode()).hexdigest(),)),
+        ]
+        await server.supervisor.publish()
+        for service, key, status in (("other", other, 200), ("closed", other, 403), ("closed", "nobodys", 401)):
+            answer = await post(client, [1, 2], path=path(service), headers={"authorization": f"Bearer {key}"})
+            assert answer.status_code == status, (service, key)
+            assert ("www-authenticate" in answer.headers) is (status == 401)
 
     serving(test)
 

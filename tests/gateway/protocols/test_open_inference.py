@@ -393,6 +393,8 @@ def test_metadata_health_and_repository() -> None:
     assert look("/v2/models/{model}/versions/{version}/ready", model="iris", version="2")[0] == 503
     assert look("/v2/models/{model}/config", model="iris")[1]["input"][0]["data_type"] == "TYPE_FP64"
     assert look("/v2/repository/models/{model}/load", "POST", model="iris") == (200, {})
+    for content in (b"{}", b"null", b'{"parameters": null}', b'{"parameters": {"config": "{}"}}'):
+        assert look("/v2/repository/models/{model}/load", "POST", content, model="iris") == (200, {})
     everything = look("/v2/repository/index", "POST")[1]
     assert [(entry["version"], entry["state"], entry["reason"]) for entry in everything] == [
         ("2", "UNAVAILABLE", "too large"),
@@ -404,6 +406,13 @@ def test_metadata_health_and_repository() -> None:
         look("/v2/models/{model}/versions/{version}", model="iris", version="x")
     with pytest.raises(UnknownMethod):
         v2.parse(call(body(outputs=[{"name": 3}])), IRIS)
+
+
+def test_a_load_that_brings_a_file_is_refused() -> None:
+    for name in ("file:1/model.joblib", "file:"):
+        content = json.dumps({"parameters": {"config": "{}", name: "AAAA"}}).encode()
+        with pytest.raises(InvalidRequest, match="registered, not uploaded"):
+            look("/v2/repository/models/{model}/load", "POST", content, model="iris")
 
 
 JSON_VALUES = st.recursive(
