@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.test_layers import ROOT, cycles
+from tests.test_layers import ROOT, circles
 
 FILES = {
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
@@ -35,7 +35,7 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     drawn = graph()
     assert len(drawn) > 60
     assert drawn["registry.sdk.model"] > {"registry.models", "registry.services"}
-    assert list(cycles(drawn)) == []
+    assert list(circles(drawn)) == []
 
 
 def test_nothing_below_the_sdk_imports_it() -> None:
