@@ -35,7 +35,11 @@ def check_origin(headers: Mapping[bytes, bytes]) -> None:
     origin = headers.get(b"origin")
     if origin is None or b"*" in _allowed or origin in _allowed:
         return
-    if urlsplit(origin).netloc.lower() != headers.get(b"host", b"").lower():
+    try:
+        host = urlsplit(origin).netloc.lower()
+    except ValueError:  # an unfinished IPv6 address
+        host = b""
+    if not host or host != headers.get(b"host", b"").lower():
         raise Forbidden("a form of another origin is not taken: name the origin with --cors-origins, or send JSON")
 
 
