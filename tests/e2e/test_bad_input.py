@@ -208,7 +208,7 @@ def test_a_file_larger_than_its_limit_is_failed_with_both_numbers(gateway: Gatew
     assert gateway.version("big", 1)["state"] == "failed"
     answer = gateway.score("big", [[1.0]])
     assert answer.status_code == 503
-    assert "0.03" in answer.json()["message"]
+    assert "32 MiB" in answer.json()["message"]
 
 
 def test_bytes_that_changed_on_disk_are_not_served(tmp_path: Path) -> None:

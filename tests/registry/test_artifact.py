@@ -228,7 +228,7 @@ def test_what_is_no_model_file_is_refused_with_the_reason(data: bytes, sentence:
 
 
 def test_a_missing_file_and_a_device_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(NotAnArtifact, match="no such file"):
+    with pytest.raises(NotAnArtifact, match="does not exist"):
         read_artifact(tmp_path / "none.pkl")
     with pytest.raises(NotAnArtifact, match="not a regular file"):
         read_artifact(Path("/dev/zero"))

@@ -218,7 +218,7 @@ def test_a_script_that_does_not_give_what_the_model_needs(
         ({"environment": "ab" * 32}, EnvironmentNotFound, "abab"),
         ({"code": "/nowhere/at/all"}, LocalPathNotFound, "code folder /nowhere"),
         ({"sample": "/nowhere/sample.csv"}, LocalPathNotFound, "sample.csv"),
-        ({"sample": "/nowhere/sample.xlsx"}, InvalidArgument, "none of .csv, .json, .jsonl, .parquet, .npy"),
+        ({"sample": "/nowhere/sample.xlsx"}, InvalidArgument, "none of .csv, .tsv, .json, .jsonl, .parquet, .npy"),
         ({"sample": 3}, InvalidArgument, "a int is not a path"),
     ],
 )

@@ -29,7 +29,8 @@ from gateway.ipc.control import ControlClient
 from gateway.protocols import dialects
 from gateway.settings import Settings
 from tests.gateway.dataplane.stub_child import BROKEN, HUNGRY, POISON, REFUSED, SLOW, Double
-from tests.gateway.supervisor.small_supervisor import SmallSupervisor, eventually, small_supervisor
+from tests.gateway.supervisor.small_supervisor import SmallSupervisor, small_supervisor
+from tests.waiting import until as eventually
 
 HEAD = b"POST /score HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 DIED = (503, "its process ended")

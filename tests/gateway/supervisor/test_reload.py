@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from registry.model import Model
-from registry.workspace import Workspace
+from registry.sdk.model import Model
+from registry.sdk.workspace import Workspace
 from tests.e2e.models import SETOSA, iris_svc
-from tests.gateway.supervisor.test_supervisor import eventually
+from tests.waiting import eventually
 
 FIRST, SECOND = "the-first-key", "the-second-key"
 
