@@ -130,6 +130,8 @@ def _takes_any_row(model: Any) -> bool:
     for estimator in chain([model], nested(model)):
         if type(estimator).__module__.split(".")[0] not in _LIBRARIES or _has_own_categories(estimator):
             return False
+        if get(estimator, "categories_") is not None and get(estimator, "handle_unknown", "error") == "error":
+            return False  # rows that are made up may hold what it never saw
         if any(_is_authors(get(estimator, name)) for name in _CALLABLES):
             return False
     return True
